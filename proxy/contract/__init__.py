@@ -1,0 +1,1 @@
+"""The language that the sidecar and the control plane share: names, routes, the route watch."""

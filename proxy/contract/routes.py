@@ -1,0 +1,254 @@
+"""A route: what a sidecar needs to know about one (workload, routing key).
+
+The same object travels in the route watch (`proxy.contract.watch`) and stands in a routes file:
+
+    routes:
+    - {workload: shop/users, key: agent-42, endpoints: [127.0.0.1:9102]}
+    - {workload: shop/users, key: b, endpoints: ["[::1]:8080"], sandbox: b, revision: 2, state: ready,
+       onUnavailable: baseline}
+
+`workload`, `key` and `endpoints` are required. Unknown fields are errors: a misspelt `onUnavailable` must not
+become a silent default. A table with one bad route is refused whole.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from proxy.contract.names import ROUTING_KEY, SANDBOX, WORKLOAD
+from proxy.errors import ContractError
+
+MAX_ENDPOINTS = 64
+"""Per route. A shadow is one process or a few pods; more is a mistake in a generated file."""
+
+
+class State(Enum):
+    """Where a shadow is in its life, as far as routing cares."""
+
+    READY = "ready"
+    PENDING = "pending"
+    """Starting, or updating for the first time: requests are held up."""
+    FAILED = "failed"
+
+
+class OnUnavailable(Enum):
+    """What a request gets when its shadow should answer and cannot."""
+
+    ERROR = "error"
+    BASELINE = "baseline"
+
+
+class Endpoint:
+    """An address that accepts connections: `host` (IPv4, IPv6 or a name) and `port` (1-65535)."""
+
+    __slots__ = ("host", "port")
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Endpoint) and (self.host, self.port) == (other.host, other.port)
+
+    def __hash__(self) -> int:
+        return hash((self.host, self.port))
+
+
+class Route:
+    """One (workload, key) and where it leads.
+
+    endpoints:      where the shadow answers, tried in turn; empty unless the state is ready.
+    sandbox:        the sandbox's name, by default the key.
+    revision:       grows with every update of the fork, from 1.
+    """
+
+    # A hand-written class with slots: 100,000 of them must stay well under 60 MB.
+    __slots__ = ("endpoints", "key", "on_unavailable", "revision", "sandbox", "state", "workload")
+
+    def __init__(
+        self,
+        workload: str,
+        key: str,
+        endpoints: tuple[Endpoint, ...],
+        sandbox: str = "",
+        revision: int = 1,
+        state: State = State.READY,
+        on_unavailable: OnUnavailable = OnUnavailable.ERROR,
+    ) -> None:
+        self.workload = workload
+        self.key = key
+        self.endpoints = endpoints
+        self.sandbox = sandbox or key
+        self.revision = revision
+        self.state = state
+        self.on_unavailable = on_unavailable
+
+    def __repr__(self) -> str:
+        where = ",".join(map(str, self.endpoints)) or "nowhere"
+        return f"<Route {self.workload} {self.key} -> {where} rev={self.revision} {self.state.value}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Route) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.workload, self.key, self.revision))
+
+
+_E = TypeVar("_E", bound=Enum)
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?")
+_PORT = re.compile(r"[0-9]{1,5}")
+_FIELDS = frozenset({"workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable"})
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """`host:port` or `[v6]:port`. Raises ValueError with one sentence.
+
+    Link-local addresses (169.254.0.0/16, fe80::/10) are refused: they are where cloud metadata lives, and no
+    shadow does.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT with a port from 1 to 65535")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        if bracketed or not _HOST_NAME.fullmatch(host):
+            raise ValueError(f"{text!r} has no valid host: write an address, a name, or [v6]") from None
+        return Endpoint(host, int(port))
+    if address.version == 6 and not bracketed:
+        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [{host}]:{port}")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped.is_link_local:
+        raise ValueError(f"{text!r} is link-local, where no shadow may be")
+    return Endpoint(host, int(port))
+
+
+def decode_route(document: object, path: str = "") -> Route:
+    """One route from its JSON form. Raises ContractError with every problem, each with its path."""
+    problems: list[tuple[str, str]] = []
+    dot = f"{path}." if path else ""
+    if not isinstance(document, Mapping):
+        raise ContractError([(path, f"must be an object, not {_kind(document)}")])
+    problems += [(f"{dot}{name}", "unknown field") for name in document if name not in _FIELDS]
+
+    def text(name: str, pattern: re.Pattern[str], what: str, required: bool) -> str:
+        value = document.get(name)
+        if value is None and not required:
+            return ""
+        if value is None:
+            problems.append((f"{dot}{name}", "is required"))
+        elif not isinstance(value, str) or not pattern.fullmatch(value):
+            problems.append((f"{dot}{name}", f"{_show(value)} is not {what}"))
+        return str(value)
+
+    workload = text("workload", WORKLOAD, "NAMESPACE/NAME in DNS labels", True)
+    key = text("key", ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-", True)
+    sandbox = text("sandbox", SANDBOX, "a DNS label", False)
+    revision = document.get("revision", 1)
+    if not isinstance(revision, int) or isinstance(revision, bool) or not 1 <= revision < 2**53:
+        problems.append((f"{dot}revision", f"{_show(revision)} is not a number from 1"))
+    state = _choice(State, document.get("state", "ready"), f"{dot}state", problems)
+    policy = _choice(OnUnavailable, document.get("onUnavailable", "error"), f"{dot}onUnavailable", problems)
+    endpoints = _endpoints(document.get("endpoints"), f"{dot}endpoints", problems)
+    if state is State.READY and not endpoints and not problems:
+        problems.append((f"{dot}endpoints", "a ready route needs at least one"))
+    if problems:
+        raise ContractError(problems)
+    assert isinstance(revision, int)
+    assert state is not None
+    assert policy is not None
+    return Route(workload, key, endpoints, sandbox, revision, state, policy)
+
+
+def encode_route(route: Route) -> dict[str, Any]:
+    """The JSON form of a route, all fields written out."""
+    return {
+        "workload": route.workload,
+        "key": route.key,
+        "endpoints": [str(endpoint) for endpoint in route.endpoints],
+        "sandbox": route.sandbox,
+        "revision": route.revision,
+        "state": route.state.value,
+        "onUnavailable": route.on_unavailable.value,
+    }
+
+
+def decode_table(document: object) -> list[Route]:
+    """A whole routes file, already parsed from YAML or JSON. Raises ContractError with every problem.
+
+    Two routes for one (workload, key) are a problem: either could win.
+    """
+    if not isinstance(document, Mapping):
+        raise ContractError([("", f"must be an object with `routes`, not {_kind(document)}")])
+    problems = [(str(name), "unknown field") for name in document if name != "routes"]
+    listed = document.get("routes")
+    if not isinstance(listed, list):
+        problems.append(("routes", "is required and must be a list"))
+        raise ContractError(problems)
+    routes: list[Route] = []
+    seen: dict[tuple[str, str], int] = {}
+    for index, item in enumerate(listed):
+        try:
+            route = decode_route(item, f"routes[{index}]")
+        except ContractError as error:
+            problems += error.problems
+            continue
+        first = seen.setdefault((route.workload, route.key), index)
+        if first != index:
+            problems.append((f"routes[{index}]", f"repeats the workload and key of routes[{first}]"))
+        routes.append(route)
+    if problems:
+        raise ContractError(problems)
+    return routes
+
+
+def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tuple[Endpoint, ...]:
+    if not isinstance(value, list):
+        problems.append((path, "is required and must be a list of HOST:PORT"))
+        return ()
+    if len(value) > MAX_ENDPOINTS:
+        problems.append((path, f"has {len(value)} entries, {MAX_ENDPOINTS} are allowed"))
+        return ()
+    endpoints = []
+    for index, item in enumerate(value):
+        try:
+            if not isinstance(item, str):
+                raise ValueError(f"{_show(item)} is not HOST:PORT")
+            endpoints.append(parse_endpoint(item))
+        except ValueError as error:
+            problems.append((f"{path}[{index}]", str(error)))
+    return tuple(endpoints)
+
+
+def _choice(kind: type[_E], value: object, path: str, problems: list[tuple[str, str]]) -> _E | None:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(repr(member.value) for member in kind)
+        problems.append((path, f"{_show(value)} is none of {allowed}"))
+        return None
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__

@@ -1,0 +1,103 @@
+"""The route watch: `GET /v1/watch/routes?workload=shop/users`, a `text/event-stream`.
+
+    event: snapshot     data: {"routes": [ROUTE, ...]}            at most SNAPSHOT_ROUTES in one event
+    event: synced       data: {}                                  the snapshot is complete: swap the table
+    event: put          data: ROUTE                               one route is new or changed
+    event: delete       data: {"workload": ..., "key": ...}       one route is gone
+    : keep-alive                                                  every HEARTBEAT_SECONDS
+
+Every event has an `id:`, the registry's revision, which only grows. A snapshot comes in pieces so that neither
+side ever encodes or decodes more than a few hundred routes at a stretch; a reader collects the pieces and
+replaces its table at `synced`. A reconnect sends the last id it *applied* as `Last-Event-ID` and gets either
+the changes since, followed by `synced`, or a new snapshot when they are gone. A reader reports what it applied
+with `PUT /v1/sidecars/ID`, so that the control plane knows when a change is in force everywhere.
+
+The format is that of the HTML standard, section 9.2.6; the parser reads the subset that a registry writes and
+treats a line or event over its limit as an error, because an endless line is how a broken peer looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.errors import ContractError
+
+SNAPSHOT_ROUTES = 200
+"""Routes in one snapshot event: about 40 KB of JSON, about 1 ms to decode."""
+
+HEARTBEAT_SECONDS = 15.0
+"""Between two comments when nothing happens. Three missed ones mean that the peer is gone."""
+
+MAX_EVENT_BYTES = 1 << 20
+"""Of one event. SNAPSHOT_ROUTES routes of the largest legal size are under half of it."""
+
+SNAPSHOT = "snapshot"
+SYNCED = "synced"
+PUT = "put"
+DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of the stream. `data` is JSON text; `id` is empty when the peer sent none."""
+
+    name: str
+    data: str
+    id: str = ""
+
+
+def encode_event(event: Event) -> bytes:
+    """The bytes of one event. `data` must be one line, as compact JSON is."""
+    assert "\n" not in event.data
+    ident = f"id: {event.id}\n" if event.id else ""
+    return f"event: {event.name}\n{ident}data: {event.data}\n\n".encode()
+
+
+HEARTBEAT = b": keep-alive\n\n"
+
+
+class EventParser:
+    """Bytes in, events out. Raises ContractError when an event grows past `limit` bytes or is not UTF-8."""
+
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._limit = limit
+        self._held = b""
+        self._name = ""
+        self._id = ""
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that `data` completes, in order."""
+        lines = (self._held + data).split(b"\n")
+        self._held = lines.pop()
+        events = []
+        for line in lines:
+            self._size += len(line) + 1
+            if self._size > self._limit:
+                break
+            event = self._line(line.removesuffix(b"\r"))
+            if event is not None:
+                events.append(event)
+        if self._size + len(self._held) > self._limit:
+            raise ContractError([("", f"an event of more than {self._limit} bytes")])
+        return events
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            event = Event(self._name or "message", "\n".join(self._data), self._id) if self._data else None
+            self._name, self._data, self._size = "", [], 0
+            return event
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            raise ContractError([("", "an event that is not UTF-8")]) from None
+        field, _, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "event":
+            self._name = value
+        elif field == "id" and "\0" not in value:
+            self._id = value
+        return None
