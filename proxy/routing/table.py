@@ -1,0 +1,62 @@
+"""The routes of one workload, as the sidecar beside it needs them.
+
+The table is changed in place: a `put` or `delete` costs the same with ten routes and with 100,000. A whole new
+table is built aside by the feed, piece by piece, and swapped in by one assignment (`replace`). Whoever keeps
+something that was derived from the table (the decision cache, requests held up for a pending shadow) registers
+in `watchers` and is told after every change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.contract.routes import Route
+
+
+class RouteTable:
+    """key -> Route for one workload.
+
+    workload: `namespace/name`; routes of other workloads must not be put here.
+    synced:   a whole table has been received at least once (from a file or a registry). It never goes back:
+              the last good table serves until a better one comes.
+    """
+
+    __slots__ = ("_routes", "synced", "watchers", "workload")
+
+    def __init__(self, workload: str) -> None:
+        self.workload = workload
+        self.synced = False
+        self.watchers: list[Callable[[], None]] = []
+        self._routes: dict[str, Route] = {}
+
+    def __repr__(self) -> str:
+        return f"<RouteTable {self.workload} {len(self)} routes{'' if self.synced else ' never synced'}>"
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    def routes(self) -> list[Route]:
+        """A copy, in the order of arrival."""
+        return list(self._routes.values())
+
+    def lookup(self, key: str) -> Route | None:
+        return self._routes.get(key)
+
+    def replace(self, routes: dict[str, Route]) -> None:
+        """Take over `routes` (key -> Route) as the whole table; the caller must not touch it again."""
+        self._routes = routes
+        self.synced = True
+        self._changed()
+
+    def put(self, route: Route) -> None:
+        self._routes[route.key] = route
+        self._changed()
+
+    def delete(self, key: str) -> None:
+        """Forget a key; one that is not there is no error, since a delete may be sent twice."""
+        if self._routes.pop(key, None) is not None:
+            self._changed()
+
+    def _changed(self) -> None:
+        for watcher in self.watchers:
+            watcher()
