@@ -1,0 +1,1 @@
+"""How a shadow is started: one port, one module per way."""

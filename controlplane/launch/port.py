@@ -1,0 +1,76 @@
+"""The port between a sandbox's life and the ways to start a shadow.
+
+The registry may be killed at any moment. What it must know to find a running shadow again is the `handle` that
+`start` returned, which it stores; `adopt` turns a stored handle back into a running shadow, or says that it is
+gone. A launcher keeps nothing else that matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from controlplane.model.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """One copy of one workload that shall run.
+
+    workload:    what it replaces, `namespace/name`.
+    definition:  the baseline's definition, None when nobody registered one.
+    command, env, endpoints: the fork's own fields (empty where it has none).
+    """
+
+    sandbox: str
+    routing_key: str
+    workload: str
+    revision: int
+    definition: Workload | None = None
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A shadow that answers.
+
+    endpoints: HOST:PORT each, where callers' sidecars reach it.
+    handle:    JSON object, enough to find it again after a restart of the registry.
+    """
+
+    endpoints: tuple[str, ...]
+    handle: dict[str, Any]
+
+
+class LaunchError(Exception):
+    """A shadow did not start, or died. `str()` is one sentence; `log` holds its last lines of output."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class Launcher(Protocol):
+    """One way to start shadows."""
+
+    async def start(self, request: LaunchRequest) -> Running:
+        """Start and wait until it is ready. Raises LaunchError; cancelled: nothing of it is left running."""
+        ...
+
+    async def adopt(self, request: LaunchRequest, handle: dict[str, Any]) -> Running | None:
+        """The shadow behind a stored handle, or None when it is gone. Never kills a stranger's process."""
+        ...
+
+    async def wait(self, running: Running) -> LaunchError:
+        """Return when it died by itself, with why. Static shadows never do: cancel to stop waiting."""
+        ...
+
+    async def stop(self, running: Running) -> None:
+        """Ask it to drain and end, insist after a grace period. Stopping twice is no error."""
+        ...
+
+    def log(self, running: Running, lines: int) -> str:
+        """The last `lines` lines of its output, "" when the launcher has none."""
+        ...
