@@ -1,0 +1,24 @@
+"""`users` with accounts in several currencies: the best one stays in the field that `payments` reads."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from controlplane.demo.shop.service import refuse, serve
+from controlplane.demo.shop.users import user
+
+ACCOUNTS = {
+    "ada": {"number": "CH93-0076", "currency": "CHF", "currencies": ["CHF", "EUR"]},
+    "bob": {"number": "DE89-3704", "currency": "EUR", "currencies": ["EUR"]},
+}
+
+
+async def account(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in ACCOUNTS:
+        raise refuse(404, "users", f"{name} has no account")
+    return web.json_response(ACCOUNTS[name])
+
+
+if __name__ == "__main__":
+    serve("users", [web.get("/users/{name}", user), web.get("/users/{name}/account", account)])
