@@ -1,0 +1,107 @@
+"""Why a head did not match: incomplete, or bad, and what is bad about it.
+
+Only heads that the pattern of `proxy.wire.head` refused come here, so nothing in this module is fast. A head is
+judged line by line as far as it has come: a bare LF or a space before a colon is answered at once instead of
+after a timeout, because the blank line that the sender believes to have sent will never arrive.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
+from proxy.wire.grammar import BARE_LINE_END, FIELD_LINE, FIELD_VALUE, TARGET, TOKEN
+
+_REQUEST_LINE = re.compile(TOKEN + rb"++ " + TARGET + rb" HTTP/1\.[01]")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9][0-9](?: " + FIELD_VALUE + rb")?+")
+_FIELD = re.compile(FIELD_LINE)
+_SPACE_BEFORE_COLON = re.compile(TOKEN + rb"++[ \t]++:")
+_REPAIRABLE = re.compile(rb"[ \t]|" + TOKEN + rb"++[ \t]++:")
+
+
+def diagnose_request(data: bytes, head_bytes: int, header_lines: int) -> None:
+    """Return when `data` may still become a request head, raise Refused when it never will."""
+    lines, rest = _complete_lines(data)
+    _check_characters(data, BAD_REQUEST)
+    if lines or len(rest) > head_bytes:
+        line = lines[0] if lines else rest[:head_bytes]
+        if lines and not _REQUEST_LINE.fullmatch(line):
+            raise Refused(BAD_REQUEST, _bad_request_line(line))
+    for line in lines[1:]:
+        if not _FIELD.fullmatch(line + b"\r\n"):
+            raise Refused(BAD_REQUEST, _bad_field(line))
+    if len(lines) - 1 > header_lines:
+        raise Refused(HEAD_TOO_LARGE, f"the head has more than {header_lines} field lines")
+    if len(data) > head_bytes:
+        raise Refused(HEAD_TOO_LARGE, f"the head has more than {head_bytes} bytes")
+
+
+def diagnose_response(data: bytes, head_bytes: int, header_lines: int) -> bool:
+    """False when `data` may still become a response head, True when the head is complete and only needs the repair
+    that RFC 9112 sections 5.1 and 5.2 ask of a proxy. Raises Refused otherwise."""
+    lines, _ = _complete_lines(data)
+    _check_characters(data, BAD_RESPONSE)
+    if lines and not _STATUS_LINE.fullmatch(lines[0]):
+        raise Refused(BAD_RESPONSE, "the status line is malformed (RFC 9112 section 4)")
+    for line in lines[1:]:
+        if not _FIELD.fullmatch(line + b"\r\n") and not _REPAIRABLE.match(line):
+            raise Refused(BAD_RESPONSE, _bad_field(line))
+    if len(lines) - 1 > header_lines:
+        raise Refused(BAD_RESPONSE, f"the head has more than {header_lines} field lines")
+    if len(data) > head_bytes:
+        raise Refused(BAD_RESPONSE, f"the head has more than {head_bytes} bytes")
+    return b"\r\n\r\n" in data
+
+
+def repair_response(data: bytes) -> bytes:
+    """Replace obsolete line folding with a space and remove white space before colons, in the head only."""
+    end = data.index(b"\r\n\r\n")
+    head = re.sub(rb"[ \t]*\r\n[ \t]+", b" ", data[:end])
+    head = re.sub(rb"(\r\n" + TOKEN + rb"++)[ \t]++:", rb"\1:", head)
+    return head + data[end:]
+
+
+def _complete_lines(data: bytes) -> tuple[list[bytes], bytes]:
+    """The head's lines that have come whole, and what is left when the head is not complete."""
+    end = data.find(b"\r\n\r\n")
+    if end >= 0:
+        return data[:end].split(b"\r\n"), b""
+    lines = data.split(b"\r\n")
+    return lines[:-1], lines[-1]
+
+
+def _check_characters(data: bytes, failure: Failure) -> None:
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[: end + 4]
+    if BARE_LINE_END.search(head):
+        raise Refused(failure, "a CR or LF that stands alone (RFC 9112 section 2.2)")
+    if b"\0" in head:
+        raise Refused(failure, "a NUL character in the head (RFC 9110 section 5.5)")
+
+
+def _bad_request_line(line: bytes) -> str:
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        return "the request line is not METHOD SP TARGET SP VERSION (RFC 9112 section 3)"
+    method, target, version = parts
+    if not re.fullmatch(TOKEN + rb"++", method):
+        return "the method is not a token (RFC 9110 section 9.1)"
+    if b"#" in target:
+        return "the request target has a fragment (RFC 9112 section 3.2)"
+    if not re.fullmatch(TARGET, target):
+        return "the request target has characters that must be percent-encoded (RFC 9112 section 3.2)"
+    return f"the version {_show(version)} is neither HTTP/1.0 nor HTTP/1.1 (RFC 9112 section 2.3)"
+
+
+def _bad_field(line: bytes) -> str:
+    if line[:1] in (b" ", b"\t"):
+        return "a folded field line (RFC 9112 section 5.2)"
+    if _SPACE_BEFORE_COLON.match(line):
+        return f"white space before the colon in {_show(line)} (RFC 9112 section 5.1)"
+    return f"{_show(line)} is not a field line (RFC 9112 section 5)"
+
+
+def _show(text: bytes) -> str:
+    """A quotation for a person: short, and without characters that could play tricks in a log or a terminal."""
+    shown = text[:40].decode("ascii", "backslashreplace")
+    return repr(shown + ("..." if len(text) > 40 else ""))

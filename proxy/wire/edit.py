@@ -1,0 +1,77 @@
+"""What changes in a head on its way through: as little as RFC 9110 section 7.6 demands of an intermediary.
+
+Fields that speak of one connection are removed and those that speak of the next one are written anew; everything
+else leaves as the bytes that came, in the order that they came.
+
+No `via` is added (RFC 9110 section 7.6.3 asks a gateway for one): the sidecar and its application are one origin
+server to the world, and applications behave differently when they see it (nginx, for one, stops compressing).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from proxy.wire.head import RequestHead, ResponseHead
+
+_ALWAYS = (b"connection", b"keep-alive", b"proxy-connection", b"upgrade")
+
+
+@lru_cache(maxsize=256)
+def _field_lines(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Matches every field line that has one of the names, from its leading CRLF on."""
+    return re.compile(rb"\r\n(?:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+", re.IGNORECASE)
+
+
+def request_head(head: RequestHead, insert: bytes, default_host: bytes) -> bytes:
+    """The request head to forward.
+
+    insert:       field lines to add, each with its CRLF.
+    default_host: for an HTTP/1.0 request that has no Host, which HTTP/1.1 needs.
+    """
+    data, end = head.data, head.end
+    if not head.hop and not head.http10 and not head.authority:
+        return data[: end - 2] + insert + b"\r\n"
+    line_end = head.low.find(b"\r\n")
+    fields = data[line_end : end - 4]
+    names: frozenset[bytes] = frozenset()
+    if head.hop or head.http10:
+        names = frozenset(_ALWAYS) | head.options
+    if head.authority:
+        names |= {b"host"}
+        insert = b"host: %b\r\n%b" % (head.authority, insert)
+    elif head.http10 and b"\r\nhost:" not in head.low:
+        insert = b"host: %b\r\n%b" % (default_host, insert)
+    fields = _field_lines(names).sub(b"", fields)
+    if head.upgrade:
+        insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+    return b"%b %b HTTP/1.1%b\r\n%b\r\n" % (head.method, _origin_form(head), fields, insert)
+
+
+def _origin_form(head: RequestHead) -> bytes:
+    """RFC 9112 section 3.2.1; a target without a path becomes `/`, or `*` for OPTIONS (3.2.4)."""
+    if not head.authority:
+        return head.target
+    rest = head.target.partition(b"://")[2][len(head.authority) :]
+    if not rest and head.method == b"OPTIONS":
+        return b"*"
+    return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def response_head(head: ResponseHead, insert: bytes, drop: frozenset[bytes]) -> bytes:
+    """The response head to forward.
+
+    insert: field lines to add, each with its CRLF.
+    drop:   names of fields, lower case, to leave out besides those that concern the upstream's connection.
+    """
+    data, end = head.data, head.end
+    if not head.hop and not head.http10 and not drop:
+        return data[: end - 2] + insert + b"\r\n"
+    names = drop
+    if head.hop or head.http10:
+        names = frozenset(_ALWAYS) | head.options | drop
+    # Behind "HTTP/1.x": the version is always our own (RFC 9110 section 6.2).
+    rest = _field_lines(names).sub(b"", data[8 : end - 4])
+    if head.status == 101:
+        insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
+    return b"HTTP/1.1%b\r\n%b\r\n" % (rest, insert)

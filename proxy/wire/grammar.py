@@ -1,0 +1,41 @@
+"""Named productions of HTTP/1.1, as byte patterns. Everything else in `proxy.wire` is made of these.
+
+Two rules hold for all of them. `[0-9]`, never `\\d`, and `int()` only after a `fullmatch`: Python's own idea of a
+number (`+5`, `5_0`, ` 5 `, other scripts' digits) is wider than RFC 9110's, and every difference is a way to make
+two parsers disagree. Repeats are possessive (`++`, `*+`): a head that does not match fails in linear time.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+"""One tchar (RFC 9110 section 5.6.2)."""
+
+FIELD_VALUE = rb"[^\r\n\0]*+"
+"""What is left of a field line behind its colon, optional white space included. RFC 9110 section 5.5 declares CR,
+LF and NUL invalid and dangerous and lets a recipient keep other control characters; so do we."""
+
+FIELD_LINE = TOKEN + rb"++:" + FIELD_VALUE + rb"\r\n"
+"""RFC 9112 section 5: no space between name and colon, no folding."""
+
+TARGET = rb"[!-\"$-~]++"
+"""Visible ASCII without `#`: a fragment is never sent (RFC 9110 section 7.1)."""
+
+HOST = (
+    rb"(?:[a-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9a-f:.]++\]|\[v[0-9a-f]++\.[a-z0-9\-._~!$&'()*+,;=:]++\])"
+    rb"(?::[0-9]{0,5}+)?"
+)
+"""uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), in lower case: no path, no userinfo."""
+
+CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
+"""1*DIGIT (RFC 9110 section 8.6); 18 digits are an exabyte and fit every implementation's integer."""
+
+CODINGS = re.compile(TOKEN + rb"++(?:[ \t]*+,[ \t]*+" + TOKEN + rb"++)*+")
+"""A list of transfer codings without parameters and without empty members."""
+
+CHUNK_SIZE = rb"([0-9A-Fa-f]{1,15})"
+"""1*HEXDIG (RFC 9112 section 7.1), capped where the number stops fitting 64 bits in any signed parser."""
+
+BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+"""CR or LF alone. A CR that is last may still get its LF."""

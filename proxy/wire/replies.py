@@ -1,0 +1,58 @@
+"""Answers that we make ourselves: `application/problem+json` (RFC 9457), recognisable by `skycap-error`."""
+
+from __future__ import annotations
+
+import json
+
+from proxy.errors import Failure
+
+REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    508: b"Loop Detected",
+}
+
+CONNECTED = b"HTTP/1.1 200 OK\r\n\r\n"
+"""The answer to CONNECT; no framing fields (RFC 9110 section 9.3.6)."""
+
+
+def problem(
+    failure: Failure, detail: str, *, workload: str, sandbox: str, close: bool, extra: bytes
+) -> tuple[bytes, bytes]:
+    """Head and body of the answer for one failure.
+
+    detail:  one sentence about this occurrence.
+    sandbox: whose request it was, empty for the baseline's.
+    close:   announce that the connection will be closed.
+    extra:   field lines to add, each with its CRLF.
+    """
+    document = {
+        "type": f"urn:skycap:error:{failure.code}",
+        "title": failure.title,
+        "status": failure.status,
+        "detail": detail,
+        "code": failure.code,
+        "workload": workload,
+        "sandbox": sandbox,
+        "hint": failure.hint,
+    }
+    body = json.dumps({name: value for name, value in document.items() if value != ""}).encode() + b"\n"
+    head = (
+        b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nskycap-error: %b\r\n"
+        % (
+            failure.status,
+            REASONS[failure.status],
+            len(body),
+            failure.code.encode(),
+        )
+    )
+    if failure.status == 503:
+        head += b"retry-after: 1\r\n"
+    if close:
+        head += b"connection: close\r\n"
+    return head + extra + b"\r\n", body
