@@ -9,14 +9,57 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from proxy.contract.names import DNS_LABEL, WORKLOAD
+from controlplane.model.problem import (
+    ABSOLUTE_PATH,
+    ENV_NAME,
+    NAME,
+    WORKLOAD_NAME,
+    DocumentError,
+    anchored,
+    bounded,
+    field_problems,
+    invalid,
+    show,
+)
+from proxy.contract.routes import parse_endpoint
 
-WorkloadName = Annotated[str, StringConstraints(pattern=rf"^{WORKLOAD.pattern}$", max_length=127)]
-Label = Annotated[str, StringConstraints(pattern=rf"^{DNS_LABEL}$", max_length=63)]
-Address = Annotated[str, StringConstraints(min_length=3, max_length=300)]
+MAX_ARGUMENTS = 256
+MAX_VARIABLES = 256
+MAX_UPSTREAMS = 128
+MAX_TEXT = 8192
+"""Characters of one argument or one environment value. Linux takes 128 KiB; what is longer belongs in a file."""
+
+
+def _endpoint(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which no process can be given")
+    return text
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{show(text)} holds half a surrogate pair, which is not Unicode text") from None
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_nul), AfterValidator(_encodable)]
+WorkloadName = Annotated[str, StringConstraints(pattern=anchored(WORKLOAD_NAME), max_length=127)]
+Label = Annotated[str, StringConstraints(pattern=anchored(NAME), max_length=63)]
+Address = Annotated[str, StringConstraints(max_length=300), AfterValidator(_endpoint)]
 """HOST:PORT; `proxy.contract.routes.parse_endpoint` says what is legal."""
+Argument = Annotated[Text, StringConstraints(min_length=1)]
+Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=MAX_ARGUMENTS)]
+VariableName = Annotated[str, StringConstraints(pattern=anchored(ENV_NAME), max_length=256)]
+Environment = Annotated[dict[VariableName, Text], Field(max_length=MAX_VARIABLES)]
 
 
 class Strict(BaseModel):
@@ -42,7 +85,7 @@ class Upstream(Strict):
 class Readiness(Strict):
     """When a copy counts as started: `path` answers 2xx or 3xx, or, without a path, the port accepts."""
 
-    path: str | None = Field(default=None, max_length=1024, pattern=r"^/")
+    path: str | None = Field(default=None, max_length=1024, pattern=anchored(ABSOLUTE_PATH))
     timeout: float = Field(default=30.0, gt=0, le=600)
     """Seconds until a start counts as failed."""
 
@@ -59,8 +102,24 @@ class Workload(Strict):
 
     workload: WorkloadName
     address: Address
-    command: tuple[str, ...] = ()
-    cwd: str = ""
-    env: dict[str, str] = Field(default_factory=dict)
-    upstreams: tuple[Upstream, ...] = ()
+    command: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGUMENTS)] = ()
+    cwd: Annotated[
+        str, StringConstraints(max_length=4096), AfterValidator(_no_nul), AfterValidator(_encodable)
+    ] = ""
+    env: Environment = Field(default_factory=dict)
+    upstreams: Annotated[tuple[Upstream, ...], Field(max_length=MAX_UPSTREAMS)] = ()
     readiness: Readiness = Readiness()
+
+
+def parse_workload(document: object, name: str | None = None) -> Workload:
+    """A definition from its JSON form, already parsed. Raises DocumentError with every problem.
+
+    name: what the request's path says it is called; a document that says something else is refused.
+    """
+    try:
+        workload = Workload.model_validate(document)
+    except ValidationError as error:
+        raise DocumentError(bounded(field_problems(error))) from None
+    if name is not None and workload.workload != name:
+        raise invalid("workload", f"{workload.workload!r} is not {name!r}, as the path says")
+    return workload

@@ -1,0 +1,274 @@
+"""The registry's client: typed, used by the command line, by MCP and by the tests.
+
+    async with Client("http://127.0.0.1:7070") as registry:
+        await registry.apply(sandbox)
+        sandbox = await registry.wait("agent-42", seconds=30)
+
+Whatever goes wrong is one exception, `RegistryError`, with the problem document: a refusal of the registry as
+it said it, or a `registry-unreachable` of our own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from controlplane.model.explanation import Explanation
+from controlplane.model.output import DEFAULT_LINES, Output
+from controlplane.model.problem import FieldProblem, Problem
+from controlplane.model.sandbox import SETTLED, Sandbox
+from controlplane.model.sidecar import Sidecar, SidecarReport
+from controlplane.model.workload import Workload
+from proxy.contract.watch import MAX_EVENT_BYTES, Event, EventParser
+
+DEFAULT_URL = "http://127.0.0.1:7070"
+
+MAX_WAIT_SECONDS = 60.0
+"""The longest that one request may wait at the registry; `wait` asks again until its own time is over."""
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class RegistryError(Exception):
+    """The registry said no, or nothing. `str()` is for a person: title, detail and every field's problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        super().__init__(_sentence(problem))
+
+    @property
+    def status(self) -> int:
+        """The HTTP status; 0 when there was no answer."""
+        return self.problem.status
+
+    @property
+    def code(self) -> str:
+        return self.problem.code
+
+    @property
+    def problems(self) -> list[FieldProblem]:
+        return self.problem.problems or []
+
+
+class Client:
+    """A connection pool to one registry.
+
+    url:     `http://HOST:PORT`, without a path.
+    token:   bearer token, empty for a registry on loopback that has none.
+    timeout: seconds for one request, the waiting ones not counted.
+    """
+
+    def __init__(self, url: str = DEFAULT_URL, token: str = "", timeout: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._session = aiohttp.ClientSession(
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            connector=aiohttp.TCPConnector(limit=0),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def apply(self, sandbox: Sandbox | Mapping[str, Any]) -> Sandbox:
+        """Create or update. A mapping is sent as it is, so that the registry names all that is wrong with it."""
+        document = sandbox.document() if isinstance(sandbox, Sandbox) else sandbox
+        metadata = document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
+        # A document without a usable name is sent all the same: the registry then says what is wrong with it.
+        path = _segment(name) if isinstance(name, str) and name else "unnamed"
+        return _model(Sandbox, await self._call("PUT", f"/v1/sandboxes/{path}", body=document))
+
+    async def sandbox(self, name: str) -> Sandbox:
+        return _model(Sandbox, await self._call("GET", f"/v1/sandboxes/{_segment(name)}"))
+
+    async def sandboxes(self) -> list[Sandbox]:
+        return _items(Sandbox, await self._call("GET", "/v1/sandboxes"))
+
+    async def delete(self, name: str, seconds: float = 0.0) -> Sandbox | None:
+        """Remove the routes, then stop the shadows, waiting for that up to `seconds`.
+
+        Returns None when it is gone, else the sandbox as it is being deleted.
+        """
+        path = f"/v1/sandboxes/{_segment(name)}"
+        answer = await self._call("DELETE", path, query={"wait": _wait(seconds)}, extra=seconds)
+        return None if answer is None else _model(Sandbox, answer)
+
+    async def wait(self, name: str, seconds: float = 60.0) -> Sandbox:
+        """The sandbox as soon as its phase is settled for the revision that is wanted, or when time is over.
+
+        The caller looks at `status.phase`: a settled sandbox may have failed, an unsettled one is still Pending.
+        """
+        left = seconds
+        while True:
+            ask = min(left, MAX_WAIT_SECONDS)
+            path = f"/v1/sandboxes/{_segment(name)}"
+            sandbox = _model(Sandbox, await self._call("GET", path, query={"wait": _wait(ask)}, extra=ask))
+            left -= ask
+            if left <= 0 or (sandbox.status is not None and sandbox.status.phase in SETTLED):
+                return sandbox
+
+    async def logs(self, name: str, workload: str = "", lines: int = DEFAULT_LINES) -> list[Output]:
+        """The last lines of every copy, or of those of one workload."""
+        query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
+        return _items(Output, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
+
+    async def workloads(self) -> list[Workload]:
+        return _items(Workload, await self._call("GET", "/v1/workloads"))
+
+    async def workload(self, name: str) -> Workload:
+        """`name` is NAMESPACE/NAME, as everywhere."""
+        return _model(Workload, await self._call("GET", f"/v1/workloads/{quote(name)}"))
+
+    async def put_workload(self, workload: Workload) -> Workload:
+        body = workload.model_dump(mode="json", exclude_none=True)
+        return _model(Workload, await self._call("PUT", f"/v1/workloads/{quote(workload.workload)}", body=body))
+
+    async def delete_workload(self, name: str) -> None:
+        await self._call("DELETE", f"/v1/workloads/{quote(name)}")
+
+    async def explain(self, key: str, workload: str) -> Explanation:
+        """What a sidecar of `workload` does with a request that carries `key`."""
+        return _model(
+            Explanation, await self._call("GET", "/v1/explain", query={"key": key, "workload": workload})
+        )
+
+    async def sidecars(self) -> list[Sidecar]:
+        return _items(Sidecar, await self._call("GET", "/v1/sidecars"))
+
+    async def report(self, sidecar: str, report: SidecarReport) -> None:
+        """Say what a sidecar has put to use, as it does itself."""
+        body = report.model_dump(mode="json", by_alias=True)
+        await self._call("PUT", f"/v1/sidecars/{_segment(sidecar)}", body=body)
+
+    async def ready(self) -> bool:
+        """Whether the registry answers and is ready. Never raises RegistryError."""
+        try:
+            await self._call("GET", "/ready")
+        except RegistryError:
+            return False
+        return True
+
+    async def watch(self, workload: str, sidecar: str = "", last_event_id: str = "") -> AsyncIterator[Event]:
+        """The route watch, event by event, until the registry ends it. Heartbeats are not shown."""
+        query = {"workload": workload} | ({"sidecar": sidecar} if sidecar else {})
+        headers = {"last-event-id": last_event_id} if last_event_id else {}
+        parser = EventParser(MAX_EVENT_BYTES)
+        try:
+            async with self._session.get(
+                f"{self.url}/v1/watch/routes",
+                params=query,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout),
+            ) as answer:
+                if answer.status != 200:
+                    raise RegistryError(await _problem(answer))
+                async for data in answer.content.iter_any():
+                    for event in parser.feed(data):
+                        yield event
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        extra: float = 0.0,
+    ) -> Any:
+        """One request; its JSON answer, None when there is no content. `extra` seconds are granted for waiting."""
+        try:
+            async with self._session.request(
+                method,
+                f"{self.url}{path}",
+                params=query,
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=self._timeout + extra),
+                allow_redirects=False,
+            ) as answer:
+                if not 200 <= answer.status < 300:
+                    raise RegistryError(await _problem(answer))
+                text = await answer.text()
+                return json.loads(text) if text else None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._unreachable(error) from error
+        except ValueError as error:
+            raise RegistryError(_foreign(200, f"{self.url}{path} answered no JSON")) from error
+
+    def _unreachable(self, error: Exception) -> RegistryError:
+        said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        return RegistryError(
+            Problem(
+                type="urn:skycap:problem:registry-unreachable",
+                title="The registry cannot be reached",
+                status=0,
+                code="registry-unreachable",
+                detail=f"{self.url}: {said}",
+                hint="Start it with `skycap controlplane` or `skycap up`, or say where it is.",
+            )
+        )
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _wait(seconds: float) -> str:
+    return f"{min(max(seconds, 0.0), MAX_WAIT_SECONDS):g}s"
+
+
+def _model(kind: type[_T], document: Any) -> _T:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise RegistryError(_foreign(200, f"an answer that is no {kind.__name__}")) from error
+
+
+def _items(kind: type[_T], document: Any) -> list[_T]:
+    try:
+        return TypeAdapter(list[kind]).validate_python(document["items"])  # type: ignore[valid-type]
+    except (ValidationError, KeyError, TypeError) as error:
+        raise RegistryError(_foreign(200, f"an answer that is no list of {kind.__name__}")) from error
+
+
+async def _problem(answer: aiohttp.ClientResponse) -> Problem:
+    """The problem document of a refusal, or one of our own when the peer is no registry."""
+    text = (await answer.content.read(MAX_EVENT_BYTES)).decode("utf-8", "replace")
+    try:
+        return Problem.model_validate_json(text)
+    except ValidationError:
+        return _foreign(answer.status, f"{answer.url} answered {answer.status}: {text[:200]}".rstrip(": "))
+
+
+def _foreign(status: int, detail: str) -> Problem:
+    return Problem(
+        type="urn:skycap:problem:not-a-registry",
+        title="The answer does not come from a registry",
+        status=status,
+        code="not-a-registry",
+        detail=detail,
+        hint="Check the address: something else may listen there.",
+    )
+
+
+def _sentence(problem: Problem) -> str:
+    lines = [f"{problem.title}: {problem.detail}" if problem.detail else problem.title]
+    lines += [
+        f"  {item.path}: {item.message}" if item.path else f"  {item.message}" for item in problem.problems or ()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,352 @@
+"""The sandbox: one model for REST, the command line, MCP and the Kubernetes resource.
+
+A fork has exactly one launcher, and its fields say which:
+
+    command (and env)   process      a copy of the baseline's process with what differs
+    endpoints           static       bring your own; nothing is started
+    image               kubernetes   refused here: this installation has no such engine
+
+What is written here is what the sender may say. `status` is what the registry answers; it is accepted in a
+`PUT`, so that an answer can be edited and sent back, and it changes nothing there, as in Kubernetes.
+
+Checks that need the whole document (two forks of one workload, a launcher too many) run on the raw document,
+beside those of the single fields: otherwise one misspelt field would hide all the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+
+from controlplane.model.problem import (
+    KEY,
+    NAME,
+    TTL,
+    DocumentError,
+    FieldProblem,
+    anchored,
+    bounded,
+    field_problems,
+    show,
+)
+from controlplane.model.workload import Address, Command, Environment, WorkloadName
+from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, Route, State, parse_endpoint
+
+API_VERSION = "skycap.dev/v1alpha1"
+KIND = "Sandbox"
+
+MAX_FORKS = 32
+"""Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
+
+MAX_TTL_SECONDS = 90 * 86400
+"""A quarter of a year: a sandbox that lives longer is a baseline."""
+
+Network = IPv4Network | IPv6Network
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def ttl_seconds(text: str) -> int:
+    """Seconds of `90s`, `30m`, `4h`, `7d`. The text must be valid."""
+    return int(text[:-1]) * _UNIT_SECONDS[text[-1]]
+
+
+def _checked_ttl(text: str) -> str:
+    if ttl_seconds(text) > MAX_TTL_SECONDS:
+        raise ValueError(f"{text!r} is longer than {MAX_TTL_SECONDS // 86400}d")
+    return text
+
+
+Name = Annotated[str, StringConstraints(pattern=anchored(NAME), max_length=63)]
+Key = Annotated[str, StringConstraints(pattern=anchored(KEY), max_length=63)]
+Ttl = Annotated[
+    str,
+    StringConstraints(pattern=anchored(TTL), max_length=10),
+    AfterValidator(_checked_ttl),
+]
+Timestamp = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+class Capture(Enum):
+    """Whose bodies the hop records keep."""
+
+    NONE = "none"
+    ERRORS = "errors"
+    ALL = "all"
+
+
+class Phase(Enum):
+    """Where a sandbox is in its life.
+
+    Pending:  a revision that is wanted is still being started, or is not yet in force at every sidecar.
+    Ready:    every fork serves the revision that is wanted.
+    Degraded: every fork serves, but at least one an older revision than is wanted.
+    Failed:   at least one fork serves nothing: its requests fail, or get the baseline if so asked.
+    Deleting: its routes are gone, its shadows are being stopped.
+    """
+
+    PENDING = "Pending"
+    READY = "Ready"
+    DEGRADED = "Degraded"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+SETTLED = frozenset({Phase.READY, Phase.DEGRADED, Phase.FAILED})
+"""Phases in which the registry has done what it can for the revision that is wanted."""
+
+
+class Resource(BaseModel):
+    """A part of the sandbox: camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, validate_by_alias=True, validate_by_name=True
+    )
+
+
+class Metadata(Resource):
+    name: Name
+
+
+class Fork(Resource):
+    """One workload that the sandbox replaces: exactly one of `command`, `endpoints`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["command"]},
+                {"required": ["endpoints"], "not": {"required": ["env"]}},
+            ]
+        }
+    )
+
+    workload: WorkloadName
+    command: Command | None = Field(
+        default=None, description="argument vector of the shadow; `${PORT}` becomes the port it shall listen on"
+    )
+    env: Environment | None = Field(default=None, description="added to the baseline's environment")
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
+        default=None, description="for the kubernetes engine; an installation without one refuses it"
+    )
+    endpoints: Annotated[tuple[Address, ...], Field(min_length=1, max_length=MAX_ENDPOINTS)] | None = Field(
+        default=None, description="HOST:PORT each, where a shadow that somebody else runs answers"
+    )
+
+    @property
+    def launcher(self) -> Literal["process", "static"]:
+        return "process" if self.command is not None else "static"
+
+
+class Preview(Resource):
+    """A link that leads a browser into the sandbox. It needs a gateway."""
+
+    name: Name
+    workload: WorkloadName
+
+
+class Spec(Resource):
+    routing_key: Key | None = Field(default=None, description="by default the sandbox's name")
+    ttl: Ttl | None = Field(
+        default=None, description="counted from the last update; absent: the registry's default"
+    )
+    on_unavailable: OnUnavailable = OnUnavailable.ERROR
+    capture: Capture = Field(default=Capture.ERRORS, description="whose bodies the hop records keep")
+    forks: Annotated[tuple[Fork, ...], Field(min_length=1, max_length=MAX_FORKS)]
+    previews: Annotated[tuple[Preview, ...], Field(max_length=MAX_FORKS)] | None = Field(
+        default=None, description="links for reviewers; an installation without a gateway refuses them"
+    )
+
+
+class Reported(BaseModel):
+    """A part of the status: fields that a newer registry adds must not break an older reader."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, alias_generator=to_camel, validate_by_alias=True, validate_by_name=True
+    )
+
+
+class Condition(Reported):
+    """As Kubernetes has them. `status` is True, False or Unknown."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: Timestamp
+
+
+class ForkStatus(Reported):
+    """What answers for one fork now.
+
+    state:     that of the route: ready, pending or failed.
+    revision:  the one that serves when ready, else the one that is wanted.
+    message:   why it does not serve what is wanted, with the last lines of its output; else empty.
+    """
+
+    workload: str
+    state: State
+    revision: int
+    endpoints: tuple[str, ...] = ()
+    message: str = ""
+
+
+class Status(Reported):
+    """What the registry says about a sandbox. All times are UTC.
+
+    revision: of the sandbox; a fork that an update did not touch keeps its own, older one.
+    """
+
+    phase: Phase
+    revision: int
+    created: Timestamp
+    updated: Timestamp
+    expires: Timestamp
+    conditions: tuple[Condition, ...] = ()
+    forks: tuple[ForkStatus, ...] = ()
+    previews: tuple[dict[str, Any], ...] = ()
+
+
+class Sandbox(Resource):
+    api_version: Literal["skycap.dev/v1alpha1"]
+    kind: Literal["Sandbox"]
+    metadata: Metadata
+    spec: Spec
+    status: Status | None = Field(default=None, description="written by the registry; ignored in a request")
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def routing_key(self) -> str:
+        return self.spec.routing_key or self.metadata.name
+
+    def document(self) -> dict[str, Any]:
+        """The JSON form, without what was not said."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def parse_sandbox(document: object, name: str | None = None, networks: Sequence[Network] = ()) -> Sandbox:
+    """A sandbox from its JSON or YAML form, already parsed. Raises DocumentError with every problem.
+
+    name:     what the request's path says it is called; a document that says something else is refused.
+    networks: where static endpoints may be; empty: anywhere but link-local.
+    """
+    problems: list[FieldProblem] = []
+    sandbox: Sandbox | None = None
+    try:
+        sandbox = Sandbox.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems += field_problems(error)
+    if isinstance(document, Mapping):
+        problems += _whole(document, name, networks)
+    if problems or sandbox is None:
+        raise DocumentError(bounded(problems))
+    return sandbox
+
+
+def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Network]) -> list[FieldProblem]:
+    """The checks that concern more than one field. Whatever has the wrong type was reported already."""
+    problems = []
+    metadata, spec = document.get("metadata"), document.get("spec")
+    said = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if name is not None and isinstance(said, str) and said != name and re.fullmatch(NAME.pattern, said):
+        problems.append(
+            FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says")
+        )
+    if not isinstance(spec, Mapping):
+        return problems
+    if spec.get("previews"):
+        message = "previews need a gateway, and this installation has none: leave them out"
+        problems.append(FieldProblem(path="spec.previews", message=message))
+    forks = spec.get("forks")
+    first: dict[str, int] = {}
+    for index, fork in enumerate(forks[: MAX_FORKS + 1] if isinstance(forks, list | tuple) else ()):
+        if not isinstance(fork, Mapping):
+            continue
+        path = f"spec.forks[{index}]"
+        problems += _launcher(fork, path)
+        problems += _outside(fork.get("endpoints"), f"{path}.endpoints", networks)
+        workload = fork.get("workload")
+        if isinstance(workload, str) and first.setdefault(workload, index) != index:
+            message = f"repeats spec.forks[{first[workload]}]: one fork per workload"
+            problems.append(FieldProblem(path=f"{path}.workload", message=message))
+    return problems
+
+
+def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    problems = []
+    command, endpoints, image = (fork.get(field) is not None for field in ("command", "endpoints", "image"))
+    if image:
+        message = (
+            "needs the kubernetes engine, which is not available in this installation: say command or endpoints"
+        )
+        problems.append(FieldProblem(path=f"{path}.image", message=message))
+    if command and endpoints:
+        message = "has both command and endpoints: say one, it decides how the shadow is started"
+        problems.append(FieldProblem(path=path, message=message))
+    if not (command or endpoints or image):
+        message = "says nothing that could start a shadow: give command or endpoints"
+        problems.append(FieldProblem(path=path, message=message))
+    if fork.get("env") is not None and not command:
+        message = "needs a command: only a process that we start has an environment of ours"
+        problems.append(FieldProblem(path=f"{path}.env", message=message))
+    return problems
+
+
+def _outside(endpoints: object, path: str, networks: Sequence[Network]) -> list[FieldProblem]:
+    """Endpoints that lie in none of the allowed networks. A name lies nowhere: it can change its address."""
+    if not networks or not isinstance(endpoints, list | tuple):
+        return []
+    problems = []
+    allowed = ", ".join(map(str, networks))
+    for index, text in enumerate(endpoints[: MAX_ENDPOINTS + 1]):
+        try:
+            host = parse_endpoint(text).host if isinstance(text, str) else ""
+        except ValueError:
+            continue
+        try:
+            address = ip_address(host)
+        except ValueError:
+            message = f"{show(text)} is a name; endpoints are limited to addresses in {allowed}"
+        else:
+            address = getattr(address, "ipv4_mapped", None) or address
+            if any(address in network for network in networks):
+                continue
+            message = f"{show(text)} is outside the allowed networks: {allowed}"
+        problems.append(FieldProblem(path=f"{path}[{index}]", message=message))
+    return problems
+
+
+def routes_of(sandbox: Sandbox) -> list[Route]:
+    """The routes that follow from a sandbox and its status: one per fork that has a status."""
+    status = sandbox.status
+    if status is None or status.phase is Phase.DELETING:
+        return []
+    return [
+        Route(
+            fork.workload,
+            sandbox.routing_key,
+            tuple(map(parse_endpoint, fork.endpoints)) if fork.state is State.READY else (),
+            sandbox.name,
+            fork.revision,
+            fork.state,
+            sandbox.spec.on_unavailable,
+        )
+        for fork in status.forks
+    ]
