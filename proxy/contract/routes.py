@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -24,6 +24,9 @@ from proxy.errors import ContractError
 
 MAX_ENDPOINTS = 64
 """Per route. A shadow is one process or a few pods; more is a mistake in a generated file."""
+
+MAX_ROUTES = 1_000_000
+"""In one table: ten times the 100,000 that are promised, and about 400 MB of memory."""
 
 
 class State(Enum):
@@ -109,34 +112,38 @@ class Route:
 _E = TypeVar("_E", bound=Enum)
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?")
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+"""A last label that is a number: resolvers read `127.1`, `2852039166` and `0xa9fea9fe` as IPv4 addresses."""
 _PORT = re.compile(r"[0-9]{1,5}")
 _FIELDS = frozenset({"workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable"})
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """`host:port` or `[v6]:port`. Raises ValueError with one sentence.
+    """`host:port` or `[v6]:port`, addresses in their shortest form. Raises ValueError with one sentence.
 
     Link-local addresses (169.254.0.0/16, fe80::/10) are refused: they are where cloud metadata lives, and no
-    shadow does.
+    shadow does. So is a "name" that a resolver would read as a number, which hides such an address.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT with a port from 1 to 65535")
+        raise ValueError(f"{_show(text)} is not HOST:PORT with a port from 1 to 65535")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        if bracketed or not _HOST_NAME.fullmatch(host):
-            raise ValueError(f"{text!r} has no valid host: write an address, a name, or [v6]") from None
+        if bracketed or not _HOST_NAME.fullmatch(host) or _NUMERIC.fullmatch(host):
+            raise ValueError(f"{_show(text)} has no valid host: write an address, a name, or [v6]") from None
         return Endpoint(host, int(port))
-    if address.version == 6 and not bracketed:
-        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [{host}]:{port}")
+    if bracketed != (address.version == 6):
+        raise ValueError(f"{_show(text)}: an IPv6 address stands in brackets, an IPv4 address does not")
+    if "%" in host:
+        raise ValueError(f"{_show(text)}: an address with a zone means something else on every machine")
     mapped = getattr(address, "ipv4_mapped", None) or address
     if mapped.is_link_local:
-        raise ValueError(f"{text!r} is link-local, where no shadow may be")
-    return Endpoint(host, int(port))
+        raise ValueError(f"{_show(text)} is link-local, where no shadow may be")
+    return Endpoint(str(address), int(port))
 
 
 def decode_route(document: object, path: str = "") -> Route:
@@ -145,28 +152,32 @@ def decode_route(document: object, path: str = "") -> Route:
     dot = f"{path}." if path else ""
     if not isinstance(document, Mapping):
         raise ContractError([(path, f"must be an object, not {_kind(document)}")])
-    problems += [(f"{dot}{name}", "unknown field") for name in document if name not in _FIELDS]
+    problems += [(f"{dot}{_name(name)}", "unknown field") for name in document if name not in _FIELDS]
 
-    def text(name: str, pattern: re.Pattern[str], what: str, required: bool) -> str:
+    def text(name: str, pattern: re.Pattern[str], what: str) -> str:
         value = document.get(name)
-        if value is None and not required:
-            return ""
         if value is None:
             problems.append((f"{dot}{name}", "is required"))
-        elif not isinstance(value, str) or not pattern.fullmatch(value):
+        elif not isinstance(value, str):
+            problems.append((f"{dot}{name}", f"must be text, not {_kind(value)}: put it in quotes"))
+        elif not pattern.fullmatch(value):
             problems.append((f"{dot}{name}", f"{_show(value)} is not {what}"))
-        return str(value)
+        else:
+            return value
+        return ""
 
-    workload = text("workload", WORKLOAD, "NAMESPACE/NAME in DNS labels", True)
-    key = text("key", ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-", True)
-    sandbox = text("sandbox", SANDBOX, "a DNS label", False)
+    workload = text("workload", WORKLOAD, "NAMESPACE/NAME in DNS labels")
+    key = text("key", ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-")
+    sandbox = key  # the default, which need not be a DNS label
+    if document.get("sandbox") not in (None, key):
+        sandbox = text("sandbox", SANDBOX, "a DNS label")
     revision = document.get("revision", 1)
     if not isinstance(revision, int) or isinstance(revision, bool) or not 1 <= revision < 2**53:
-        problems.append((f"{dot}revision", f"{_show(revision)} is not a number from 1"))
+        problems.append((f"{dot}revision", f"{_show(revision)} is not a whole number from 1"))
     state = _choice(State, document.get("state", "ready"), f"{dot}state", problems)
     policy = _choice(OnUnavailable, document.get("onUnavailable", "error"), f"{dot}onUnavailable", problems)
     endpoints = _endpoints(document.get("endpoints"), f"{dot}endpoints", problems)
-    if state is State.READY and not endpoints and not problems:
+    if state is State.READY and document.get("endpoints") == []:
         problems.append((f"{dot}endpoints", "a ready route needs at least one"))
     if problems:
         raise ContractError(problems)
@@ -190,32 +201,51 @@ def encode_route(route: Route) -> dict[str, Any]:
 
 
 def decode_table(document: object) -> list[Route]:
-    """A whole routes file, already parsed from YAML or JSON. Raises ContractError with every problem.
+    """A whole routes file, already parsed from YAML or JSON. Raises ContractError with every problem."""
+    return list(decode_routes(_listed(document)))
 
-    Two routes for one (workload, key) are a problem: either could win.
+
+def decode_routes(items: Iterable[object]) -> Iterator[Route]:
+    """The routes of one table, one at a time; after the last, raises ContractError with every problem.
+
+    Whoever reads a table piece by piece must not use a route of it before the end. A ContractError raised by
+    `items` itself is a problem of the document around the routes, and ends it. Two routes for one (workload,
+    key) are a problem: either could win.
     """
-    if not isinstance(document, Mapping):
-        raise ContractError([("", f"must be an object with `routes`, not {_kind(document)}")])
-    problems = [(str(name), "unknown field") for name in document if name != "routes"]
-    listed = document.get("routes")
-    if not isinstance(listed, list):
-        problems.append(("routes", "is required and must be a list"))
-        raise ContractError(problems)
-    routes: list[Route] = []
+    problems: list[tuple[str, str]] = []
     seen: dict[tuple[str, str], int] = {}
-    for index, item in enumerate(listed):
-        try:
-            route = decode_route(item, f"routes[{index}]")
-        except ContractError as error:
-            problems += error.problems
-            continue
-        first = seen.setdefault((route.workload, route.key), index)
-        if first != index:
-            problems.append((f"routes[{index}]", f"repeats the workload and key of routes[{first}]"))
-        routes.append(route)
+    try:
+        for index, item in enumerate(items):
+            if index == MAX_ROUTES:
+                problems.append(("routes", f"has more than {MAX_ROUTES} entries"))
+                break
+            try:
+                route = decode_route(item, f"routes[{index}]")
+            except ContractError as error:
+                problems += error.problems
+                continue
+            first = seen.setdefault((route.workload, route.key), index)
+            if first != index:
+                problems.append((f"routes[{index}]", f"repeats the workload and key of routes[{first}]"))
+                continue
+            yield route
+    except ContractError as error:
+        problems += error.problems
     if problems:
         raise ContractError(problems)
-    return routes
+
+
+def _listed(document: object) -> Iterator[object]:
+    if not isinstance(document, Mapping):
+        raise ContractError([("", f"must be an object with `routes`, not {_kind(document)}")])
+    listed = document.get("routes")
+    problems = [(_name(name), "unknown field") for name in document if name != "routes"]
+    if isinstance(listed, list):
+        yield from listed
+    else:
+        problems.append(("routes", "is required and must be a list"))
+    if problems:
+        raise ContractError(problems)
 
 
 def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tuple[Endpoint, ...]:
@@ -237,18 +267,31 @@ def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tup
 
 
 def _choice(kind: type[_E], value: object, path: str, problems: list[tuple[str, str]]) -> _E | None:
-    try:
-        return kind(value)
-    except ValueError:
-        allowed = ", ".join(repr(member.value) for member in kind)
-        problems.append((path, f"{_show(value)} is none of {allowed}"))
-        return None
+    for member in kind:
+        if member.value == value:
+            return member
+    allowed = ", ".join(repr(member.value) for member in kind)
+    problems.append((path, f"{_show(value)} is none of {allowed}"))
+    return None
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    # Only what is small by its type is written out: the repr of a nested value can be larger than the memory.
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
+    if isinstance(value, int | float) and abs(value) < 2**64:
+        return str(value)
+    return _kind(value)
+
+
+def _name(name: object) -> str:
+    return name if isinstance(name, str) and len(name) <= 80 else _show(name)
+
+
+_KINDS: dict[type, str] = {
+    bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", str: "text",
+}  # fmt: skip
 
 
 def _kind(value: object) -> str:
-    return "nothing" if value is None else type(value).__name__
+    return "nothing" if value is None else _KINDS.get(type(value), f"a {type(value).__name__}")

@@ -6,11 +6,14 @@
     event: delete       data: {"workload": ..., "key": ...}       one route is gone
     : keep-alive                                                  every HEARTBEAT_SECONDS
 
-Every event has an `id:`, the registry's revision, which only grows. A snapshot comes in pieces so that neither
-side ever encodes or decodes more than a few hundred routes at a stretch; a reader collects the pieces and
-replaces its table at `synced`. A reconnect sends the last id it *applied* as `Last-Event-ID` and gets either
-the changes since, followed by `synced`, or a new snapshot when they are gone. A reader reports what it applied
-with `PUT /v1/sidecars/ID`, so that the control plane knows when a change is in force everywhere.
+Every event has an `id:`, the registry's revision, a whole number. On one stream it never goes back; it may
+repeat, since one revision can change several routes. A snapshot comes in pieces so that neither side ever
+encodes or decodes more than a few hundred routes at a stretch; a reader collects the pieces and replaces its
+table at `synced`. A snapshot of no routes is one `snapshot` event with an empty list. A reconnect sends the
+last id it *applied* as `Last-Event-ID` and gets either the changes since, followed by `synced`, or a new
+snapshot when they are gone or when the registry has never been at that id (its store is older than the
+reader's table). A reader reports what it applied with `PUT /v1/sidecars/ID`, so that the control plane knows
+when a change is in force everywhere. Events of other names are for newer readers and are skipped.
 
 The format is that of the HTML standard, section 9.2.6; the parser reads the subset that a registry writes and
 treats a line or event over its limit as an error, because an endless line is how a broken peer looks.
@@ -28,8 +31,8 @@ SNAPSHOT_ROUTES = 200
 HEARTBEAT_SECONDS = 15.0
 """Between two comments when nothing happens. Three missed ones mean that the peer is gone."""
 
-MAX_EVENT_BYTES = 1 << 20
-"""Of one event. SNAPSHOT_ROUTES routes of the largest legal size are under half of it."""
+MAX_EVENT_BYTES = 4 << 20
+"""Of one event. SNAPSHOT_ROUTES routes with 64 host names of 253 characters each are 3.4 MB."""
 
 SNAPSHOT = "snapshot"
 SYNCED = "synced"
@@ -39,7 +42,7 @@ DELETE = "delete"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of the stream. `data` is JSON text; `id` is empty when the peer sent none."""
+    """One event of the stream. `data` is JSON text; `id` is the last one sent so far, empty if none was."""
 
     name: str
     data: str
@@ -57,9 +60,13 @@ HEARTBEAT = b": keep-alive\n\n"
 
 
 class EventParser:
-    """Bytes in, events out. Raises ContractError when an event grows past `limit` bytes or is not UTF-8."""
+    """Bytes in, events out. Raises ContractError when an event grows past `limit` bytes or is not UTF-8.
+
+    comments: how many comment lines came, that is how often the peer said that it lives.
+    """
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self.comments = 0
         self._limit = limit
         self._held = b""
         self._name = ""
@@ -93,6 +100,8 @@ class EventParser:
         except UnicodeDecodeError:
             raise ContractError([("", "an event that is not UTF-8")]) from None
         field, _, value = text.partition(":")
+        if not field:
+            self.comments += 1
         value = value.removeprefix(" ")
         if field == "data":
             self._data.append(value)
