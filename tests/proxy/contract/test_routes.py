@@ -105,7 +105,7 @@ class TestEndpoint:
         ],
     )
     def test_refuses_link_local_in_every_spelling(self, host: str) -> None:
-        with pytest.raises(ValueError, match="link-local|no valid host"):
+        with pytest.raises(ValueError, match=r"link-local|no valid host"):
             parse_endpoint(f"{host}:80")
 
     def test_shows_itself_and_compares_by_value(self) -> None:
@@ -123,8 +123,7 @@ class TestRoute:
 
     def test_all_fields(self) -> None:
         route = decode_route(
-            MINIMAL
-            | {"sandbox": "b", "revision": 2, "state": "failed", "onUnavailable": "baseline", "endpoints": []}
+            MINIMAL | {"sandbox": "b", "revision": 2, "state": "failed", "onUnavailable": "baseline", "endpoints": []}
         )
         assert route == Route("shop/users", "agent-42", (), "b", 2, State.FAILED, OnUnavailable.BASELINE)
 
@@ -190,9 +189,7 @@ class TestRoute:
         levels = ["- &l0 [x, x, x, x, x, x, x, x, x, x]"]
         levels += [f"- &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12)]
         bomb = yaml.safe_load("\n".join(levels))[-1]
-        found = problems_of(
-            dict.fromkeys(("workload", "key", "sandbox", "revision", "state", "onUnavailable"), bomb)
-        )
+        found = problems_of(dict.fromkeys(("workload", "key", "sandbox", "revision", "state", "onUnavailable"), bomb))
         assert len(found) == 7
         assert problems_of(MINIMAL | {"endpoints": [bomb]}) == [("endpoints[0]", "a list is not HOST:PORT")]
 
@@ -211,9 +208,7 @@ LABEL = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 ENDPOINTS = st.builds(
     Endpoint,
     st.one_of(
-        st.ip_addresses()
-        .map(str)
-        .filter(lambda text: not text.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))),
+        st.ip_addresses().map(str).filter(lambda text: not text.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))),
         LABEL.filter(lambda text: not text[-1].isdigit()),
     ),
     st.integers(1, 65535),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,9 +48,7 @@ def test_byte_by_byte_and_with_crlf() -> None:
 def test_in_any_pieces(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     parser = EventParser()
-    events = [
-        event for start, end in zip(edges, edges[1:], strict=False) for event in parser.feed(STREAM[start:end])
-    ]
+    events = [event for start, end in itertools.pairwise(edges) for event in parser.feed(STREAM[start:end])]
     assert events == EVENTS
 
 
@@ -91,8 +92,7 @@ class TestLimits:
             EventParser(limit=100).feed(stream)
         parser = EventParser(limit=100)
         with pytest.raises(ContractError, match="an event of more than 100 bytes"):
-            for byte in stream:
-                parser.feed(bytes([byte]))
+            deque(map(parser.feed, (bytes([byte]) for byte in stream)), maxlen=0)
 
     def test_what_is_not_utf_8_is_an_error(self) -> None:
         with pytest.raises(ContractError, match="not UTF-8"):
