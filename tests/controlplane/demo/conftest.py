@@ -41,8 +41,8 @@ def await_health(url: str, process: subprocess.Popen[bytes]) -> None:
             code = process.wait(0.02)
         except subprocess.TimeoutExpired:
             continue
-        pytest.fail(f"{process.args} ended with {code}")
-    pytest.fail(f"{process.args} did not answer within {START_SECONDS} s")
+        pytest.fail(f"{process.args!r} ended with {code}")
+    pytest.fail(f"{process.args!r} did not answer within {START_SECONDS} s")
 
 
 @contextlib.contextmanager

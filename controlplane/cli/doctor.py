@@ -1,0 +1,105 @@
+"""`skycap doctor`: is the environment whole, and what to do where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import click
+from rich.text import Text
+
+from controlplane.cli.cause import why
+from controlplane.cli.command import Command
+from controlplane.cli.failures import FAILED
+from controlplane.cli.output import Output, output_option
+from controlplane.cli.registry import Registry, refusal, registry_options
+from controlplane.client import RegistryError
+from controlplane.model.sidecar import Sidecar
+from controlplane.model.workload import Workload
+from proxy.contract.routes import parse_endpoint
+
+DIAL_SECONDS = 2.0
+"""For one connection: what takes longer is not reachable as far as a caller is concerned."""
+
+MAX_DIALS = 32
+"""At once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report: what was looked at, what was found, and what to do when it is not good."""
+
+    ok: bool
+    subject: str
+    found: str
+    advice: str = ""
+
+
+@click.command(cls=Command)
+@registry_options
+@output_option
+def doctor(registry: Registry, output: Output) -> None:
+    """Check the registry, the sidecars and the workloads; end with 1 when something is wrong."""
+    checks = asyncio.run(examine(registry))
+    good = all(check.ok for check in checks)
+
+    def show() -> None:
+        for check in checks:
+            line = Text("ok    " if check.ok else "WRONG ", style="green" if check.ok else "bold red")
+            line.append(f"{check.subject}: {check.found}", style="default not bold")
+            if check.advice:
+                line.append(f"; {check.advice}", style="yellow not bold")
+            output.say(line)
+
+    output.result({"ok": good, "checks": [asdict(check) for check in checks]}, show)
+    if not good:
+        raise click.exceptions.Exit(FAILED)
+
+
+async def examine(registry: Registry) -> list[Check]:
+    """Every check, in the order in which a person should act on them. Without a registry there is but one."""
+    try:
+        async with registry.client() as client:
+            workloads, sidecars = await asyncio.gather(client.workloads(), client.sidecars())
+    except RegistryError as error:
+        failure = refusal(error, registry.url)
+        return [Check(False, "registry", failure.message.replace("\n", " "), failure.hint)]
+    checks = [Check(True, "registry", f"{registry.url} answers")]
+    if not workloads:
+        advice = "start an environment with `skycap up FILE`"
+        checks.append(Check(True, "workloads", "none is registered", advice))
+    dials = asyncio.Semaphore(MAX_DIALS)
+    reachable = await asyncio.gather(*(_reach(workload, dials) for workload in workloads))
+    for workload, check in zip(workloads, reachable, strict=True):
+        own = [sidecar for sidecar in sidecars if sidecar.workload == workload.workload]
+        checks += [check, _sync(workload.workload, own)]
+    known = {workload.workload for workload in workloads}
+    for name in sorted({sidecar.workload for sidecar in sidecars} - known):
+        checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
+    return checks
+
+
+def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
+    connected = [sidecar for sidecar in sidecars if sidecar.connected]
+    behind = [sidecar for sidecar in connected if not sidecar.in_sync]
+    if not connected:
+        advice = "start it with `skycap proxy --registry URL`, or look into its log if it runs"
+        return Check(False, workload, "no sidecar is connected, so its routes are in force nowhere", advice)
+    if behind:
+        far = ", ".join(f"{item.id} ({item.applied_revision} of {item.sent_revision})" for item in behind)
+        return Check(False, workload, f"behind the registry: {far}", "look again, then restart that sidecar")
+    count = f"{len(connected)} sidecars are" if len(connected) > 1 else "its sidecar is"
+    return Check(True, workload, f"{count} in sync")
+
+
+async def _reach(workload: Workload, dials: asyncio.Semaphore) -> Check:
+    endpoint = parse_endpoint(workload.address)
+    try:
+        async with dials, asyncio.timeout(DIAL_SECONDS):
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError) as error:
+        advice = "its sidecar does not listen there: start it, or correct the address"
+        return Check(False, workload.workload, f"{workload.address} cannot be reached: {why(error)}", advice)
+    writer.close()
+    return Check(True, workload.workload, f"{workload.address} accepts connections")

@@ -1,0 +1,75 @@
+"""`skycap-served-by`: who answered, from the entry inwards.
+
+A list of structured fields (RFC 9651 section 3.1): one item per hop, a token or a string with the workload, whose
+parameters say which copy of it answered:
+
+    shop/frontend;baseline, shop/users;sandbox=agent-42;rev=3, shop/payments;baseline
+
+Several field lines are one list (RFC 9651 section 3.1). Of a malformed field nothing is used (section 4.2): half a
+list would hide a hop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import http_sf
+
+FIELD = "skycap-served-by"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One workload that took part in the answer.
+
+    sandbox:  whose shadow answered; "" for the baseline.
+    revision: of that shadow, None where the sidecar does not say.
+    reason:   why the baseline answered although the key might have led elsewhere, for example
+              `shadow-unreachable`; else "".
+    """
+
+    workload: str
+    sandbox: str = ""
+    revision: int | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """`baseline`, or `sandbox agent-42, revision 3`."""
+        who = f"sandbox {self.sandbox}" if self.sandbox else "baseline"
+        revision = f", revision {self.revision}" if self.revision is not None else ""
+        return f"{who}{revision}" + (f" ({self.reason})" if self.reason else "")
+
+    def document(self) -> dict[str, object]:
+        """The stable JSON shape."""
+        return {
+            "workload": self.workload,
+            "sandbox": self.sandbox,
+            "revision": self.revision,
+            "reason": self.reason,
+        }
+
+
+def parse_served_by(lines: Iterable[str]) -> list[Hop]:
+    """The hops that the field lines name, in their order. Raises ValueError when the field is malformed.
+
+    Parameters that are not known here are skipped: a newer sidecar may say more.
+    """
+    items = http_sf.parse(", ".join(lines).encode(), tltype="list")
+    return [_hop(item) for item in items] if isinstance(items, list) else []
+
+
+def _hop(item: object) -> Hop:
+    workload, parameters = item if isinstance(item, tuple) else (item, {})
+    revision = parameters.get("rev")
+    # A boolean is an integer to Python, and is none in a structured field.
+    if revision is not None and type(revision) is not int:
+        raise ValueError(f"rev={revision} is no number")
+    reason = _text(parameters.get("reason", ""))
+    return Hop(_text(workload), _text(parameters.get("sandbox", "")), revision, reason)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, http_sf.Token | str):
+        raise ValueError(f"{value} is neither a token nor a string")
+    return str(value)

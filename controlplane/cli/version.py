@@ -1,0 +1,19 @@
+"""`skycap version`."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version as installed
+
+import click
+
+from controlplane.cli.command import Command
+from controlplane.cli.output import Output, output_option
+
+
+@click.command(cls=Command)
+@output_option
+def version(output: Output) -> None:
+    """Say which version this is."""
+    document = {"skycap": installed("skycap"), "python": platform.python_version()}
+    output.result(document, lambda: click.echo(f"skycap {document['skycap']} (Python {document['python']})"))
