@@ -1,0 +1,130 @@
+"""Skycap, Envoy, HAProxy, nginx and the plain aiohttp proxy."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.peers.peer import Peer, Site
+from benchmarks.template import render
+from benchmarks.tools import version_of
+from benchmarks.traffic import KEY_PREFIX
+
+_HERE = Path(__file__).parent
+
+
+def _configuration(template: str, site: Site) -> Path:
+    path = site.folder / template
+    path.write_text(render((_HERE / template).read_text(), site.values(), site.sections()))
+    return path
+
+
+class Skycap:
+    """The sidecar as it is delivered: routes from a file that it watches, metrics, correlation, admin listener."""
+
+    name = "skycap"
+    program = ""
+
+    def command(self, site: Site, program: Path) -> list[str]:
+        path = site.folder / "routes.json"
+        path.write_text(routes(site))
+        command = [str(program), "-m", "proxy", "--workload", site.workload, "--routes", str(path)]
+        for hop in site.hops:
+            side = "--inbound" if hop.inbound else "--outbound"
+            command += [side, f"127.0.0.1:{hop.listen}=127.0.0.1:{hop.target}"]
+        return [*command, "--admin", f"127.0.0.1:{site.admin}"]
+
+    def ready_path(self) -> str:
+        return "/ready"
+
+    def version(self, program: Path) -> str:
+        return version("skycap")
+
+
+class Envoy:
+    """One worker thread; hot restart off, because it would meet other Envoys of the machine in shared memory."""
+
+    name = "envoy"
+    program = "envoy"
+
+    def command(self, site: Site, program: Path) -> list[str]:
+        path = _configuration("envoy.yaml", site)
+        return [
+            str(program), "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
+        ]  # fmt: skip
+
+    def ready_path(self) -> str:
+        return "/ready"
+
+    def version(self, program: Path) -> str:
+        found = re.search(r"/([0-9]+\.[0-9]+\.[0-9]+)/", version_of([str(program), "--version"]))
+        return found[1] if found else "unknown"
+
+
+class HAProxy:
+    """In the foreground, one thread."""
+
+    name = "haproxy"
+    program = "haproxy"
+
+    def command(self, site: Site, program: Path) -> list[str]:
+        return [str(program), "-db", "-q", "-f", str(_configuration("haproxy.cfg", site))]
+
+    def ready_path(self) -> str:
+        return ""
+
+    def version(self, program: Path) -> str:
+        found = re.search(r"([0-9]+\.[0-9]+\.[0-9]+)", version_of([str(program), "-v"]))
+        return found[1] if found else "unknown"
+
+
+class Nginx:
+    """A single process that is master and worker in one."""
+
+    name = "nginx"
+    program = "nginx"
+
+    def command(self, site: Site, program: Path) -> list[str]:
+        return [str(program), "-p", str(site.folder), "-c", str(_configuration("nginx.conf", site)), "-e", "stderr"]
+
+    def ready_path(self) -> str:
+        return ""
+
+    def version(self, program: Path) -> str:
+        return version_of([str(program), "-v"]).rpartition("/")[2]
+
+
+class AiohttpProxy:
+    """What Python costs when one writes it the usual way: `aiohttp_proxy.py`."""
+
+    name = "aiohttp"
+    program = ""
+
+    def command(self, site: Site, program: Path) -> list[str]:
+        hops = [f"{hop.listen}={hop.target}" + (f",{hop.shadow}" if hop.shadow else "") for hop in site.hops]
+        return [str(program), "-m", "benchmarks.peers.aiohttp_proxy", KEY_PREFIX, *hops]
+
+    def ready_path(self) -> str:
+        return ""
+
+    def version(self, program: Path) -> str:
+        return version("aiohttp")
+
+
+def routes(site: Site) -> str:
+    """A routes file in which every key of the site leads to the shadow of its inbound hop, if it has one."""
+    shadow = next((hop.shadow for hop in site.hops if hop.shadow), 0)
+    listed = [
+        {"workload": site.workload, "key": key, "endpoints": [f"127.0.0.1:{shadow}"]}
+        for key in (site.keys if shadow else ())
+    ]
+    return json.dumps({"routes": listed})
+
+
+INTERPRETER = Path(sys.executable)
+"""What runs the peers that have no program of their own."""
+
+ALL_PEERS: tuple[Peer, ...] = (Skycap(), Envoy(), HAProxy(), Nginx(), AiohttpProxy())

@@ -1,0 +1,15 @@
+"""The scenarios, in the order in which they run."""
+
+from benchmarks.scenario import Scenario
+from benchmarks.scenarios import bodies, connections, http1, latency, outbound
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        http1.SCENARIO,
+        latency.SCENARIO,
+        bodies.SCENARIO,
+        connections.SCENARIO,
+        outbound.SCENARIO,
+    )
+}

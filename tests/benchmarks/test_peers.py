@@ -1,0 +1,93 @@
+"""Every peer's configuration is complete, and the programs that are here accept it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks import apps, origin, tools
+from benchmarks.peers import ALL_PEERS, Hop, Peer, Site
+from benchmarks.peers.known import INTERPRETER, Envoy, HAProxy, Nginx, Skycap
+from benchmarks.traffic import FORKED
+from proxy.contract.routes import decode_table
+
+HOPS = (Hop(10_001, 10_002, 10_003), Hop(10_004, 10_005), Hop(10_006, 10_007, inbound=False))
+
+
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, HOPS, admin=10_009)
+
+
+def program(name: str) -> Path:
+    found = tools.find(name)
+    if found is None:
+        reason = f"{name} is not installed: {tools.how_to_install([name])}"
+        if os.environ.get("SKYCAP_REQUIRE_TOOLS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def check(command: list[str | Path]) -> None:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("peer", ALL_PEERS, ids=lambda peer: peer.name)
+def test_every_hop_is_configured(peer: Peer, tmp_path: Path) -> None:
+    command = peer.command(site(tmp_path), Path("/bin/program"))
+    text = " ".join(command) + "".join(path.read_text() for path in tmp_path.iterdir())
+    for port in range(10_001, 10_008):
+        assert str(port) in text
+    assert "@LISTEN@" not in text
+    assert FORKED[0].removesuffix("000") in text
+
+
+def test_skycaps_routes_file_fits_the_contract(tmp_path: Path) -> None:
+    command = Skycap().command(site(tmp_path), INTERPRETER)
+    path = Path(command[command.index("--routes") + 1])
+    routes = decode_table(json.loads(path.read_text()))
+    assert [route.key for route in routes] == list(FORKED)
+    assert {str(endpoint) for route in routes for endpoint in route.endpoints} == {"127.0.0.1:10003"}
+    assert command.count("--inbound") == 2
+    assert command[command.index("--outbound") + 1] == "127.0.0.1:10006=127.0.0.1:10007"
+
+
+def test_a_sidecar_without_forks_gets_an_empty_table(tmp_path: Path) -> None:
+    Skycap().command(Site(tmp_path, HOPS[1:], admin=10_009, workload="shop/frontend"), INTERPRETER)
+    assert decode_table(json.loads((tmp_path / "routes.json").read_text())) == []
+
+
+def test_envoys_configuration_is_a_bootstrap_with_a_cluster_for_every_route(tmp_path: Path) -> None:
+    Envoy().command(site(tmp_path), Path("/bin/envoy"))
+    document = yaml.safe_load((tmp_path / "envoy.yaml").read_text())
+    resources = document["static_resources"]
+    assert len(resources["listeners"]) == 3
+    clusters = {cluster["name"] for cluster in resources["clusters"]}
+    assert clusters == {"baseline_0", "shadow_0", "next_1", "next_2"}
+
+
+def test_nginx_accepts_its_configurations(tmp_path: Path) -> None:
+    nginx = program("nginx")
+    Nginx().command(site(tmp_path), nginx)
+    (tmp_path / "origin.conf").write_text(origin.configuration("baseline", 10_001, tmp_path))
+    listed = [apps.App(10_002, 10_003, True), apps.App(10_004, 10_005, False)]
+    (tmp_path / "apps.conf").write_text(apps.configuration(listed, tmp_path))
+    for name in ("nginx.conf", "origin.conf", "apps.conf"):
+        check([nginx, "-t", "-q", "-p", tmp_path, "-c", tmp_path / name, "-e", "stderr"])
+
+
+def test_haproxy_accepts_its_configuration(tmp_path: Path) -> None:
+    haproxy = program("haproxy")
+    HAProxy().command(site(tmp_path), haproxy)
+    check([haproxy, "-c", "-q", "-f", tmp_path / "haproxy.cfg"])
+
+
+def test_the_number_of_requests_is_read_from_nginx_status() -> None:
+    text = "Active connections: 2 \nserver accepts handled requests\n 10 10 4711 \nReading: 0 Writing: 1 Waiting: 1 \n"
+    assert origin.parse_status(text) == 4711
