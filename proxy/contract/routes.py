@@ -101,9 +101,7 @@ class Route:
         return f"<Route {self.workload} {self.key} -> {where} rev={self.revision} {self.state.value}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Route) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
-        )
+        return isinstance(other, Route) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def __hash__(self) -> int:
         return hash((self.workload, self.key, self.revision))
@@ -202,7 +200,7 @@ def encode_route(route: Route) -> dict[str, Any]:
 
 def decode_table(document: object) -> list[Route]:
     """A whole routes file, already parsed from YAML or JSON. Raises ContractError with every problem."""
-    return list(decode_routes(_listed(document)))
+    return list(decode_routes(listed_routes(document)))
 
 
 def decode_routes(items: Iterable[object]) -> Iterator[Route]:
@@ -235,7 +233,8 @@ def decode_routes(items: Iterable[object]) -> Iterator[Route]:
         raise ContractError(problems)
 
 
-def _listed(document: object) -> Iterator[object]:
+def listed_routes(document: object) -> Iterator[object]:
+    """The items of a parsed routes file, for `decode_routes`. Raises ContractError for what is around them."""
     if not isinstance(document, Mapping):
         raise ContractError([("", f"must be an object with `routes`, not {_kind(document)}")])
     listed = document.get("routes")

@@ -24,7 +24,7 @@ MAX_SERVED = 64
 
 
 class Served:
-    """Who served the outbound calls of one trace, in the order in which they answered."""
+    """Who served the outbound calls of one trace, each once, in the order in which they answered."""
 
     __slots__ = ("items", "open")
 
@@ -34,7 +34,7 @@ class Served:
 
     def add(self, value: bytes) -> None:
         """Add the value of an answer's `skycap-served-by`."""
-        if len(self.items) < MAX_SERVED:
+        if value not in self.items and len(self.items) < MAX_SERVED:
             self.items.append(value)
 
 
@@ -57,6 +57,11 @@ class Correlation:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    @property
+    def known(self) -> bool:
+        """Any trace is."""
+        return bool(self._young or self._old)
 
     def enter(self, ids: Sequence[bytes], key: str) -> Served:
         """A keyed request with these ids begins. The result goes back into `leave`."""

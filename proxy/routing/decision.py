@@ -30,6 +30,8 @@ class Action(Enum):
     UNSYNCED = "unsynced"
     """The baseline, because no table came in time. The answer says so."""
     ERROR = "error"
+    FORWARD = "forward"
+    """The outbound side carries it on."""
     HOLD_PENDING = "hold-pending"
     HOLD_UNSYNCED = "hold-unsynced"
 

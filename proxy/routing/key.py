@@ -39,13 +39,13 @@ class KeyReading:
     key:       the routing key, "" for none.
     carrier:   BAGGAGE, TRACESTATE or HEADER; "" without a key.
     malformed: values that stood where a key belongs and were none.
-    conflict:  another key that a later carrier named, "" when all agree.
+    conflict:  (carrier, key) of the first later carrier that named another key, None when all agree.
     """
 
     key: str = ""
     carrier: str = ""
     malformed: int = 0
-    conflict: str = ""
+    conflict: tuple[str, str] | None = None
 
 
 NO_KEY = KeyReading()
@@ -73,7 +73,8 @@ class KeyReader:
         self, baggage: Sequence[bytes], tracestate: Sequence[bytes] = (), headers: Sequence[bytes] = ()
     ) -> KeyReading:
         """The key in the values of the three carriers. Several lines of one field are one list."""
-        key = carrier = conflict = ""
+        key = carrier = ""
+        conflict = None
         malformed = 0
         for found_in, value in self._candidates(baggage, tracestate, headers):
             text = unquote(value.decode("latin-1"))
@@ -81,8 +82,8 @@ class KeyReader:
                 malformed += 1
             elif not key:
                 key, carrier = text, found_in
-            elif text != key and not conflict:
-                conflict = text
+            elif text != key and conflict is None:
+                conflict = (found_in, text)
         return KeyReading(key, carrier, malformed, conflict)
 
     def _candidates(

@@ -5,7 +5,7 @@ A structured-field list (RFC 9651 section 3.1) with one item per workload:
     shop/frontend;baseline, shop/users;sandbox=agent-42;rev=3, shop/payments;baseline
 
 An item's value is the workload, its parameters say which copy answered. `reason` stands where the baseline
-answered although the request carried a key that might have led elsewhere.
+answered although the request carried a key that might have led elsewhere, `error` where the sidecar itself did.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def baseline_item(workload: str, reason: str = "") -> bytes:
 def sandbox_item(workload: str, sandbox: str, revision: int) -> bytes:
     """The sandbox's shadow answered."""
     return f"{_bare_item(workload)};sandbox={_bare_item(sandbox)};rev={revision}".encode()
+
+
+def error_item(workload: str, code: str) -> bytes:
+    """Nobody answered: the sidecar of this workload did, with an error of its own."""
+    return f"{_bare_item(workload)};error={code}".encode()
 
 
 def names_shadow(value: bytes, workload: str) -> bool:

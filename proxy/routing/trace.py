@@ -70,19 +70,21 @@ class TraceReader:
         return found
 
 
-def missing_context(
-    low: bytes, ids: Sequence[bytes], random_bits: Callable[[int], int]
-) -> tuple[bytes, list[bytes]]:
+def missing_context(low: bytes, ids: Sequence[bytes], random_bits: Callable[[int], int]) -> tuple[bytes, list[bytes]]:
     """The field lines that complete the trace context of a keyed request, and the ids that they add.
 
     low:         the head in lower case.
     ids:         what `TraceReader.ids` found in it.
     random_bits: as `random.getrandbits`; ids need to be unique, not secret.
     """
-    traced = _TRACEPARENT.search(low) or _B3_SINGLE.search(low)
+    traced = _TRACEPARENT.search(low)
+    single = _B3_SINGLE.search(low)
     if traced is not None:
         trace, span, flags = traced.groups()
-        sampled = b"0" if flags in (b"0", b"00") else b"1"
+        sampled = b"1" if int(flags, 16) & 1 else b"0"  # W3C Trace Context section 3.2.2.5.1
+    elif single is not None:
+        trace, span, flag = single.groups()
+        sampled = b"0" if flag == b"0" else b"1"
     else:
         trace, span, sampled = _from_other_formats(low, ids, random_bits)
     trace = trace.rjust(32, b"0")

@@ -36,43 +36,41 @@ _FORBIDDEN_TRAILER = re.compile(
 )
 """RFC 9110 section 6.5.1: a trailer must not carry framing, routing or authentication."""
 
-_SIZE, _DATA, _CRLF, _TRAILER, _DONE = range(5)
+_SIZE, _DATA, _CRLF, _TRAILER = range(4)
 
 
 class ChunkedReader:
     """Follows one chunked body.
 
-    failure:     what a violation is: BAD_REQUEST or BAD_RESPONSE.
-    decode:      keep the payload in `payload` (for a recipient of HTTP/1.0).
+    failure: what a violation is: BAD_REQUEST or BAD_RESPONSE.
+    padded:  white space behind a chunk size is allowed.
+    payload: None, or the list into which the payload goes, for a recipient that cannot read chunks.
+    done:    the body has ended.
     """
 
-    __slots__ = ("_failure", "_left", "_line", "_size_line", "_state", "_trailer", "decode", "payload")
+    __slots__ = ("_failure", "_left", "_line", "_size_line", "_state", "_trailer", "done", "payload")
 
-    def __init__(self, failure: Failure, *, padded: bool = False, decode: bool = False) -> None:
+    def __init__(self, failure: Failure, *, padded: bool = False) -> None:
         self._failure = failure
         self._size_line = _PADDED_SIZE if padded else _STRICT_SIZE
         self._state = _SIZE
         self._left = 0
         self._line = b""
         self._trailer = 0
-        self.decode = decode
-        self.payload: list[bytes] = []
+        self.done = False
+        self.payload: list[bytes] | None = None
 
     def __repr__(self) -> str:
-        return f"<ChunkedReader {('size', 'data', 'crlf', 'trailer', 'done')[self._state]} left={self._left}>"
-
-    @property
-    def done(self) -> bool:
-        return self._state == _DONE
+        return f"<ChunkedReader {('size', 'data', 'crlf', 'trailer')[self._state]} left={self._left}>"
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """Read `data` from `start`. Returns where the body ends in it, or len(data) when it goes on (or ends just
         there: see `done`). Raises Refused; then nothing of `data` may be forwarded."""
         size = len(data)
-        while start < size and self._state != _DONE:
+        while start < size and not self.done:
             if self._state == _DATA:
                 stop = min(size, start + self._left)
-                if self.decode:
+                if self.payload is not None:
                     self.payload.append(data[start:stop])
                 self._left -= stop - start
                 start = stop
@@ -119,7 +117,7 @@ class ChunkedReader:
 
     def _end_of_trailer(self, line: bytes) -> None:
         if line == b"\r\n":
-            self._state = _DONE
+            self.done = True
             return
         self._trailer += len(line)
         if self._trailer > MAX_TRAILER:

@@ -23,26 +23,28 @@ def _field_lines(names: frozenset[bytes]) -> re.Pattern[bytes]:
     return re.compile(rb"\r\n(?:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+", re.IGNORECASE)
 
 
-def request_head(head: RequestHead, insert: bytes, default_host: bytes) -> bytes:
+def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], default_host: bytes) -> bytes:
     """The request head to forward.
 
     insert:       field lines to add, each with its CRLF.
+    drop:         names of fields, lower case, to leave out besides those that concern the client's connection.
     default_host: for an HTTP/1.0 request that has no Host, which HTTP/1.1 needs.
     """
     data, end = head.data, head.end
-    if not head.hop and not head.http10 and not head.authority:
+    if not head.hop and not head.http10 and not head.authority and not drop:
         return data[: end - 2] + insert + b"\r\n"
     line_end = head.low.find(b"\r\n")
     fields = data[line_end : end - 4]
-    names: frozenset[bytes] = frozenset()
+    names = drop
     if head.hop or head.http10:
-        names = frozenset(_ALWAYS) | head.options
+        names = frozenset(_ALWAYS) | head.options | drop
     if head.authority:
         names |= {b"host"}
         insert = b"host: %b\r\n%b" % (head.authority, insert)
     elif head.http10 and b"\r\nhost:" not in head.low:
         insert = b"host: %b\r\n%b" % (default_host, insert)
-    fields = _field_lines(names).sub(b"", fields)
+    if names:
+        fields = _field_lines(names).sub(b"", fields)
     if head.upgrade:
         insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"%b %b HTTP/1.1%b\r\n%b\r\n" % (head.method, _origin_form(head), fields, insert)
@@ -71,7 +73,9 @@ def response_head(head: ResponseHead, insert: bytes, drop: frozenset[bytes]) -> 
     if head.hop or head.http10:
         names = frozenset(_ALWAYS) | head.options | drop
     # Behind "HTTP/1.x": the version is always our own (RFC 9110 section 6.2).
-    rest = _field_lines(names).sub(b"", data[8 : end - 4])
+    rest = data[8 : end - 4]
+    if names:
+        rest = _field_lines(names).sub(b"", rest)
     if head.status == 101:
         insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"HTTP/1.1%b\r\n%b\r\n" % (rest, insert)

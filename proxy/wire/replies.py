@@ -42,14 +42,11 @@ def problem(
         "hint": failure.hint,
     }
     body = json.dumps({name: value for name, value in document.items() if value != ""}).encode() + b"\n"
-    head = (
-        b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nskycap-error: %b\r\n"
-        % (
-            failure.status,
-            REASONS[failure.status],
-            len(body),
-            failure.code.encode(),
-        )
+    head = b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nskycap-error: %b\r\n" % (
+        failure.status,
+        REASONS[failure.status],
+        len(body),
+        failure.code.encode(),
     )
     if failure.status == 503:
         head += b"retry-after: 1\r\n"

@@ -1,0 +1,57 @@
+"""The admin listener's life. aiohttp is imported when it starts, after the data path's listeners are open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.admin.port import Sidecar
+from proxy.contract.routes import Endpoint
+from proxy.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from aiohttp.web import AppRunner
+
+STOP_SECONDS = 1.0
+"""For answers under way when the sidecar ends; they are small."""
+
+
+class AdminServer:
+    """Listens on `listen` (port 0: any free one) once started."""
+
+    def __init__(self, listen: Endpoint, sidecar: Sidecar) -> None:
+        self._listen = listen
+        self._sidecar = sidecar
+        self._runner: AppRunner | None = None
+
+    def __repr__(self) -> str:
+        return f"<AdminServer {self.address if self._runner else f'{self._listen} stopped'}>"
+
+    @property
+    def address(self) -> Endpoint:
+        """Where it really listens."""
+        assert self._runner is not None, "not started"
+        host, port = self._runner.addresses[0][:2]
+        return Endpoint(host, port)
+
+    async def start(self) -> None:
+        """Raises ConfigurationError when the address cannot be used."""
+        from aiohttp import web
+
+        from proxy.admin.application import application
+
+        runner = web.AppRunner(
+            application(self._sidecar), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigurationError([f"admin listener {self._listen}: {error.strerror or error}"]) from None
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Idempotent."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None

@@ -1,0 +1,78 @@
+"""Reading the routing key from a head, at the price of one dictionary look-up for a value that was seen before."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.exchange.ports import Reporter
+from proxy.routing.key import BAGGAGE, NO_KEY, TRACESTATE, KeyReader, KeyReading
+from proxy.telemetry.counters import SideCounters
+from proxy.wire.head import RequestHead
+
+MAX_READINGS = 4096
+"""Readings kept by the raw lines that they came from. When they are full they start over; values that vary with
+every request cost a parse each, which is what all of them would cost without this."""
+
+
+class Carriers:
+    """Finds the fields that may carry a key and remembers what was in them. One per direction, for its counters."""
+
+    __slots__ = ("_counters", "_lines", "_reader", "_readings", "_reporter")
+
+    def __init__(self, reader: KeyReader, counters: SideCounters, reporter: Reporter) -> None:
+        self._reader = reader
+        self._counters = counters
+        self._reporter = reporter
+        self._readings: dict[bytes, KeyReading] = {}
+        names = [BAGGAGE, TRACESTATE, *reader.key_headers]
+        self._lines = re.compile(rb"\r\n(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb"):")
+
+    def read(self, head: RequestHead) -> KeyReading:
+        """What the head says about a key. Counts it."""
+        low = head.low
+        match = self._lines.search(low)
+        if match is None:
+            return NO_KEY
+        start = match.start()
+        stop = low.find(b"\r\n", match.end())
+        lines = head.data[start:stop]
+        match = self._lines.search(low, stop)
+        reading = self._readings.get(lines) if match is None else None
+        if reading is None:
+            while match is not None:
+                start = match.start()
+                stop = low.find(b"\r\n", match.end())
+                lines += head.data[start:stop]
+                match = self._lines.search(low, stop)
+            reading = self._read_lines(lines)
+        if reading is not NO_KEY:
+            self._count(reading)
+        return reading
+
+    def _read_lines(self, lines: bytes) -> KeyReading:
+        reading = self._readings.get(lines)
+        if reading is not None:
+            return reading
+        values: dict[str, list[bytes]] = {}
+        for line in lines.split(b"\r\n")[1:]:
+            name, _, value = line.partition(b":")
+            field = name.decode().lower()
+            if field in self._reader.key_headers or self._reader.may_hold_key(value):
+                values.setdefault(field, []).append(value.strip(b" \t"))
+        if not values:
+            return NO_KEY  # not remembered: other members vary with every request
+        headers = [value for name in self._reader.key_headers for value in values.get(name, ())]
+        reading = self._reader.read(values.get(BAGGAGE, ()), values.get(TRACESTATE, ()), headers)
+        if len(self._readings) >= MAX_READINGS:
+            self._readings.clear()
+        self._readings[lines] = reading
+        return reading
+
+    def _count(self, reading: KeyReading) -> None:
+        if reading.key:
+            self._counters.key_carriers[reading.carrier] += 1
+        if reading.malformed:
+            self._counters.keys_malformed += reading.malformed
+        if reading.conflict is not None:
+            self._counters.key_conflicts += 1
+            self._reporter.key_conflict(reading.carrier, reading.key, *reading.conflict)

@@ -1,0 +1,585 @@
+"""One client connection's requests, one after the other, each with its answer (its phases: `proxy.exchange.phase`).
+
+Whether the request's body still arrives (`request_body`) is independent of the phase: an answer may begin before its
+request has ended, and usually both are over in one read each. That usual case creates no object but the two heads.
+
+One exchange object serves a connection for its life; the fields of a request are set anew in `_begin`. Pipelined
+requests are answered strictly in turn: bytes that came ahead are held, up to `held_bytes`, then reading pauses. That
+bound replaces a count of requests: what a client may make us keep is memory.
+"""
+
+from __future__ import annotations
+
+from proxy.errors import (
+    APP_TIMEOUT,
+    BAD_REQUEST,
+    DRAINING,
+    HEADER_TIMEOUT,
+    LOOP,
+    UPSTREAM_RESET,
+    Failure,
+    Refused,
+)
+from proxy.exchange.answer import Answer
+from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Pool, Stream, Upstream
+from proxy.exchange.side import Side
+from proxy.exchange.tunnel import Tunnel
+from proxy.routing.correlation import Served
+from proxy.routing.decision import Action
+from proxy.routing.served import NAME, error_item
+from proxy.wire.body import BodyReader, body_reader
+from proxy.wire.edit import request_head
+from proxy.wire.framing import NO_BODY
+from proxy.wire.head import RequestHead
+from proxy.wire.replies import CONNECTED, problem
+
+AHEAD = 1
+"""Reading is paused because too much came ahead of its turn."""
+FULL = 2
+"""Reading is paused because the upstream takes no more."""
+
+FAR = 1 << 62
+"""A tick that never comes."""
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 section 9.2.2."""
+
+NOTHING: frozenset[bytes] = frozenset()
+NO_HEAD = RequestHead(b"", b"", b"", b"", False)
+
+
+class Exchange:
+    """One client connection. `stream` is the way back to the client; what the client sends goes to
+    `request_received`, its end to `client_eof` and `client_lost`."""
+
+    __slots__ = (
+        "answer",
+        "attempt",
+        "clogged",
+        "close_after",
+        "drop",
+        "due",
+        "ended",
+        "head",
+        "held",
+        "ids",
+        "insert",
+        "looping",
+        "paused",
+        "phase",
+        "plan",
+        "pool",
+        "replay",
+        "request_body",
+        "retried",
+        "served",
+        "side",
+        "slot",
+        "started",
+        "stream",
+        "tunnel",
+        "upstream",
+    )
+
+    def __init__(self, side: Side, stream: Stream) -> None:
+        self.side = side
+        self.stream = stream
+        self.phase = IDLE
+        self.due = 0
+        self.slot = FAR
+        self.held = b""
+        self.paused = 0
+        self.clogged = False
+        self.looping = False
+        self.ended = False
+        self.tunnel: Tunnel | None = None
+        self.answer = Answer(self)
+        # Of the request in hand:
+        self.head = NO_HEAD
+        self.plan: Plan | None = None
+        self.pool: Pool | None = None
+        self.upstream: Upstream | None = None
+        self.request_body: BodyReader | None = None
+        self.replay: bytes | None = None
+        self.insert = b""
+        self.drop = NOTHING
+        self.ids: list[bytes] = []
+        self.served: Served | None = None
+        self.started = 0.0
+        self.attempt = 0
+        self.retried = False
+        self.close_after = False
+        self._arm(side.settings.idle_ticks)
+
+    def __repr__(self) -> str:
+        what = f" {self.head!r} {self.plan!r}" if self.plan is not None else ""
+        return f"<Exchange {PHASES[self.phase]}{what} held={len(self.held)} paused={self.paused}>"
+
+    # -- the client's bytes ---------------------------------------------------------------------------------------
+
+    def request_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self.phase == IDLE:
+            if not self.held:
+                self._begin(data, fresh=True)
+            elif b"\n" in data or len(self.held) > self.side.settings.held_bytes:
+                data, self.held = self.held + data, b""
+                self._begin(data, fresh=False)
+            else:
+                # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
+                self.held += data
+        elif self.tunnel is not None:
+            self.due = self.side.wheel.now + self.side.settings.stream_ticks
+            self.tunnel.client_received(data)
+        elif self.phase > TUNNEL:
+            return
+        elif self.request_body is not None:
+            self._upload(self.request_body, data)
+        else:
+            self._hold(data)
+
+    def _begin(self, data: bytes, *, fresh: bool) -> None:
+        """Read a head and decide on it; what belongs to the next request is held. fresh: its first bytes."""
+        side = self.side
+        self.started = side.clock()
+        try:
+            head = side.parser.request(data)
+            if head is None:
+                if fresh:
+                    self._arm(side.settings.header_ticks)
+                self.held = data
+                return
+            self.head = head
+            plan = side.admit(self, head)
+            stop = head.end
+            if head.body != NO_BODY:
+                reader = body_reader(head.body, BAD_REQUEST)
+                stop = reader.feed(data, stop)
+                if not reader.done:
+                    self.request_body = reader
+        except Refused as refused:
+            self.fail(refused.failure, refused.detail, close=True)
+            return
+        if self.insert or self.drop or head.hop or head.http10 or head.authority:
+            edited = request_head(head, self.insert, self.drop, side.default_host)
+            self.replay = edited + data[head.end : stop]
+        elif stop == len(data):
+            self.replay = data
+        else:
+            self.replay = data[:stop]
+        if stop != len(data):
+            self.held = data[stop:]
+        head.data = b""  # it may be a quarter of a MiB, and is not looked at again
+        self.close_after = not head.keep_alive
+        self.routed(plan)
+
+    def _upload(self, reader: BodyReader, data: bytes) -> None:
+        """More of a request body whose head was read before."""
+        try:
+            stop = reader.feed(data)
+        except Refused as refused:
+            self.fail(refused.failure, refused.detail, close=True)
+            return
+        side = self.side
+        if reader.done:
+            self.request_body = None
+        if stop != len(data):
+            self._hold(data[stop:])
+            data = data[:stop]
+        limit = side.settings.replay_bytes
+        if self.upstream is None:
+            # Still on the way to an upstream: what comes is sent with the head.
+            assert self.replay is not None
+            self.replay += data
+            if len(self.replay) > limit:
+                self._pause(AHEAD)
+            return
+        if self.replay is not None:
+            self.replay = self.replay + data if len(self.replay) + len(data) <= limit else None
+        if self.phase == WAITING:
+            self.due = side.wheel.now + (side.settings.response_ticks if reader.done else side.settings.stream_ticks)
+        self.upstream.stream.write(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came ahead of its turn."""
+        self.held += data
+        if len(self.held) > self.side.settings.held_bytes:
+            self._pause(AHEAD)
+
+    def client_eof(self) -> bool:
+        """The client sends no more. True: keep the way back open, because an answer is still to come
+        (RFC 9112 section 9.6 calls a half-close legal)."""
+        self.ended = True
+        if self.tunnel is not None:
+            return self.tunnel.client_eof()
+        if self.phase in (IDLE, LINGER, CLOSED):
+            return False
+        if self.request_body is not None:
+            self.side.counters.failures["client-truncated"] += 1
+            return False
+        return True
+
+    def client_lost(self) -> None:
+        """The connection to the client is gone."""
+        in_hand = ROUTING <= self.phase <= TUNNEL
+        if self.phase == ROUTING:
+            self._stop_waiting()
+        self.release(reuse=False)
+        if in_hand:
+            self._count(0 if self.phase < ANSWERING else self.answer.status, "client-lost")
+        if self.phase != CLOSED:
+            self._closed()
+
+    # -- the way to an upstream -----------------------------------------------------------------------------------
+
+    def routed(self, plan: Plan) -> None:
+        """Carry out a plan: a first one, or the one that follows a change of the table or a failure."""
+        self.plan = plan
+        if plan.pools:
+            self.side.held.discard(self)
+            self.attempt = 0
+            self._acquire(plan.next_pool(0))
+        elif plan.action is Action.HOLD_PENDING or plan.action is Action.HOLD_UNSYNCED:
+            if self not in self.side.held:
+                self.side.held.add(self)
+                self.phase = ROUTING
+                settings = self.side.settings
+                pending = plan.action is Action.HOLD_PENDING
+                self._arm(settings.hold_ticks if pending else settings.sync_ticks)
+        else:
+            self.side.held.discard(self)
+            self.fail(plan.failure, plan.detail)
+
+    def _acquire(self, pool: Pool) -> None:
+        self.pool = pool
+        upstream = pool.take()
+        if upstream is not None:
+            self.connected(upstream)
+        else:
+            self._dial(pool)
+
+    def _dial(self, pool: Pool) -> None:
+        self.phase = ROUTING
+        self._arm(self.side.settings.connect_ticks)
+        pool.dial(self)
+
+    def connected(self, upstream: Upstream) -> None:
+        """A connection is ours: send what there is of the request."""
+        settings = self.side.settings
+        upstream.exchange = self
+        self.upstream = upstream
+        if self.clogged:
+            upstream.stream.pause_reading()
+        if self.head.method == b"CONNECT":
+            self.answer.status = 200
+            self.stream.write(CONNECTED)
+            self.open_tunnel(b"")
+            return
+        assert self.replay is not None
+        self.phase = WAITING
+        self._arm(settings.response_ticks if self.request_body is None else settings.stream_ticks)
+        upstream.stream.write(self.replay)
+        if len(self.replay) > settings.replay_bytes:
+            self.replay = None
+        if self.paused & AHEAD and len(self.held) <= settings.held_bytes:
+            self._resume(AHEAD)
+
+    def dial_failed(self, reason: str) -> None:
+        """The endpoint does not accept: try the next one, then say so. `reason` is a phrase: `connection refused`."""
+        self.side.counters.upstream_dial_failures += 1
+        plan = self.plan
+        assert plan is not None
+        self.attempt += 1
+        if self.attempt < len(plan.pools):
+            self._acquire(plan.next_pool(self.attempt))
+        elif plan.fallback is not None:
+            self.routed(plan.fallback)
+        else:
+            self.fail(plan.failure, f"{plan.detail}: {reason}")
+
+    def dial_refused(self) -> None:
+        """The endpoint is one of our own listeners: dialling it would call ourselves for ever."""
+        plan = self.plan
+        assert plan is not None
+        self.fail(LOOP, f"{plan.detail}: the address is one of this sidecar's own listeners")
+
+    # -- the end of an answer, good or bad ------------------------------------------------------------------------
+
+    def answered(self, status: int) -> None:
+        """The answer has been forwarded as a whole."""
+        self.release(reuse=self.answer.reusable and self.request_body is None)
+        self._count(status, "")
+        self._settle()
+
+    def begin_answering(self) -> None:
+        """The answer's head has been forwarded, its body goes on."""
+        self.phase = ANSWERING
+        self._arm(self.side.settings.stream_ticks)
+
+    def fail(self, failure: Failure, detail: str, *, close: bool = False) -> None:
+        """Answer the request ourselves, or cut the connection when the application's answer has begun."""
+        side, plan = self.side, self.plan
+        self.release(reuse=False)
+        if self.phase == ROUTING:
+            self._stop_waiting()
+        self.answer.forget()
+        side.counters.failures[failure.code] += 1
+        if self.phase == ANSWERING:
+            self.cut()
+            return
+        extra = b""
+        if self.served is not None:
+            extra = b"%b: %b\r\n" % (NAME, b", ".join([error_item(side.workload, failure.code), *self.served.items]))
+        self.close_after = self.close_after or close or self.request_body is not None or side.draining
+        sandbox = plan.sandbox if plan is not None else ""
+        head, body = problem(
+            failure, detail, workload=side.workload, sandbox=sandbox, close=self.close_after, extra=extra
+        )
+        self.stream.write(head if self.head.method == b"HEAD" else head + body)
+        self._count(failure.status, failure.code)
+        if close:
+            self._linger()
+        else:
+            self._settle()
+
+    def cut(self) -> None:
+        """End the client's connection so that it cannot take what it got for the whole answer."""
+        self.release(reuse=False)
+        self._count(self.answer.status, "cut")
+        self._closed()
+        # A reset, not a close: behind a close-delimited answer a FIN would look like its regular end.
+        self.stream.abort()
+
+    def upstream_lost(self, *, error: bool) -> None:
+        """The upstream's connection is gone; `error` when it was reset rather than closed."""
+        upstream, self.upstream = self.upstream, None
+        if self.phase == TUNNEL:
+            self._tunnel_over()
+        elif self.phase == ANSWERING:
+            if self.answer.ends_with_connection and not error:
+                self.answered(self.answer.status)
+            else:
+                self.side.counters.failures["answer-truncated"] += 1
+                self.cut()
+        elif self.phase == WAITING:
+            if upstream is not None and upstream.reused and self._may_send_again():
+                # It may have been closed while we wrote: on a fresh connection the request is as good as new.
+                self.side.counters.upstream_retries += 1
+                self.retried = True
+                assert self.pool is not None
+                self._dial(self.pool)
+            else:
+                how = "reset" if error else "closed"
+                self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer's head was complete")
+
+    def _may_send_again(self) -> bool:
+        """RFC 9110 section 9.2.2: once, automatically, only what is idempotent and still held whole."""
+        return self.replay is not None and not self.retried and self.head.method in IDEMPOTENT
+
+    def upstream_eof(self) -> bool:
+        """The upstream sends no more. True: keep the way to it open."""
+        return self.tunnel is not None and self.tunnel.upstream_eof()
+
+    def expired(self) -> None:
+        """The deadline of the current phase has passed."""
+        timeouts = self.side.counters.timeouts
+        if self.phase == IDLE and self.held:
+            timeouts["header"] += 1
+            self.fail(HEADER_TIMEOUT, "the request head was not complete in time", close=True)
+        elif self.phase == IDLE:
+            timeouts["idle"] += 1
+            self._close()
+        elif self.phase == ROUTING and self in self.side.held:
+            timeouts["hold"] += 1
+            assert self.plan is not None
+            self.routed(self.side.give_up(self.plan))
+        elif self.phase == ROUTING:
+            timeouts["connect"] += 1
+            self._stop_waiting()
+            self.dial_failed("no connection in time")
+        elif self.phase == WAITING:
+            timeouts["response"] += 1
+            self.fail(APP_TIMEOUT, "no answer in time")
+        elif self.phase == ANSWERING:
+            timeouts["body"] += 1
+            self.cut()
+        elif self.phase == TUNNEL:
+            timeouts["tunnel"] += 1
+            self._tunnel_over()
+        else:
+            self._close()
+
+    def drain(self, *, last_call: bool) -> None:
+        """The sidecar is about to end: from now on every answer announces it. With `last_call` connections that
+        still carry nothing are closed."""
+        if self in self.side.held:
+            self.fail(DRAINING, "the sidecar is shutting down")
+        elif last_call and self.phase == IDLE and not self.held:
+            self._close()
+
+    # -- flow control ---------------------------------------------------------------------------------------------
+
+    def client_full(self) -> None:
+        """The client takes no more: stop reading from the upstream."""
+        self.clogged = True
+        if self.upstream is not None:
+            self.side.counters.paused_upstream += 1
+            self.upstream.stream.pause_reading()
+
+    def client_drained(self) -> None:
+        self.clogged = False
+        if self.upstream is not None:
+            self.upstream.stream.resume_reading()
+
+    def upstream_full(self) -> None:
+        """The upstream takes no more: stop reading from the client."""
+        self.side.counters.paused_downstream += 1
+        self._pause(FULL)
+
+    def upstream_drained(self) -> None:
+        self._resume(FULL)
+
+    def _pause(self, reason: int) -> None:
+        if not self.paused:
+            self.stream.pause_reading()
+        self.paused |= reason
+
+    def _resume(self, reason: int) -> None:
+        if self.paused:
+            self.paused &= ~reason
+            if not self.paused:
+                self.stream.resume_reading()
+
+    # -- tunnels --------------------------------------------------------------------------------------------------
+
+    def open_tunnel(self, first: bytes) -> None:
+        """From here on the connection carries bytes, not messages. first: what the upstream has already sent."""
+        assert self.upstream is not None
+        side = self.side
+        side.counters.tunnels_opened += 1
+        self.phase = TUNNEL
+        self.replay = None
+        self._arm(side.settings.stream_ticks)
+        self.tunnel = Tunnel(self.stream, self.upstream.stream)
+        if first:
+            self.stream.write(first)
+        ahead, self.held = self.held, b""
+        if ahead:
+            self.upstream.stream.write(ahead)
+        self._resume(AHEAD)
+
+    def _tunnel_over(self) -> None:
+        self.release(reuse=False)
+        self._count(self.answer.status, "")
+        self._close()
+
+    # -- small things ---------------------------------------------------------------------------------------------
+
+    def release(self, *, reuse: bool) -> None:
+        """Let go of the upstream: back to its pool, or closed."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is None:
+            return
+        upstream.exchange = None
+        if self.paused & FULL:
+            self._resume(FULL)
+            upstream.stream.close()  # it has not taken all of what it has already answered
+            return
+        if not reuse:
+            if self.phase == TUNNEL:
+                upstream.stream.close()
+            else:
+                upstream.stream.abort()
+            return
+        if self.clogged:
+            upstream.stream.resume_reading()
+        assert self.pool is not None
+        self.pool.give(upstream, self.answer.idle_seconds)
+
+    def _stop_waiting(self) -> None:
+        self.side.held.discard(self)
+        if self.pool is not None:
+            self.pool.forget(self)
+
+    def _count(self, status: int, failure: str) -> None:
+        """One request is over: what it was, how long it took."""
+        side, plan = self.side, self.plan
+        counters = side.counters
+        tally = plan.tally if plan is not None and not failure else counters.requests["error"]
+        tally[status // 100] += 1
+        seconds = side.clock() - self.started
+        counters.duration_sum += seconds
+        counters.durations[int(seconds * 1e6).bit_length()] += 1
+        if side.spans is not None and plan is not None and plan.key:
+            side.spans(self, status, failure)
+        if self.served is not None:
+            side.leave(self)
+            self.served = None
+
+    def _settle(self) -> None:
+        """Get ready for the next request, or end the connection."""
+        self.plan = None
+        self.replay = None
+        self.retried = False
+        if self.insert:
+            self.insert = b""
+        if self.drop:
+            self.drop = NOTHING
+        if self.request_body is not None or (self.close_after and self.held):
+            self._linger()
+        elif self.close_after or (self.ended and not self.held):
+            self._close()
+        else:
+            self.phase = IDLE
+            self._arm(self.side.settings.idle_ticks)
+            if self.held:
+                self._next()
+
+    def _next(self) -> None:
+        """Begin the requests that came ahead, in a loop: our own answers would otherwise call us recursively."""
+        if self.looping:
+            return
+        self.looping = True
+        while self.phase == IDLE and self.held:
+            data, self.held = self.held, b""
+            self._begin(data, fresh=True)
+            if self.held == data:
+                break  # a head that is not complete
+        self.looping = False
+        if self.paused & AHEAD and len(self.held) <= self.side.settings.held_bytes:
+            self._resume(AHEAD)
+        if self.ended and self.phase == IDLE:
+            self._close()
+
+    def _arm(self, ticks: int) -> None:
+        """Set the deadline of a phase; zero ticks mean none."""
+        wheel = self.side.wheel
+        self.due = due = wheel.now + ticks if ticks else 0
+        if ticks and due < self.slot:
+            wheel.arm(self)
+
+    def _linger(self) -> None:
+        """Our half is closed; discard what still comes, so that the client reads the answer and not a reset."""
+        if self.ended:
+            self._close()
+            return
+        self.phase = LINGER
+        self.request_body = None
+        self.held = b""
+        self._arm(self.side.settings.linger_ticks)
+        self.stream.write_eof()
+        self._resume(AHEAD)
+
+    def _close(self) -> None:
+        self._closed()
+        self.stream.close()
+
+    def _closed(self) -> None:
+        self.phase = CLOSED
+        self.due = 0
+        self.held = b""
+        self.replay = None
+        self.request_body = None
+        self.side.wheel.disarm(self)

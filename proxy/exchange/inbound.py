@@ -1,0 +1,179 @@
+"""The inbound side: guards the application, and decides by key between it and a shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.contract.routes import Endpoint, OnUnavailable, Route
+from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, Refused
+from proxy.exchange.exchange import Exchange
+from proxy.exchange.plan import Plan
+from proxy.exchange.side import Side, SideParts
+from proxy.routing.decision import Action, decide
+from proxy.routing.served import NAME, baseline_item, names_shadow, sandbox_item
+from proxy.routing.table import RouteTable
+from proxy.routing.trace import missing_context
+from proxy.wire.head import RequestHead, ResponseHead, field_values
+
+VISITED = b"skycap-visited"
+"""The sidecars that have sent this request on to a shadow. Meeting oneself in it is a loop."""
+
+MAX_PLANS = 4096
+"""Plans kept by key: more than there are agents at work at a time. When they are full they start over."""
+
+_VISITED_LINE = b"\r\n" + VISITED + b":"
+_SERVED_LINE = b"\r\n" + NAME + b":"
+_SERVED = frozenset({NAME})
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+class Inbound(Side):
+    """
+    app:         where the application listens.
+    table:       the routes of this workload.
+    gave_up:     says that waiting for a first table is over.
+    instance:    names this sidecar, unique.
+    sandbox:     whose shadow this sidecar stands beside, "" beside the baseline; `revision` is that shadow's.
+    random_bits: as `random.getrandbits`, for trace ids.
+    """
+
+    def __init__(
+        self,
+        parts: SideParts,
+        *,
+        app: Endpoint,
+        table: RouteTable,
+        gave_up: Callable[[], bool],
+        instance: str,
+        sandbox: str,
+        revision: int,
+        random_bits: Callable[[int], int],
+    ) -> None:
+        super().__init__(parts, default_host=str(app))
+        self._app = app
+        self._app_pools = (parts.pools(app),)
+        self._table = table
+        self._gave_up = gave_up
+        self._instance = instance.encode()
+        self._sandbox = sandbox
+        self._revision = revision
+        self._random_bits = random_bits
+        self._plans: dict[str, Plan] = {}
+        self._unkeyed = self._plan("")
+
+    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
+        if head.authority and head.method == b"CONNECT":
+            raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener guards one application")
+        key = self.carriers.read(head).key
+        if not key:
+            return self._unkeyed
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._remember(key)
+        low = head.low
+        if _VISITED_LINE in low and self._instance in b",".join(field_values(head, VISITED)).split(b","):
+            raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
+        ids = self.traces.ids(low)
+        lines, added = missing_context(low, ids, self._random_bits)
+        exchange.ids = ids = ids + added
+        exchange.served = self.correlation.enter(ids, key)
+        exchange.insert = lines + plan.insert
+        return plan
+
+    def decide_again(self, plan: Plan) -> Plan:
+        return self._plans.get(plan.key) or self._remember(plan.key)
+
+    def give_up(self, plan: Plan) -> Plan:
+        if plan.action is Action.HOLD_UNSYNCED:
+            return self._to_app(Action.UNSYNCED, plan.key, baseline_item(self.workload, "unsynced"))
+        return self._refusal(plan.route, plan.key, plan)
+
+    def table_changed(self) -> None:
+        """Forget what followed from the table, and decide again on all that were held up."""
+        self._plans.clear()
+        for exchange in list(self.held):
+            assert exchange.plan is not None
+            exchange.routed(self.decide_again(exchange.plan))
+
+    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+        plan, served = exchange.plan, exchange.served
+        assert plan is not None
+        assert served is not None
+        drop = _NOTHING
+        if _SERVED_LINE in head.low:
+            theirs = b", ".join(field_values(head, NAME))
+            if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
+                return b"", _NOTHING  # the shadow's own sidecar has said it all
+            drop = _SERVED
+        items = b", ".join([plan.item, *served.items]) if served.items else plan.item
+        return b"%b: %b\r\n" % (NAME, items), drop
+
+    def leave(self, exchange: Exchange) -> None:
+        assert exchange.served is not None
+        self.correlation.leave(exchange.ids, exchange.served)
+
+    # -- plans ----------------------------------------------------------------------------------------------------
+
+    def _remember(self, key: str) -> Plan:
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        plan = self._plans[key] = self._plan(key)
+        return plan
+
+    def _plan(self, key: str) -> Plan:
+        action, route = decide(key, self._table, self._sandbox, self._gave_up())
+        if self._sandbox:
+            item = sandbox_item(self.workload, self._sandbox, self._revision) if key else b""
+            return self._to_app(action, key, item)
+        if action is Action.BASELINE:
+            return self._to_app(action, key, baseline_item(self.workload) if key else b"")
+        if action is Action.UNSYNCED:
+            return self._to_app(action, key, baseline_item(self.workload, "unsynced"))
+        if action is Action.HOLD_UNSYNCED:
+            return Plan(action, [], failure=SHADOW_PENDING, detail="no routes were received yet", key=key)
+        assert route is not None
+        if action is Action.SHADOW:
+            return self._to_shadow(route)
+        if action is Action.FALLBACK:
+            return self._fallback(route)
+        if action is Action.HOLD_PENDING:
+            detail = f"sandbox {route.sandbox}'s shadow of {self.workload} did not get ready in time"
+            return Plan(action, [], failure=SHADOW_PENDING, detail=detail, key=key, route=route)
+        detail = f"sandbox {route.sandbox}'s shadow of {self.workload} has failed"
+        return self._refusal(route, key, Plan(action, [], failure=SHADOW_UNREACHABLE, detail=detail))
+
+    def _to_app(self, action: Action, key: str, item: bytes, route: Route | None = None) -> Plan:
+        return Plan(
+            action,
+            self.counters.requests[action.value],
+            failure=APP_UNREACHABLE,
+            detail=f"the application at {self._app} does not accept connections",
+            pools=self._app_pools,
+            key=key,
+            route=route,
+            item=item,
+        )
+
+    def _to_shadow(self, route: Route) -> Plan:
+        fallback = self._fallback(route) if route.on_unavailable is OnUnavailable.BASELINE else None
+        return Plan(
+            Action.SHADOW,
+            self.counters.requests["shadow"],
+            failure=SHADOW_UNREACHABLE,
+            detail=f"sandbox {route.sandbox}'s shadow of {self.workload} does not accept connections at "
+            + ", ".join(map(str, route.endpoints)),
+            pools=[self.pools(endpoint) for endpoint in route.endpoints],
+            key=route.key,
+            route=route,
+            insert=b"%b: %b\r\n" % (VISITED, self._instance),
+            item=sandbox_item(self.workload, route.sandbox, route.revision),
+            fallback=fallback,
+        )
+
+    def _fallback(self, route: Route) -> Plan:
+        item = baseline_item(self.workload, SHADOW_UNREACHABLE.code)
+        return self._to_app(Action.FALLBACK, route.key, item, route)
+
+    def _refusal(self, route: Route | None, key: str, why: Plan) -> Plan:
+        tally = self.counters.requests["error"]
+        return Plan(Action.ERROR, tally, failure=why.failure, detail=why.detail, key=key, route=route)

@@ -1,0 +1,118 @@
+"""The outbound side: carries the application's calls, and the routing key with them.
+
+Whose key a call carries, first match wins:
+
+(a) it has one: it passes untouched
+(b) its trace was seen on a keyed inbound request: that request's key is added
+(c) the sidecar stands beside a shadow: that sandbox's key is added, because all that a shadow sends is its sandbox's
+
+Otherwise nothing is added; but a call that could not be told apart while keyed requests were in flight is reported
+as a possible loss.
+"""
+
+from __future__ import annotations
+
+from proxy.contract.routes import Endpoint, parse_endpoint
+from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, Refused
+from proxy.exchange.exchange import Exchange
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Pool
+from proxy.exchange.side import Side, SideParts
+from proxy.routing.decision import Action
+from proxy.routing.key import BAGGAGE, with_key
+from proxy.routing.served import NAME
+from proxy.wire.head import RequestHead, ResponseHead, field_values
+
+_BAGGAGE_NAME = BAGGAGE.encode()
+_BAGGAGE = frozenset({_BAGGAGE_NAME})
+_BAGGAGE_LINE = b"\r\nbaggage:"
+_SERVED_LINE = b"\r\n" + NAME + b":"
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+class Outbound(Side):
+    """
+    target:   where all calls of this listener go; None makes it a forward proxy (absolute-form and CONNECT).
+    key_name: the `baggage` member that a key is added as.
+    own_key:  the sandbox's key beside a shadow, "" beside the baseline.
+    """
+
+    def __init__(self, parts: SideParts, *, target: Endpoint | None, key_name: str, own_key: str) -> None:
+        super().__init__(parts, default_host=str(target or ""))
+        self._target = target
+        self._key_name = key_name
+        self._own_key = own_key
+        self.keys_lost = 0
+        self._fixed = {key: self._plan(target, parts.pools(target), key) for key in {"", own_key}} if target else {}
+
+    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
+        low = head.low
+        correlation = self.correlation
+        key = self.carriers.read(head).key
+        ids = self.traces.ids(low) if correlation.known else []
+        if not key:
+            key = correlation.recall(ids)
+            if key:
+                self.counters.key_carriers["trace"] += 1
+            elif self._own_key:
+                key = self._own_key
+                self.counters.key_carriers["sandbox"] += 1
+            if key:
+                key = self._add_key(exchange, head, key)
+            elif correlation.keyed_in_flight and not self.traces.ids(low):
+                self._report_loss(head)
+        if key:
+            exchange.ids = ids
+            exchange.served = correlation.served(ids)
+        if self._target is not None:
+            return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
+        return self._forward(head, key)
+
+    def _add_key(self, exchange: Exchange, head: RequestHead, key: str) -> str:
+        """Put the key into `baggage`. Returns "" when its limits leave no room."""
+        lines = field_values(head, _BAGGAGE_NAME) if _BAGGAGE_LINE in head.low else []
+        value = with_key(lines, self._key_name, key)
+        if value is None:
+            self._report_loss(head)
+            return ""
+        exchange.insert = b"baggage: %b\r\n" % value
+        exchange.drop = _BAGGAGE if lines else _NOTHING
+        return key
+
+    def _report_loss(self, head: RequestHead) -> None:
+        target = str(self._target) if self._target else head.authority.decode("latin-1")
+        self.keys_lost += 1
+        self.reporter.key_lost(target, head.method.decode("latin-1"), head.target.decode("latin-1"))
+
+    def _forward(self, head: RequestHead, key: str) -> Plan:
+        """The plan for a call that names its own destination."""
+        if not head.authority:
+            raise Refused(BAD_REQUEST, "a forward proxy needs the target as http://HOST/PATH (RFC 9112 section 3.2.2)")
+        authority = head.authority.decode("latin-1")
+        authority = authority.removesuffix(":")
+        if authority.endswith("]") or ":" not in authority:
+            authority += ":80"
+        try:
+            endpoint = parse_endpoint(authority)
+        except ValueError as error:
+            raise Refused(BAD_REQUEST, f"the target names no address: {error}") from None
+        return self._plan(endpoint, self.pools(endpoint), key)
+
+    def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
+        return Plan(
+            Action.FORWARD,
+            self.counters.requests["forward"],
+            failure=APP_UNREACHABLE,
+            detail=f"the upstream at {target} does not accept connections",
+            pools=(pool,),
+            key=key,
+        )
+
+    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+        """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
+        if exchange.served is not None and _SERVED_LINE in head.low:
+            exchange.served.add(b", ".join(field_values(head, NAME)))
+        return b"", _NOTHING
+
+    def leave(self, exchange: Exchange) -> None:
+        """Nothing was entered."""

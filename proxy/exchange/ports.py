@@ -1,0 +1,115 @@
+"""What an exchange needs of the outside world. `proxy.net` provides it with sockets, tests with a playbook.
+
+The ports are here and not beside the sockets because the exchange must not know that sockets exist: it is called
+with bytes and events, and calls these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.contract.routes import Endpoint
+
+if TYPE_CHECKING:
+    from proxy.exchange.exchange import Exchange
+
+
+class Stream(Protocol):
+    """One connection's way out. An asyncio transport is one as it stands."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def write_eof(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None:
+        """Close when all that was written is sent."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
+        ...
+
+    def is_closing(self) -> bool: ...
+
+
+class Upstream(Protocol):
+    """A connection to an application, a shadow or another sidecar, lent to one exchange at a time.
+
+    exchange: who has it, None while it is idle.
+    reused:   it has carried an exchange before, so its other end may just have closed it.
+    """
+
+    stream: Stream
+    exchange: Exchange | None
+    reused: bool
+
+
+class Pool(Protocol):
+    """Connections to one endpoint."""
+
+    def take(self) -> Upstream | None:
+        """An idle connection, None when there is none."""
+        ...
+
+    def dial(self, exchange: Exchange) -> None:
+        """Open a connection, then call the exchange's `connected` or `dial_failed`, never from within this call."""
+        ...
+
+    def forget(self, exchange: Exchange) -> None:
+        """The exchange does not wait for its dial any more."""
+        ...
+
+    def give(self, upstream: Upstream, idle_seconds: int) -> None:
+        """Take back a connection that can carry another exchange.
+
+        idle_seconds: how long its other end keeps it, -1 when unknown.
+        """
+        ...
+
+
+class Timed(Protocol):
+    """Something with a deadline. Times are ticks of the wheel.
+
+    due:  when `expired` shall be called, 0 for never. The owner writes it directly: postponing costs nothing.
+    slot: when the wheel looks next; the wheel's.
+    """
+
+    due: int
+    slot: int
+
+    def expired(self) -> None: ...
+
+
+class Wheel(Protocol):
+    """The coarse clock. `now` is the current tick.
+
+    To set a deadline: `item.due = wheel.now + ticks`, then, only if it is earlier than `item.slot`, `arm(item)`.
+    """
+
+    now: int
+
+    def arm(self, item: Timed) -> None: ...
+    def disarm(self, item: Timed) -> None: ...
+
+
+Clock = Callable[[], float]
+"""Seconds, monotonic."""
+
+
+class PoolSource(Protocol):
+    """Where connections come from: the same pool for the same endpoint."""
+
+    def __call__(self, endpoint: Endpoint, /) -> Pool: ...
+
+
+class Reporter(Protocol):
+    """What somebody should read, told as often as it happens; the reporter says it once per pair."""
+
+    def key_conflict(self, winner: str, key: str, loser: str, other: str) -> None:
+        """The carrier `winner` of a request names `key`, its carrier `loser` names `other`."""
+        ...
+
+    def key_lost(self, upstream: str, method: str, target: str) -> None:
+        """A call to `upstream` had neither key nor trace while keyed requests were in flight."""
+        ...

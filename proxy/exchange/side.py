@@ -1,0 +1,98 @@
+"""What all exchanges of one direction share, and the questions on which the two directions differ.
+
+`Inbound` (guards the application) and `Outbound` (carries its calls) answer them; the exchange asks and knows
+nothing of keys and traces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.exchange.carriers import Carriers
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Clock, PoolSource, Reporter, Wheel
+from proxy.exchange.settings import ExchangeSettings
+from proxy.routing.correlation import Correlation
+from proxy.routing.trace import TraceReader
+from proxy.telemetry.counters import SideCounters
+from proxy.wire.head import HeadParser, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from proxy.exchange.exchange import Exchange
+
+
+class SpanRecorder(Protocol):
+    """Where the spans of keyed requests go; None where nobody traces."""
+
+    def __call__(self, exchange: Exchange, status: int, failure: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SideParts:
+    """What a side is made of.
+
+    workload: `namespace/name`, for answers that we make ourselves.
+    carriers: reads the key; traces: finds trace ids; correlation: which key a trace carries, shared by both sides.
+    pools:    connections to endpoints.
+    spans:    None when nobody traces.
+    """
+
+    workload: str
+    settings: ExchangeSettings
+    parser: HeadParser
+    counters: SideCounters
+    wheel: Wheel
+    clock: Clock
+    carriers: Carriers
+    traces: TraceReader
+    correlation: Correlation
+    pools: PoolSource
+    reporter: Reporter
+    spans: SpanRecorder | None = None
+
+
+class Side:
+    """One direction of one listener.
+
+    default_host: for HTTP/1.0 requests without Host: what the application is called.
+    draining:     no connection is kept open behind an answer any more.
+    held:         exchanges that wait for a route.
+    """
+
+    def __init__(self, parts: SideParts, *, default_host: str) -> None:
+        self.workload = parts.workload
+        self.parser = parts.parser
+        self.settings = parts.settings
+        self.counters = parts.counters
+        self.wheel = parts.wheel
+        self.clock = parts.clock
+        self.carriers = parts.carriers
+        self.traces = parts.traces
+        self.correlation = parts.correlation
+        self.pools = parts.pools
+        self.reporter = parts.reporter
+        self.spans = parts.spans
+        self.default_host = default_host.encode()
+        self.draining = False
+        self.held: set[Exchange] = set()
+
+    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
+        """Decide on a request. May set the exchange's `insert`, `drop`, `ids` and `served`. Raises Refused."""
+        raise NotImplementedError
+
+    def decide_again(self, plan: Plan) -> Plan:
+        """Decide on a request that was held up, after the table has changed."""
+        raise NotImplementedError
+
+    def give_up(self, plan: Plan) -> Plan:
+        """What becomes of a request that was held up for as long as may be."""
+        raise NotImplementedError
+
+    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+        """Field lines to add to the answer and names of fields to drop from it. Asked when `served` is set."""
+        raise NotImplementedError
+
+    def leave(self, exchange: Exchange) -> None:
+        """A request with `served` set has ended."""
+        raise NotImplementedError

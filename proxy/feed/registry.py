@@ -1,0 +1,214 @@
+"""The registry's watch: connect, apply, report, and come back.
+
+The registry may be down, restart, or send nonsense at any time; requests never notice. Every way in which a
+connection can end leads to the same place: the last good table stays, the end is counted, each kind of it is
+logged once until the watch works again, and the next attempt comes after a back-off.
+
+A connection counts as alive while complete events or comments arrive. Bytes alone do not: a peer that drips an
+endless line is as dead as a silent one.
+
+aiohttp is imported when the feed starts to run: a sidecar without a registry does not pay for it (13 MB).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from proxy.contract.watch import HEARTBEAT_SECONDS, SNAPSHOT, EventParser
+from proxy.errors import ConfigurationError, ContractError
+from proxy.feed.backoff import Backoff
+from proxy.feed.holder import FeedState
+from proxy.feed.report import AppliedReport
+from proxy.feed.stream import WatchStream
+from proxy.routing.table import RouteTable
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession, StreamReader
+
+log = logging.getLogger("skycap.feed")
+
+MISSED_HEARTBEATS = 3
+"""Until the peer counts as gone."""
+
+YIELD_EVENTS = 20
+"""Changes applied at a stretch, about 0.5 ms; a piece of a snapshot is a stretch of its own."""
+
+_TOKEN = re.compile(r"[!-~]{1,4096}")
+"""Visible ASCII: what may stand in a header field without breaking out of it."""
+
+
+def read_token(path: Path) -> str:
+    """The bearer token in a file, one line. Raises ConfigurationError, which never shows the token."""
+    try:
+        token = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError([f"token file {path}: {why}"]) from None
+    if not _TOKEN.fullmatch(token):
+        raise ConfigurationError([f"token file {path}: must hold one line of visible ASCII"])
+    return token
+
+
+class _Ended(NamedTuple):
+    """How a connection ended: `kind` is logged once, `why` goes on after the registry's name."""
+
+    kind: str
+    why: str
+
+
+class RegistryFeed:
+    """Keeps a table as the registry at `url` says.
+
+    url:        of the registry, without a path of its own: `http://127.0.0.1:7400`.
+    instance:   the id under which this sidecar reports, unique per sidecar.
+    token_file: read at every connection, so that a rotated token is used without a restart.
+    heartbeat:  seconds between two comments of the registry.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        instance: str,
+        table: RouteTable,
+        state: FeedState,
+        *,
+        token_file: Path | None = None,
+        heartbeat: float = HEARTBEAT_SECONDS,
+        backoff: Backoff | None = None,
+    ) -> None:
+        base = url.rstrip("/")
+        self._watch_url = f"{base}/v1/watch/routes"
+        self._instance = instance
+        self._table = table
+        self._state = state
+        self._token_file = token_file
+        self._silence = heartbeat * MISSED_HEARTBEATS
+        self._backoff = backoff or Backoff()
+        self._report = AppliedReport(f"{base}/v1/sidecars/{quote(instance, safe='')}", table.workload)
+        self._headers: dict[str, str] = {}
+        self._resume = False
+        self._said: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<RegistryFeed {self._watch_url} {self._state!r}>"
+
+    async def start(self) -> None:
+        """What can be checked before the sidecar starts. Raises ConfigurationError."""
+        await self._authorize()
+
+    async def run(self) -> None:
+        """Until cancelled. Never raises anything else."""
+        import aiohttp  # 13 MB and 150 ms that only a sidecar with a registry pays
+
+        async with (
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
+            ) as session,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._report.run(session, self._headers), name="feed report")
+            loop = asyncio.get_running_loop()
+            while True:
+                opened = loop.time()
+                self._end(await self._attempt(session))
+                if loop.time() - opened > self._backoff.longest:
+                    self._backoff.reset()
+                await asyncio.sleep(self._backoff.next())
+
+    async def _attempt(self, session: ClientSession) -> _Ended:
+        """One connection, until it is over."""
+        from aiohttp import ClientConnectorError, ClientError
+
+        try:
+            return await self._watch(session)
+        except ContractError as error:
+            self._state.refused += 1
+            self._resume = False  # whoever talks nonsense is asked for everything the next time
+            return _Ended("nonsense", f"talks nonsense ({error})")
+        except ConfigurationError as error:
+            return _Ended("token", f"needs a token ({error})")
+        except ClientConnectorError as error:
+            return _Ended("unreachable", f"cannot be reached ({error.os_error})")
+        except ClientError as error:
+            return _Ended("broken", f"broke off ({str(error) or type(error).__name__})")
+        except TimeoutError:
+            return _Ended("silent", f"has said nothing for {self._silence:g} s")
+        except OSError as error:
+            return _Ended("broken", f"broke off ({error})")
+        except Exception as error:
+            log.exception("route watch: internal error")  # a bug here must not end the feed
+            return _Ended("bug", f"could not be followed ({error!r})")
+
+    def _end(self, ended: _Ended) -> None:
+        self._state.connected = False
+        self._state.failures += 1
+        self._state.problem = f"{self._state.source} {ended.why}"
+        if ended.kind not in self._said:
+            self._said.add(ended.kind)
+            stays = "the last good routes stay in force" if self._table.synced else "there are no routes yet"
+            log.warning("%s; %s", self._state.problem, stays)
+
+    async def _watch(self, session: ClientSession) -> _Ended:
+        resumed = self._resume and self._table.synced
+        headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
+        if resumed:
+            headers["last-event-id"] = str(self._state.applied)
+        async with asyncio.timeout(self._silence) as deadline:
+            headers |= await self._authorize()
+            async with session.get(
+                self._watch_url,
+                params={"workload": self._table.workload, "sidecar": self._instance},
+                headers=headers,
+                allow_redirects=False,  # the token is for this host
+            ) as answer:
+                if answer.status != 200:
+                    return _Ended(f"status {answer.status}", f"answers {answer.status} {answer.reason}")
+                if answer.content_type != "text/event-stream":
+                    raise ContractError([("", f"content-type {answer.content_type}, not text/event-stream")])
+                self._state.connected = True
+                await self._follow(answer.content, WatchStream(self._table, self._state, resumed), deadline)
+        return _Ended("closed", "closed the connection")
+
+    async def _follow(self, content: StreamReader, stream: WatchStream, deadline: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        parser = EventParser()
+        comments = 0
+        welcomed = False
+        async for chunk in content.iter_any():
+            events = parser.feed(chunk)
+            changed = False
+            for count, event in enumerate(events, 1):
+                changed |= await stream.apply(event)
+                if event.name == SNAPSHOT or count % YIELD_EVENTS == 0:
+                    await asyncio.sleep(0)
+            if events or parser.comments != comments:
+                comments = parser.comments
+                deadline.reschedule(loop.time() + self._silence)
+                if stream.synced:
+                    self._state.confirm()
+                    self._report.remind()
+            if changed:
+                self._report.applied(self._state.applied)
+            if stream.synced and not welcomed:
+                welcomed = True
+                self._welcome()
+
+    def _welcome(self) -> None:
+        """The table is the registry's again, or for the first time."""
+        self._resume = True
+        self._state.problem = ""
+        self._said.clear()
+        log.info("%s: %d routes of %s in force", self._state.source, len(self._table), self._table.workload)
+
+    async def _authorize(self) -> dict[str, str]:
+        if self._token_file is not None:
+            token = await asyncio.to_thread(read_token, self._token_file)
+            self._headers["authorization"] = f"Bearer {token}"
+        return self._headers

@@ -1,0 +1,61 @@
+"""What this sidecar tells the registry: up to which revision its routes are in force.
+
+One report is under way at a time and the latest figure wins, so a burst of changes costs two requests. A report
+that fails is no error: the registry only believes for longer than necessary that this sidecar lags. It is sent
+again with the next change, heartbeat or connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+REPORT_SECONDS = 5.0
+"""For one report: as long as the longest wait between two connections."""
+
+
+class AppliedReport:
+    """`PUT` of {"workload", "appliedRevision"} to `url`, in the order: `applied`, sent by `run`.
+
+    acknowledged: the revision that the registry has accepted, None before the first.
+    """
+
+    def __init__(self, url: str, workload: str) -> None:
+        self.acknowledged: int | None = None
+        self._url = url
+        self._workload = workload
+        self._latest: int | None = None
+        self._wanted = asyncio.Event()
+
+    def applied(self, revision: int) -> None:
+        """Tell it, even when the same was told before: another registry may listen now."""
+        self._latest = revision
+        self._wanted.set()
+
+    def remind(self) -> None:
+        """Tell it again if the last report was lost."""
+        if self._latest != self.acknowledged:
+            self._wanted.set()
+
+    async def run(self, session: ClientSession, headers: Mapping[str, str]) -> None:
+        """Until cancelled. `headers` are read anew for every report."""
+        from aiohttp import ClientError, ClientTimeout
+
+        limit = ClientTimeout(total=REPORT_SECONDS)
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            revision = self._latest
+            body = {"workload": self._workload, "appliedRevision": revision}
+            try:
+                async with session.put(
+                    self._url, json=body, headers=headers, timeout=limit, allow_redirects=False
+                ) as answer:
+                    if answer.ok:
+                        self.acknowledged = revision
+            except (ClientError, OSError, TimeoutError):
+                pass

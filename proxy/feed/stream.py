@@ -1,0 +1,96 @@
+"""One connection of the route watch, as its events are applied. No sockets.
+
+Rules, beside those of `proxy.contract.watch`:
+
+- A snapshot is swapped in at `synced`, as a whole. Its id may be older than what was in force: the registry was
+  restored from an older store, and it is the authority.
+- `put` and `delete` between the pieces of a snapshot belong to the snapshot.
+- A `put` or `delete` older than what is in force is skipped and counted.
+- `synced` without a snapshot says that a resumed table is complete. It cannot be older than what is in force.
+- Anything else is nonsense: ContractError, and the connection is dropped. What was in force stays.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.contract.names import ROUTING_KEY
+from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SYNCED, Event
+from proxy.errors import ContractError
+from proxy.feed.holder import FeedState
+from proxy.feed.snapshot import Snapshot, check_size, decode, parse
+from proxy.routing.table import RouteTable
+
+_ID = re.compile(r"[0-9]{1,16}")
+
+
+class WatchStream:
+    """Applies events to a table.
+
+    resumed: the connection asked for the changes since `state.applied`; otherwise it asked for everything, and
+             `synced` without a snapshot means that there are no routes.
+    synced:  `synced` has come on this connection.
+    """
+
+    def __init__(self, table: RouteTable, state: FeedState, resumed: bool) -> None:
+        self.synced = False
+        self._table = table
+        self._state = state
+        self._snapshot = None if resumed else Snapshot(table.workload)
+        self._last = 0
+        """Of this stream."""
+
+    async def apply(self, event: Event) -> bool:
+        """True when what is in force has changed or was confirmed. Raises ContractError."""
+        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE):
+            return False
+        if not _ID.fullmatch(event.id):
+            raise ContractError([("", f"{event.name} without a whole number as id")])
+        revision = int(event.id)
+        if event.name == SNAPSHOT:
+            if self._snapshot is None:
+                self._snapshot = Snapshot(self._table.workload)
+            self._snapshot.add(event.data)
+        elif event.name == SYNCED:
+            await self._sync(revision)
+        elif not self._change(event, revision):
+            return False
+        self._last = max(self._last, revision)
+        return self._snapshot is None
+
+    async def _sync(self, revision: int) -> None:
+        if self._snapshot is not None:
+            await self._snapshot.swap(self._table)
+            self._snapshot = None
+        elif revision < self._state.applied:
+            raise ContractError([("", f"synced at {revision} without a snapshot, after {self._state.applied}")])
+        self._state.applied = revision
+        self._state.confirm()
+        self.synced = True
+
+    def _change(self, event: Event, revision: int) -> bool:
+        target = self._table if self._snapshot is None else self._snapshot
+        route = decode(parse(event.data), self._table.workload) if event.name == PUT else None
+        key = route.key if route is not None else self._deleted(event.data)
+        if revision < (self._state.applied if self._snapshot is None else self._last):
+            self._state.ignored += 1
+            return False
+        if route is not None:
+            target.put(route)
+            check_size(target)
+        else:
+            target.delete(key)
+        if self._snapshot is None:
+            self._state.applied = revision
+            if self.synced:
+                self._state.confirm()
+        return True
+
+    def _deleted(self, data: str) -> str:
+        document = parse(data)
+        if not isinstance(document, dict) or document.get("workload") != self._table.workload:
+            raise ContractError([("", f"a delete that is not of {self._table.workload}")])
+        key = document.get("key")
+        if not isinstance(key, str) or not ROUTING_KEY.fullmatch(key):
+            raise ContractError([("key", "a delete without a legal key")])
+        return key

@@ -1,0 +1,49 @@
+"""Which addresses are our own: dialling one of them would make the sidecar call itself for ever."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+
+class OwnAddresses:
+    """The sockets that this sidecar listens on. `add` after binding, when the port is known."""
+
+    def __init__(self) -> None:
+        self._exact: set[tuple[str, int]] = set()
+        self._wildcard_ports: set[int] = set()
+
+    def add(self, sockets: Iterable[socket.socket]) -> None:
+        for listening in sockets:
+            if listening.family in (socket.AF_INET, socket.AF_INET6):
+                host, port = listening.getsockname()[:2]
+                if ipaddress.ip_address(host).is_unspecified:
+                    self._wildcard_ports.add(port)
+                else:
+                    self._exact.add((str(ipaddress.ip_address(host)), port))
+
+    def __contains__(self, address: object) -> bool:
+        """`address`: (numeric host, port)."""
+        if not isinstance(address, tuple):
+            return False
+        host, port = address[:2]
+        try:
+            numeric = ipaddress.ip_address(str(host).partition("%")[0])
+        except ValueError:
+            return False
+        numeric = getattr(numeric, "ipv4_mapped", None) or numeric
+        if numeric.is_unspecified:  # as a destination, 0.0.0.0 and :: mean this machine
+            return port in self._wildcard_ports or any(own == port for _, own in self._exact)
+        return (str(numeric), port) in self._exact or (port in self._wildcard_ports and _is_local(str(numeric)))
+
+
+def _is_local(host: str) -> bool:
+    """One of this machine's addresses: only those can be bound."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True

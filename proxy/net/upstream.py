@@ -1,0 +1,243 @@
+"""Connections to applications, shadows and other sidecars, and the pools that keep them.
+
+A connection is *available* (idle in its pool), *lent* to an exchange, or *closed*. It is lent again last in, first
+out: the most recently used one is the least likely to have been closed meanwhile, and the others age out. Idle
+connections are watched: an end, or bytes that nobody asked for, discard them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+from proxy.contract.routes import Endpoint
+from proxy.exchange.exchange import FAR, Exchange
+from proxy.exchange.ports import Stream, Wheel
+from proxy.exchange.settings import TICK_SECONDS
+from proxy.net.addresses import OwnAddresses
+from proxy.net.tasks import Tasks
+from proxy.telemetry.counters import SideCounters
+
+HIGH_WATER = 256 * 1024
+LOW_WATER = 64 * 1024
+"""Of a connection's write buffer. uvloop reads at most 256 KiB at a time, so one read fits before reading pauses;
+its own low-water mark of 16 bytes would stop and start reading with every packet."""
+
+MAX_IDLE = 256
+"""Idle connections kept per endpoint; what is more than that after a burst is closed."""
+
+IDLE_TICKS = int(60 / TICK_SECONDS)
+"""Applications keep idle connections for 75 s (nginx) or more when they do not say."""
+
+IDLE_MARGIN = int(1 / TICK_SECONDS)
+"""Before the application would close by its own announcement."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Implements the `Upstream` port of the exchange."""
+
+    __slots__ = ("due", "exchange", "pool", "reused", "slot", "stream")
+
+    stream: Stream
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self.pool = pool
+        self.exchange: Exchange | None = None
+        self.reused = False
+        self.due = 0
+        self.slot = FAR
+
+    def __repr__(self) -> str:
+        return f"<UpstreamConnection {self.pool.endpoint} {'lent' if self.exchange else 'idle'}>"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
+        tune(transport)
+        self.pool.open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.answer.received(data)
+        else:
+            # RFC 9112 section 9.2: an answer that nobody asked for must not meet the next request.
+            self.pool.discard(self)
+
+    def eof_received(self) -> bool:
+        return self.exchange is not None and self.exchange.upstream_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.pool.lost(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.upstream_lost(error=exc is not None)
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_full()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_drained()
+
+    def expired(self) -> None:
+        """It has been idle for long enough."""
+        if self.exchange is None:
+            self.pool.discard(self)
+
+
+class ConnectionPool:
+    """Implements the `Pool` port of the exchange for one endpoint."""
+
+    __slots__ = ("_counters", "_dials", "_idle", "_own", "_tasks", "_wheel", "endpoint", "open")
+
+    def __init__(
+        self, endpoint: Endpoint, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks
+    ) -> None:
+        self.endpoint = endpoint
+        self.open: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._dials: dict[Exchange, asyncio.Task[None]] = {}
+        self._counters = counters
+        self._wheel = wheel
+        self._own = own
+        self._tasks = tasks
+
+    def __repr__(self) -> str:
+        return f"<ConnectionPool {self.endpoint} open={len(self.open)} idle={self.idle} dialling={len(self._dials)}>"
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @property
+    def unused(self) -> bool:
+        """Nobody would miss this pool."""
+        return not self.open and not self._dials
+
+    def take(self) -> UpstreamConnection | None:
+        if not self._idle:
+            return None
+        upstream = self._idle.pop()
+        upstream.due = 0
+        self._counters.upstream_reused += 1
+        return upstream
+
+    def give(self, upstream: UpstreamConnection, idle_seconds: int) -> None:
+        ticks = IDLE_TICKS
+        if idle_seconds >= 0:
+            ticks = min(ticks, int(idle_seconds / TICK_SECONDS) - IDLE_MARGIN)
+        if ticks <= 0 or len(self._idle) >= MAX_IDLE or upstream.stream.is_closing():
+            upstream.stream.close()
+            return
+        upstream.reused = True
+        upstream.due = due = self._wheel.now + ticks
+        if due < upstream.slot:
+            self._wheel.arm(upstream)
+        self._idle.append(upstream)
+
+    def dial(self, exchange: Exchange) -> None:
+        self._dials[exchange] = self._tasks.spawn(self._dial(exchange), f"dial {self.endpoint}")
+
+    def forget(self, exchange: Exchange) -> None:
+        task = self._dials.pop(exchange, None)
+        if task is not None:
+            task.cancel()
+
+    def discard(self, upstream: UpstreamConnection) -> None:
+        """Close an idle connection."""
+        self._counters.upstream_discarded += 1
+        if upstream in self._idle:
+            self._idle.remove(upstream)
+        upstream.stream.abort()
+
+    def lost(self, upstream: UpstreamConnection) -> None:
+        """A connection has ended."""
+        self.open.discard(upstream)
+        self._wheel.disarm(upstream)
+        if upstream.exchange is None and upstream in self._idle:
+            self._counters.upstream_discarded += 1
+            self._idle.remove(upstream)
+
+    def close_idle(self) -> None:
+        """Close what nobody uses now."""
+        for upstream in self._idle:
+            upstream.stream.close()
+        self._idle.clear()
+
+    async def _dial(self, exchange: Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        self._counters.upstream_dials += 1
+        host, port = self.endpoint.host, self.endpoint.port
+        try:
+            # Numeric addresses need no look-up; uvloop looks names up in a thread.
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            if any(address[4] in self._own for address in found):
+                self._dials.pop(exchange, None)
+                exchange.dial_refused()
+                return
+            _, upstream = await loop.create_connection(lambda: UpstreamConnection(self), host, port)
+        except OSError as error:
+            self._dials.pop(exchange, None)
+            exchange.dial_failed(_reason(error))
+            return
+        if self._dials.pop(exchange, None) is None:
+            upstream.stream.abort()  # nobody waits any more
+        elif upstream.stream.is_closing():
+            exchange.dial_failed("the connection was closed as soon as it was made")
+        else:
+            exchange.connected(upstream)
+
+
+class Pools:
+    """The pools of one direction, made when they are first asked for."""
+
+    def __init__(self, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks) -> None:
+        self._counters = counters
+        self._wheel = wheel
+        self._own = own
+        self._tasks = tasks
+        self._pools: dict[tuple[str, int], ConnectionPool] = {}
+
+    def __call__(self, endpoint: Endpoint) -> ConnectionPool:
+        name = (endpoint.host, endpoint.port)
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = ConnectionPool(
+                endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks
+            )
+        return pool
+
+    def __iter__(self) -> Iterator[ConnectionPool]:
+        return iter(list(self._pools.values()))
+
+    def sweep(self, wanted: set[Endpoint]) -> None:
+        """Close idle connections to endpoints that no route names any more; forget pools that are not in use.
+        What is in flight finishes. wanted: endpoints to leave alone."""
+        for name, pool in list(self._pools.items()):
+            if pool.endpoint not in wanted:
+                pool.close_idle()
+                if pool.unused:
+                    del self._pools[name]
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Buffers, and TCP keep-alive so that a peer that vanished without a word is noticed in about two minutes."""
+    assert hasattr(transport, "set_write_buffer_limits")
+    transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name cannot be resolved"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return (error.strerror or str(error) or type(error).__name__).lower()

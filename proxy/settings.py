@@ -1,0 +1,330 @@
+"""The sidecar's settings: frozen groups, made from flags and environment variables, all problems reported at once.
+
+Every flag has an environment variable: `--hold-timeout` is SKYCAP_HOLD_TIMEOUT. A flag wins over its variable. Flags
+that may be repeated take a comma-separated list as a variable. Durations are written `250ms`, `30s`, `5m`, `1h`; a
+bare number is seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
+from proxy.contract.routes import Endpoint, parse_endpoint
+from proxy.errors import ConfigurationError
+from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
+from proxy.wire.head import Limits
+
+DEFAULTS = ExchangeSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to listen on; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a sidecar is told.
+
+    workload:     whom it stands beside, `namespace/name`.
+    inbound:      listeners that guard the application, each with the address of the application.
+    outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
+    routes:       file with the routes, or None.
+    registry:     URL of the control plane, "" for none. Without either there are no shadows, only correlation.
+    token_file:   file with the bearer token for the registry, or None.
+    sandbox, routing_key, revision: beside a shadow, whose it is; "" and 0 beside the baseline.
+    admin:        listener for probes, metrics and people, or None.
+    key_names:    members of `baggage` and `tracestate` that carry the key, in order of precedence.
+    key_headers:  plain headers that carry it, after those.
+    trace_headers: headers whose whole value is a trace id, besides the well-known formats.
+    sync_seconds: how long requests wait for a first table.
+    drain_seconds: from SIGTERM until connections that are still busy are cut.
+    otlp_endpoint: where spans of keyed requests go, "" for nowhere.
+    """
+
+    workload: str
+    inbound: tuple[tuple[Listen, Endpoint], ...]
+    outbound: tuple[tuple[Listen, Endpoint | None], ...]
+    routes: Path | None
+    registry: str
+    token_file: Path | None
+    sandbox: str
+    routing_key: str
+    revision: int
+    admin: Listen | None
+    key_names: tuple[str, ...]
+    key_headers: tuple[str, ...]
+    trace_headers: tuple[str, ...]
+    limits: Limits
+    exchange: ExchangeSettings
+    sync_seconds: float
+    drain_seconds: float
+    otlp_endpoint: str
+    log_level: str
+    log_format: str
+
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+
+
+def _duration(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration like 250ms, 30s, 5m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _listen(text: str) -> Listen:
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if not host:
+        raise ValueError(f"{text!r} has no host: write 0.0.0.0:{port} for all addresses, 127.0.0.1:{port} for loopback")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [{host}]:{port}")
+    return Listen(host, int(port))
+
+
+def _inbound(text: str) -> tuple[Listen, Endpoint]:
+    listen, equals, app = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not LISTEN=APP, like 0.0.0.0:8080=127.0.0.1:9001")
+    return _listen(listen), parse_endpoint(app)
+
+
+def _outbound(text: str) -> tuple[Listen, Endpoint | None]:
+    listen, equals, target = text.partition("=")
+    return _listen(listen), parse_endpoint(target) if equals else None
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is not {what}")
+        return text
+
+    return parse
+
+
+def _number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{text!r} is not an http:// or https:// URL")
+    return text.rstrip("/")
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError(f"{text}: no such file")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class _Flag:
+    name: str
+    metavar: str
+    parse: Callable[[str], Any]
+    help: str
+    default: Any = None
+    shown: str = ""
+    many: bool = False
+
+    @property
+    def variable(self) -> str:
+        return "SKYCAP_" + self.name.upper().replace("-", "_")
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+
+def _timeout(name: str, ticks: int, what: str) -> _Flag:
+    seconds = ticks * TICK_SECONDS
+    shown = f"{seconds / 60:g}m" if seconds >= 60 else f"{seconds:g}s"
+    return _Flag(f"{name}-timeout", "TIME", _duration, what, seconds, shown)
+
+
+_NAME = _matching(_FIELD_NAME, "a header name")
+
+_FLAGS = (
+    _Flag("workload", "NS/NAME", _matching(WORKLOAD, "NAMESPACE/NAME in DNS labels"), "the workload it stands beside"),
+    _Flag("inbound", "LISTEN=APP", _inbound, "guard the application at APP (repeatable)", (), many=True),
+    _Flag(
+        "outbound", "LISTEN[=TARGET]", _outbound,
+        "carry its calls to TARGET; without one, a forward proxy (repeatable)", (), many=True,
+    ),
+    _Flag("routes", "FILE", _file, "read routes from FILE, again when it changes"),
+    _Flag("registry", "URL", _url, "watch the routes of the control plane at URL", ""),
+    _Flag("token-file", "FILE", _file, "bearer token for the registry"),
+    _Flag("sandbox", "NAME", _matching(SANDBOX, "a DNS label"), "it stands beside this sandbox's shadow", ""),
+    _Flag(
+        "routing-key", "KEY", _matching(ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-"),
+        "that sandbox's key", "", "the sandbox's name",
+    ),
+    _Flag("revision", "N", _number(1, 2**53), "that shadow's revision", 1, "1"),
+    _Flag("admin", "LISTEN", _listen, "serve /live /ready /metrics /routes /connections there"),
+    _Flag("key-names", "NAME", _NAME, "baggage members that carry the key (repeatable)", DEFAULT_KEY_NAMES,
+          ",".join(DEFAULT_KEY_NAMES), many=True),
+    _Flag("key-headers", "NAME", _NAME, "headers that carry the key, after baggage (repeatable)", (), many=True),
+    _Flag("trace-headers", "NAME", _NAME, "further headers that hold a trace id (repeatable)", (), many=True),
+    _Flag("max-head-bytes", "N", _number(1024, 1 << 20), "of a head", Limits().head_bytes, "65536"),
+    _Flag("max-header-lines", "N", _number(8, 4096), "of a head", Limits().header_lines, "128"),
+    _Flag("max-held-bytes", "N", _number(4096, 1 << 24), "held of pipelined requests per connection",
+          DEFAULTS.held_bytes, "65536"),
+    _Flag("max-replay-bytes", "N", _number(0, 1 << 24), "of a request kept for a retry",
+          DEFAULTS.replay_bytes, "65536"),
+    _timeout("header", DEFAULTS.header_ticks, "for a request head to arrive"),
+    _timeout("idle", DEFAULTS.idle_ticks, "between two requests of a connection"),
+    _timeout("connect", DEFAULTS.connect_ticks, "for a dial"),
+    _timeout("response", DEFAULTS.response_ticks, "for an answer's head"),
+    _timeout("stream", DEFAULTS.stream_ticks, "of silence in a body or tunnel"),
+    _timeout("linger", DEFAULTS.linger_ticks, "for the rest of a refused upload"),
+    _timeout("hold", DEFAULTS.hold_ticks, "that a request waits for a pending shadow"),
+    _timeout("sync", DEFAULTS.sync_ticks, "that requests wait for a first table"),
+    _Flag("drain-timeout", "TIME", _duration, "from SIGTERM to cutting what is still busy", 30.0, "30s"),
+    _Flag("otlp-endpoint", "URL", _url, "send spans of keyed requests there (needs skycap[otlp])", ""),
+    _Flag("log-level", "LEVEL", _choice("debug", "info", "warning", "error"), "debug, info, warning or error",
+          "info", "info"),
+    _Flag("log-format", "FORMAT", _choice("text", "json"), "text or json", "text", "text"),
+)  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError([message])
+
+
+def _argument_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="skycap proxy",
+        description="The sidecar: carries each request to the shadow of its routing key, or to the baseline.",
+        epilog="Every flag has an environment variable: --hold-timeout is SKYCAP_HOLD_TIMEOUT; lists are separated by "
+        "commas. Exit codes: 0 after a clean shutdown, 1 on a failure, 2 when the configuration is not valid.",
+        allow_abbrev=False,
+    )
+    for flag in _FLAGS:
+        shown = f" [{flag.shown}]" if flag.shown else ""
+        parser.add_argument(
+            f"--{flag.name}", metavar=flag.metavar, help=flag.help + shown, action="append" if flag.many else "store"
+        )
+    return parser
+
+
+def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Settings from flags and variables. Raises ConfigurationError with every problem; SystemExit for --help."""
+    parsed, unknown = _argument_parser().parse_known_args(list(arguments))
+    problems = [f"unknown argument {text!r}" for text in unknown]
+    values: dict[str, Any] = {}
+    for flag in _FLAGS:
+        given = getattr(parsed, flag.field)
+        where = f"--{flag.name}"
+        if given is None and environment.get(flag.variable):
+            where = flag.variable
+            given = environment[flag.variable].split(",") if flag.many else environment[flag.variable]
+        values[flag.field] = flag.default
+        if given is None:
+            continue
+        parsed_values = []
+        for text in given if flag.many else [given]:
+            try:
+                parsed_values.append(flag.parse(text.strip()))
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+        if len(parsed_values) == (len(given) if flag.many else 1):
+            values[flag.field] = tuple(parsed_values) if flag.many else parsed_values[0]
+    problems += _contradictions(values, problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return _assemble(values)
+
+
+def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str]:
+    problems = []
+    if not values["workload"] and not any("workload" in problem for problem in found):
+        problems.append("--workload is required (or SKYCAP_WORKLOAD)")
+    listed = any("INBOUND" in problem or "bound" in problem for problem in found)
+    if not values["inbound"] and not values["outbound"] and not listed:
+        problems.append("give at least one --inbound or --outbound listener")
+    if values["routes"] and values["registry"]:
+        problems.append("--routes and --registry exclude each other: a table has one source")
+    if values["token_file"] and not values["registry"]:
+        problems.append("--token-file is for --registry, which is not given")
+    if values["routing_key"] and not values["sandbox"]:
+        problems.append("--routing-key is for --sandbox, which is not given")
+    listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]
+    listens += [values["admin"]] if values["admin"] else []
+    fixed = [str(listen) for listen in listens if listen.port]
+    problems += [
+        f"{address} is given to more than one listener" for address in sorted({a for a in fixed if fixed.count(a) > 1})
+    ]
+    for listen, app in values["inbound"]:
+        if (listen.host, listen.port) == (app.host, app.port):
+            problems.append(f"--inbound {listen}={app}: the application cannot be the listener itself")
+    return problems
+
+
+def _assemble(values: dict[str, Any]) -> Settings:
+    def ticks(name: str) -> int:
+        seconds = float(values.pop(f"{name}_timeout"))
+        return max(1, round(seconds / TICK_SECONDS)) if seconds else 0
+
+    sync_seconds = values["sync_timeout"]
+    exchange = ExchangeSettings(
+        header_ticks=ticks("header"),
+        idle_ticks=ticks("idle"),
+        connect_ticks=ticks("connect"),
+        response_ticks=ticks("response"),
+        stream_ticks=ticks("stream"),
+        linger_ticks=ticks("linger"),
+        hold_ticks=ticks("hold"),
+        sync_ticks=ticks("sync"),
+        held_bytes=values.pop("max_held_bytes"),
+        replay_bytes=values.pop("max_replay_bytes"),
+    )
+    limits = Limits(values.pop("max_head_bytes"), values.pop("max_header_lines"))
+    sandbox = values["sandbox"]
+    values["routing_key"] = values["routing_key"] or sandbox
+    values["revision"] = values["revision"] if sandbox else 0
+    return Settings(
+        **{name: value for name, value in values.items() if name != "drain_timeout"},
+        drain_seconds=values["drain_timeout"],
+        exchange=exchange,
+        limits=limits,
+        sync_seconds=sync_seconds,
+    )

@@ -1,0 +1,68 @@
+"""The log: one line per record, as text or as JSON, on standard error.
+
+What is logged may come from a stranger's request. Control characters are written as escapes, so that no record
+looks like two and none drives a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import TextIO
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def one_line(text: str) -> str:
+    """`text` with control characters and line separators escaped."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class _OneLine(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def when(self, record: logging.LogRecord) -> str:
+        """RFC 3339, UTC, milliseconds."""
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+    def error(self, record: logging.LogRecord) -> str:
+        return self.formatException(record.exc_info) if record.exc_info else ""
+
+
+class TextFormatter(_OneLine):
+    """`TIME LEVEL LOGGER MESSAGE`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = self.error(record)
+        message = f"{record.getMessage()}: {error}" if error else record.getMessage()
+        return f"{self.when(record)} {record.levelname.lower()} {record.name} {one_line(message)}"
+
+
+class JsonFormatter(_OneLine):
+    """An object with `time`, `level`, `logger`, `message` and, for an exception, `error`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": self.when(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if error := self.error(record):
+            entry["error"] = error
+        return json.dumps(entry)
+
+
+FORMATS = {"text": TextFormatter, "json": JsonFormatter}
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
+    """Send all records to one place. Our own loggers speak at `level`, everybody else's from warnings on."""
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(FORMATS[form]())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("skycap").setLevel(level.upper())

@@ -1,0 +1,62 @@
+"""The two bodies that are not chunked: one of a known length, one that ends with the connection.
+
+All bodies are followed in the same way (see `proxy.wire.chunked` for the third): `feed(data, start)` returns where
+the body ends in `data`, or len(data) when it goes on, and `done` says whether it has ended. The bytes themselves
+stay with the caller.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.errors import Failure
+from proxy.wire.chunked import ChunkedReader
+from proxy.wire.framing import CHUNKED, UNTIL_CLOSE
+
+
+class BodyReader(Protocol):
+    """Finds the end of one body."""
+
+    done: bool
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        """Where the body ends in `data`. Raises Refused when it cannot be what it claims to be."""
+        ...
+
+
+class LengthReader:
+    """`left` bytes are still to come (RFC 9112 section 6.2)."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.done = not length
+
+    def __repr__(self) -> str:
+        return f"<LengthReader left={self.left}>"
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        stop = min(len(data), start + self.left)
+        self.left -= stop - start
+        self.done = not self.left
+        return stop
+
+
+class CloseReader:
+    """Whatever comes until the connection ends (RFC 9112 section 6.3, step 8)."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        self.done = False
+
+    def feed(self, data: bytes, start: int = 0) -> int:
+        return len(data)
+
+
+def body_reader(body: int, failure: Failure, *, padded: bool = False) -> BodyReader:
+    """The reader for what `proxy.wire.framing` decided."""
+    if body == CHUNKED:
+        return ChunkedReader(failure, padded=padded)
+    return CloseReader() if body == UNTIL_CLOSE else LengthReader(body)
