@@ -28,9 +28,7 @@ async def charge(request: web.Request) -> web.Response:
     account = await Caller("payments", request, FORWARDS).get("users", "users", user, "account")
     currency = account.get("currency")
     if not isinstance(currency, str) or currency not in RATES:
-        raise refuse(
-            400, "payments", f"account of {user}: currency must be one of {', '.join(RATES)}, not {currency!r}"
-        )
+        raise refuse(400, "payments", f"{user}'s currency must be one of {', '.join(RATES)}, not {currency!r}")
     charged = (Decimal(wanted) * RATES[currency]).quantize(Decimal("0.01"))
     return web.json_response({"charged": f"{charged} {currency}"}, status=201)
 

@@ -43,7 +43,7 @@ def test_help_fits_a_terminal(skycap: Skycap) -> None:
     [
         (("nonsense",), "skycap: No such command 'nonsense' (see skycap --help)\n"),
         (("version", "--nonsense"), "skycap: No such option '--nonsense' (see skycap version --help)\n"),
-        (("version", "-o", "xml"), "skycap: Invalid value for '-o' / '--output': 'xml' is not one of 'text', 'json'"),
+        (("version", "-o", "xml"), "skycap: Invalid value for '-o' / '--output' (env var: 'SKYCAP_OUTPUT'): 'xml'"),
     ],
 )
 def test_wrong_usage_is_one_line(skycap: Skycap, arguments: tuple[str, ...], said: str) -> None:

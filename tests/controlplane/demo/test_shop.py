@@ -92,7 +92,7 @@ def test_catalog_asks_for_whom(shop: dict[str, str]) -> None:
             "users_v3_buggy", 400,
             {
                 "service": "payments",
-                "error": "account of ada: currency must be one of EUR, CHF, GBP, not ['CHF', 'EUR']",
+                "error": "ada's currency must be one of EUR, CHF, GBP, not ['CHF', 'EUR']",
             },
         ),
     ],

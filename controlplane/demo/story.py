@@ -1,0 +1,157 @@
+"""The demo as a person reads it, 80 columns wide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from controlplane.cli.output import Output, printable
+from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, receipt
+
+SHOP = """
+  frontend --> users
+           --> catalog --> users
+           --> orders  --> payments --> users
+"""
+
+FORWARDS = {
+    "frontend": "all tracing headers",
+    "catalog": "only x-request-id",
+    "orders": "only traceparent",
+    "payments": "only B3",
+}
+
+STYLES = {LOYALTY: "bold magenta", CURRENCIES: "bold cyan"}
+
+SHOWN = """
+- Two versions of users ran at once. Nobody met either of them without its key.
+- catalog, orders and payments forward no routing key: the sidecars carried it
+  across them, by the one tracing header that each of them does forward.
+- Every answer to a key says who served it, so no test passes on the wrong code.
+- The failing service's own words came back, and the fix needed one process.
+"""
+
+
+class Story:
+    """Tells the scenes as they come. Requests are told together, side by side, once the last of them is answered."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._asked: list[Asked] = []
+
+    def opening(self) -> None:
+        self._say("Skycap demo: one shop for everybody, two engineers who change the same service", "bold")
+        self._say(SHOP)
+
+    def tell(self, scene: Scene) -> None:
+        if isinstance(scene, Asked):
+            self._asked.append(scene)
+        elif isinstance(scene, Forked):
+            self.told()
+            self._forked(scene)
+        elif not scene.problems:
+            self._say(f"Five services run, a sidecar beside each, and the registry ({scene.seconds:.1f} s).")
+        for problem in scene.problems:
+            self._say(f"NOT AS IT SHOULD BE: {scene.title}: {printable(problem)}", "bold red")
+
+    def told(self) -> None:
+        """Tell the requests that wait for their neighbours."""
+        asked, self._asked = self._asked, []
+        if not asked:
+            return
+        self._heading("The same request, " + ("again" if asked[0].key else "without a key and with each of the two"))
+        self._side_by_side(asked)
+        for scene in asked:
+            if scene.answer.status >= 400:
+                self._heading(f"What payments really answered to the key {scene.key}")
+                self._verbatim(scene)
+
+    def closing(self, url: str, registry: str, program: str) -> None:
+        """What was shown, and the commands to try. `registry` is "" when it is where everybody looks for it."""
+        self._heading("What this showed")
+        self._say(SHOWN.strip("\n"))
+        self._heading("It is all still running: try it")
+        where = f" --registry {registry}" if registry else ""
+        for line in (
+            f"curl -X POST '{url}'",
+            f"curl -X POST -i -H 'baggage: routing-key={LOYALTY}' \\\n    '{url}'",
+            f"{program} request -X POST {CURRENCIES} \\\n    '{url}'",
+            f"{program} sandbox list{where}",
+            f"{program} sandbox logs {CURRENCIES}{where}",
+        ):
+            self._say(f"  {line}")
+        self._say()
+        self._say("Ctrl-C stops everything.")
+
+    def _forked(self, scene: Forked) -> None:
+        revision = scene.sandbox.status.revision if scene.sandbox.status else 0
+        if revision == 1 and scene.name == LOYALTY:
+            self._heading("Two sandboxes replace users: one process each, nothing else is copied")
+        elif revision != 1:
+            self._heading("The fix, under the same key")
+        line = Text(f"  {scene.name:12}", style=STYLES[scene.name])
+        line.append(f"revision {revision}   {scene.file:18}   ready in {scene.seconds:.1f} s", style="default not bold")
+        self._say(line)
+
+    def _side_by_side(self, asked: Sequence[Asked]) -> None:
+        rows = [[Text("hop"), *(Text(f"key {scene.key}" if scene.key else "no key") for scene in asked)]]
+        rows[0].append(Text("headers it hands on"))
+        for cell in rows[0]:
+            cell.stylize("bold")
+        for index, (name, depth) in enumerate(TREE):
+            cells = [_served(scene, index, name) for scene in asked]
+            rows.append([Text("  " * depth + name), *cells, Text(FORWARDS.get(name, ""), style="dim")])
+        rows.append([Text("status", style="bold"), *map(_status, asked)])
+        rows.append([Text("charged", style="bold"), *(_charged(scene) for scene in asked)])
+        self._grid(rows)
+        if not asked[0].key:
+            self._say()
+            self._say("  Without a key nothing is added to the answer: the baseline served it, as ever.", "dim")
+
+    def _verbatim(self, scene: Asked) -> None:
+        self._say(f"  HTTP {scene.answer.status} {printable(scene.answer.reason)}", "bold red")
+        said = receipt(scene.answer)
+        text = json.dumps(said, indent=2, ensure_ascii=False) if said else scene.answer.text or ""
+        for line in printable(text).splitlines():
+            self._say(f"  {line}", "red")
+
+    def _grid(self, rows: Sequence[Sequence[Text]]) -> None:
+        widths = [max(len(row[index]) for row in rows if index < len(row)) for index in range(len(rows[0]))]
+        for row in rows:
+            line = Text("  ")
+            for cell, width in zip(row, widths, strict=False):
+                line.append(cell).append(" " * (width - len(cell) + 2))
+            line.rstrip()
+            self._say(line)
+
+    def _heading(self, text: str) -> None:
+        self._say()
+        self._say(text, "bold")
+        self._say()
+
+    def _say(self, text: str | Text = "", style: str = "") -> None:
+        self._output.say(text, style)
+
+
+def _served(scene: Asked, index: int, name: str) -> Text:
+    if not scene.key:
+        return Text("-", style="dim")
+    hops = scene.answer.hops
+    if index >= len(hops) or hops[index].workload.partition("/")[2] != name:
+        return Text("?", style="bold red")
+    hop = hops[index]
+    if hop.sandbox:
+        return Text(f"{hop.sandbox} rev {hop.revision}", style=STYLES.get(hop.sandbox, "bold"))
+    return Text("baseline" + (f" ({hop.reason})" if hop.reason else ""), style="dim")
+
+
+def _status(scene: Asked) -> Text:
+    status = scene.answer.status
+    return Text(str(status), style="bold green" if status < 400 else "bold red")
+
+
+def _charged(scene: Asked) -> Text:
+    said = receipt(scene.answer)
+    return Text(str(said["charged"])) if "charged" in said else Text("refused")
