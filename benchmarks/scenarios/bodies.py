@@ -78,5 +78,5 @@ SCENARIO = Scenario(
     targets=(Target("cpu_us_per_mib", Bound.AT_MOST, 0.75, against="envoy"),),
     run=run,
     rounds=2,
-    duration=1.5,
+    duration=1.0,
 )

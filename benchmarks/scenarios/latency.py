@@ -94,5 +94,5 @@ SCENARIO = Scenario(
     ),
     run=run,
     rounds=3,
-    duration=2.5,
+    duration=2.0,
 )
