@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ from collections.abc import Iterator, Sequence
 import uvloop
 
 from proxy import __version__
+from proxy.admin.port import Sidecar as AdminPages
+from proxy.admin.server import AdminServer
 from proxy.contract.routes import Endpoint
 from proxy.errors import ConfigurationError
 from proxy.exchange.carriers import Carriers
@@ -46,10 +49,299 @@ from proxy.telemetry import log
 from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters, SideCounters
 from proxy.telemetry.exposition import Exposition, PoolFigures
 from proxy.telemetry.notices import Notices
-from proxy.telemetry.tracing import Tracing, open_tracing
+from proxy.telemetry.tracing import CARRIERS, Tracing, open_tracing
 from proxy.wire.head import HeadParser
 
 LAST_CALL_SECONDS = 1.0
 """From the start of the drain: idle connections may still send a request and learn that it was their last."""
 
 _log = logging.getLogger("skycap.sidecar")
+
+
+class Sidecar:
+    """One running sidecar. `run` starts it and returns when it has drained."""
+
+    def __init__(self, settings: Settings, tracing: Tracing | None) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self._tasks = Tasks()
+        self._wheel = TimerWheel()
+        self._own = OwnAddresses()
+        self._drain = asyncio.Event()
+        self._cut = asyncio.Event()
+        self.instance = f"{random.getrandbits(64):016x}"
+        self.counters = Counters()
+        self.correlation = Correlation()
+        self.table = RouteTable(settings.workload)
+        self.feed_state, self._feed = _open_feed(settings, self.instance, self.table)
+        self._notices = Notices(settings.workload)
+        self._inbound_pools = self._pools(self.counters.inbound)
+        self._outbound_pools = self._pools(self.counters.outbound)
+        self._listeners: list[Listener] = []
+        self._inbound: list[Inbound] = []
+        self._outbound: list[Outbound] = []
+        self.table.watchers.append(self._table_changed)
+        self.feed_state.watchers.append(self._table_changed)
+
+    def __repr__(self) -> str:
+        return f"<Sidecar {self._settings.workload} {self.instance} {self.table!r}>"
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _pools(self, counters: SideCounters) -> Pools:
+        return Pools(counters=counters, wheel=self._wheel, own=self._own, tasks=self._tasks)
+
+    def _parts(self, direction: str) -> SideParts:
+        settings = self._settings
+        inbound = direction == INBOUND
+        counters = self.counters.inbound if inbound else self.counters.outbound
+        return SideParts(
+            workload=settings.workload,
+            settings=settings.exchange,
+            parser=HeadParser(settings.limits),
+            counters=counters,
+            wheel=self._wheel,
+            clock=time.perf_counter,
+            carriers=Carriers(KeyReader(settings.key_names, settings.key_headers), counters, self._notices),
+            traces=TraceReader(settings.trace_headers),
+            correlation=self.correlation,
+            pools=self._inbound_pools if inbound else self._outbound_pools,
+            reporter=self._notices,
+            spans=_span_recorder(self._tracing, direction) if self._tracing is not None else None,
+        )
+
+    def _open_listeners(self) -> None:
+        """Bind every address. Raises ConfigurationError with all that cannot be bound."""
+        settings = self._settings
+        problems: list[str] = []
+        for listen, app in settings.inbound:
+            try:
+                sockets = bind(listen.host, listen.port)
+            except ConfigurationError as error:
+                problems += error.problems
+                continue
+            side = Inbound(
+                self._parts(INBOUND),
+                app=app,
+                table=self.table,
+                gave_up=lambda: self.feed_state.given_up,
+                instance=self.instance,
+                sandbox=settings.sandbox,
+                revision=settings.revision,
+                random_bits=random.getrandbits,
+            )
+            self._inbound.append(side)
+            self._listeners.append(Listener(side, sockets))
+        for listen, target in settings.outbound:
+            try:
+                sockets = bind(listen.host, listen.port)
+            except ConfigurationError as error:
+                problems += error.problems
+                continue
+            carrier = Outbound(
+                self._parts(OUTBOUND), target=target, key_name=settings.key_names[0], own_key=settings.routing_key
+            )
+            self._outbound.append(carrier)
+            self._listeners.append(Listener(carrier, sockets))
+        if problems:
+            raise ConfigurationError(problems)
+        for listener in self._listeners:
+            self._own.add(listener.sockets)
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises ConfigurationError before anything was accepted."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._open_listeners()
+        if self._feed is not None:
+            await self._feed.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.begin_drain)
+        self._wheel.start(loop)
+        for listener in self._listeners:
+            await listener.start()
+        self._tasks.spawn(self._keep_house(), "house-keeping")
+        if self._feed is not None:
+            self._tasks.spawn(self._feed.run(), "route feed")
+        self._tasks.spawn(self._give_up_later(), "sync timeout")
+        admin = self._admin()
+        if admin is not None:
+            await admin.start()
+        _log.info("%s listens on %s", settings.workload, ", ".join(self._addresses()))
+        # What exists now lives as long as the process: the garbage collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await self._drain.wait()
+        await self._finish()
+        if admin is not None:
+            await admin.stop()
+
+    async def _finish(self) -> None:
+        """Stop accepting, let what is in flight end, cut what does not."""
+        started = time.monotonic()
+        for listener in self._listeners:
+            listener.stop_accepting()
+        _log.info("draining: %d connections", sum(len(listener.connections) for listener in self._listeners))
+        emptied = asyncio.gather(*(listener.emptied() for listener in self._listeners))
+        await self._wait(emptied, LAST_CALL_SECONDS)
+        for listener in self._listeners:
+            listener.drain(last_call=True)
+        await self._wait(emptied, self._settings.drain_seconds - LAST_CALL_SECONDS)
+        cut = sum(listener.abort() for listener in self._listeners)
+        emptied.cancel()
+        await self._tasks.close()
+        self._wheel.stop()
+        if self._tracing is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
+        _log.info("drained in %.1f s, %d connections cut", time.monotonic() - started, cut)
+
+    async def _wait(self, emptied: asyncio.Future[list[None]], seconds: float) -> None:
+        """Until all connections have ended, the time is over, or somebody insists."""
+        insisted = asyncio.ensure_future(self._cut.wait())  # noqa: TID251 (owned by these four lines)
+        await asyncio.wait({emptied, insisted}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        insisted.cancel()
+
+    def begin_drain(self) -> None:
+        """The one signal that everything listens to. The second one ends the wait."""
+        if self._drain.is_set():
+            self._cut.set()
+        self._drain.set()
+
+    async def _give_up_later(self) -> None:
+        await asyncio.sleep(self._settings.sync_seconds if self._feed is not None else 0)
+        self.feed_state.give_up()
+
+    async def _keep_house(self) -> None:
+        """What is due once in a while, and not per request."""
+        while True:
+            await asyncio.sleep(TRACE_SECONDS)
+            self.correlation.rotate()
+            self._sweep()
+
+    def _table_changed(self) -> None:
+        for side in self._inbound:
+            side.table_changed()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Let go of connections to endpoints that no route names any more."""
+        wanted: set[Endpoint] = set()
+        for side in self._inbound:
+            wanted |= side.endpoints_in_use()
+        self._inbound_pools.sweep(wanted)
+        self._outbound_pools.sweep({target for _, target in self._settings.outbound if target is not None})
+
+    # -- what the admin listener shows ----------------------------------------------------------------------------
+
+    def _addresses(self) -> list[str]:
+        return [f"{s.getsockname()[0]}:{s.getsockname()[1]}" for listener in self._listeners for s in listener.sockets]
+
+    def _admin(self) -> AdminServer | None:
+        listen = self._settings.admin
+        if listen is None:
+            return None
+        exposition = Exposition(
+            self.counters,
+            self.table,
+            self.feed_state,
+            self.pool_figures,
+            workload=self._settings.workload,
+            version=__version__,
+        )
+
+        def metrics(accept: str) -> tuple[bytes, str]:
+            self.counters.traces_known = len(self.correlation)
+            self.counters.traces_dropped = self.correlation.dropped
+            self.counters.keys_lost = sum(side.keys_lost for side in self._outbound)
+            return exposition.text(accept)
+
+        pages = AdminPages(
+            table=self.table,
+            feed=self.feed_state,
+            metrics=metrics,
+            connections=self.connections,
+            drain=self.begin_drain,
+            draining=self._drain.is_set,
+        )
+        return AdminServer(Endpoint(listen.host, listen.port), pages)
+
+    def connections(self) -> Iterator[dict[str, object]]:
+        for listener in self._listeners:
+            direction = INBOUND if isinstance(listener.side, Inbound) else OUTBOUND
+            for connection in list(listener.connections):
+                yield {"direction": direction, **connection.describe()}
+
+    def pool_figures(self) -> Iterator[PoolFigures]:
+        apps = {app for _, app in self._settings.inbound}
+        for pool in self._inbound_pools:
+            kind = "app" if pool.endpoint in apps else "shadow"
+            yield PoolFigures(INBOUND, kind, pool.idle, len(pool.open) - pool.idle)
+        for pool in self._outbound_pools:
+            yield PoolFigures(OUTBOUND, "upstream", pool.idle, len(pool.open) - pool.idle)
+
+
+def _open_feed(
+    settings: Settings, instance: str, table: RouteTable
+) -> tuple[FeedState, FileFeed | RegistryFeed | None]:
+    if settings.routes is not None:
+        state = FeedState(f"file {settings.routes}", table)
+        return state, FileFeed(settings.routes, table, state)
+    if settings.registry:
+        state = FeedState(f"registry {settings.registry}", table)
+        return state, RegistryFeed(settings.registry, instance, table, state, token_file=settings.token_file)
+    table.replace({})  # nothing to wait for: an empty table is the whole truth
+    return FeedState("none", table), None
+
+
+def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
+    def record(exchange: Exchange, status: int, failure: str) -> None:
+        plan, head = exchange.plan, exchange.head
+        assert plan is not None
+        end = time.time_ns()
+        tracing.record(
+            direction=direction,
+            key=plan.key,
+            decision=plan.action.value,
+            sandbox=plan.sandbox,
+            revision=plan.route.revision if plan.route is not None else 0,
+            method=head.method.decode("latin-1"),
+            target=head.target.decode("latin-1"),
+            status=status,
+            error=failure,
+            carrier=_trace_context(exchange.head.low[:-2] + exchange.insert),
+            start_ns=end - int((time.perf_counter() - exchange.started) * 1e9),
+            end_ns=end,
+        )
+
+    return record
+
+
+_CONTEXT = re.compile(rb"\r\n(" + b"|".join(re.escape(name.encode()) for name in CARRIERS) + rb"):[ \t]*([^\r]*)")
+
+
+def _trace_context(head: bytes) -> dict[str, bytes | None]:
+    """The fields that say who the parent is, as the request was forwarded."""
+    return {name.decode(): value.strip(b" \t") for name, value in _CONTEXT.findall(head)}
+
+
+async def serve(settings: Settings, tracing: Tracing | None) -> None:
+    """Run one sidecar until it is told to end."""
+    await Sidecar(settings, tracing).run()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`skycap proxy`. Returns the exit code."""
+    try:
+        settings = parse_settings(arguments, os.environ)
+        log.configure(settings.log_level, settings.log_format)
+        tracing = open_tracing(settings.otlp_endpoint, os.environ, workload=settings.workload, version=__version__)
+        uvloop.run(serve(settings, tracing))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            print(f"skycap proxy: {problem}", file=sys.stderr)  # noqa: T201 (a person reads it)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

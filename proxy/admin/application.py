@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import Any
@@ -24,7 +25,7 @@ from aiohttp import web
 
 from proxy.admin.origin import DRAIN_HEADER, refuse_drain, refuse_reading
 from proxy.admin.port import Feed, Sidecar
-from proxy.contract.routes import encode_route
+from proxy.contract.routes import MAX_ROUTES, encode_route
 
 log = logging.getLogger("skycap.admin")
 
@@ -32,12 +33,12 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 """Entries of one page: 2.5 ms."""
 
-MAX_NUMBER = 10**9
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class _Problem(Exception):
+class _PageError(Exception):
     """An answer that is an error. code: stable, lower case; detail: one sentence; hint: what to do next."""
 
     def __init__(self, status: int, code: str, detail: str, hint: str = "") -> None:
@@ -68,6 +69,8 @@ def application(sidecar: Sidecar) -> web.Application:
 
 
 class _Pages:
+    """One method per page."""
+
     def __init__(self, sidecar: Sidecar) -> None:
         self._sidecar = sidecar
 
@@ -76,9 +79,9 @@ class _Pages:
 
     async def ready(self, _: web.Request) -> web.Response:
         if self._sidecar.draining():
-            raise _Problem(503, "draining", "the sidecar is shutting down")
+            raise _PageError(503, "draining", "the sidecar is shutting down")
         if not self._sidecar.feed.ready:
-            raise _Problem(503, "not-ready", "no routes have been received yet", self._sidecar.feed.problem)
+            raise _PageError(503, "not-ready", "no routes have been received yet", self._sidecar.feed.problem)
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -97,8 +100,8 @@ class _Pages:
             found = table.lookup(request.query["key"])
             page["routes"] = [encode_route(found)] if found else []
             return _json(page)
-        offset = _number(request, "offset", 0, MAX_NUMBER)
-        limit = _number(request, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+        offset = _number(request, "offset", 0, range(MAX_ROUTES))
+        limit = _number(request, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
         listed = table.routes()[offset : offset + limit]
         page["offset"] = offset
         page["routes"] = [encode_route(route) for route in listed]
@@ -107,14 +110,14 @@ class _Pages:
         return _json(page)
 
     async def connections(self, request: web.Request) -> web.Response:
-        limit = _number(request, "limit", DEFAULT_LIMIT, MAX_LIMIT)
+        limit = _number(request, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
         listed = list(islice(self._sidecar.connections(), limit + 1))
         return _json({"connections": listed[:limit], "truncated": len(listed) > limit})
 
     async def drain(self, request: web.Request) -> web.Response:
         if why := refuse_drain(_peer(request), request.headers):
             hint = f"from this machine: curl -X POST -H '{DRAIN_HEADER}: yes' URL"
-            raise _Problem(403, "drain-refused", why, hint)
+            raise _PageError(403, "drain-refused", why, hint)
         self._sidecar.drain()
         return _json({"draining": True}, status=202)
 
@@ -124,20 +127,20 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every request passes here, and every error becomes a problem document here."""
     try:
         if why := refuse_reading(_peer(request), request.headers.get("host")):
-            raise _Problem(421, "misdirected", why, "use an address or localhost")
+            raise _PageError(421, "misdirected", why, "use an address or localhost")
         answer = await handler(request)
-    except _Problem as problem:
+    except _PageError as problem:
         answer = _problem(problem)
     except web.HTTPNotFound:
         known = sorted({resource.canonical for resource in request.app.router.resources()})
-        answer = _problem(_Problem(404, "not-found", "there is no such page", f"there are {', '.join(known)}"))
+        answer = _problem(_PageError(404, "not-found", "there is no such page", f"there are {', '.join(known)}"))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        answer = _problem(_Problem(405, "method-not-allowed", f"this page answers {allowed}"))
+        answer = _problem(_PageError(405, "method-not-allowed", f"this page answers {allowed}"))
         answer.headers["allow"] = allowed
     except Exception:
         log.exception("admin listener: internal error")
-        answer = _problem(_Problem(500, "internal-error", "the sidecar's log says more"))
+        answer = _problem(_PageError(500, "internal-error", "the sidecar's log says more"))
     answer.headers["server"] = "skycap"
     answer.headers["cache-control"] = "no-store"
     answer.headers["x-content-type-options"] = "nosniff"
@@ -160,10 +163,10 @@ def _feed(feed: Feed) -> dict[str, Any]:
     }
 
 
-def _number(request: web.Request, name: str, default: int, most: int) -> int:
+def _number(request: web.Request, name: str, default: int, numbers: range) -> int:
     text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= most):
-        raise _Problem(400, "bad-query", f"{name} must be a number from 0 to {most}")
+    if not _NUMBER.fullmatch(text) or int(text) not in numbers:
+        raise _PageError(400, "bad-query", f"{name} must be a number from {numbers[0]} to {numbers[-1]}")
     return int(text)
 
 
@@ -177,6 +180,6 @@ def _json(document: object, status: int = 200) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json")
 
 
-def _problem(problem: _Problem) -> web.Response:
+def _problem(problem: _PageError) -> web.Response:
     body = json.dumps(problem.document).encode() + b"\n"
     return web.Response(body=body, status=problem.status, content_type="application/problem+json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from proxy.admin.port import Sidecar
@@ -47,7 +48,9 @@ class AdminServer:
             await web.TCPSite(runner, self._listen.host, self._listen.port).start()
         except OSError as error:
             await runner.cleanup()
-            raise ConfigurationError([f"admin listener {self._listen}: {error.strerror or error}"]) from None
+            # asyncio writes the address into strerror; a failed look-up has a negative errno of its own.
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            raise ConfigurationError([f"admin listener {self._listen}: {why}"]) from None
         self._runner = runner
 
     async def stop(self) -> None:

@@ -59,6 +59,7 @@ class Inbound(Side):
         self._revision = revision
         self._random_bits = random_bits
         self._plans: dict[str, Plan] = {}
+        self._led_to: dict[Endpoint, str] = {}
         self._unkeyed = self._plan("")
 
     def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
@@ -94,6 +95,14 @@ class Inbound(Side):
         for exchange in list(self.held):
             assert exchange.plan is not None
             exchange.routed(self.decide_again(exchange.plan))
+
+    def endpoints_in_use(self) -> set[Endpoint]:
+        """The application's, and those that requests were sent to by a route that still leads there."""
+        for endpoint, key in list(self._led_to.items()):
+            route = self._table.lookup(key)
+            if route is None or endpoint not in route.endpoints:
+                del self._led_to[endpoint]
+        return {self._app, *self._led_to}
 
     def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         plan, served = exchange.plan, exchange.served
@@ -156,6 +165,7 @@ class Inbound(Side):
 
     def _to_shadow(self, route: Route) -> Plan:
         fallback = self._fallback(route) if route.on_unavailable is OnUnavailable.BASELINE else None
+        self._led_to.update(dict.fromkeys(route.endpoints, route.key))
         return Plan(
             Action.SHADOW,
             self.counters.requests["shadow"],
