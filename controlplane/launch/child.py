@@ -1,0 +1,176 @@
+"""A process that we started, in this life or in an earlier one.
+
+Each gets a session of its own, so that whatever it starts can be ended with it and a Ctrl-C on the terminal reaches
+us alone. Its end is seen through a pidfd (pidfd_open(2)): that works on any event loop, for children and for
+processes that an earlier life of ours started, and cannot mean another process that got the same pid.
+
+    spawn --> running --> exited            by itself: the rest of its group is killed at once
+                 |
+                 +-- end --> exited          asked: SIGTERM to the group, SIGKILL after a grace period
+
+A child stays a zombie until it is reaped here, which keeps its pid, and with it the id of its group, from being
+reused in the meantime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from contextlib import suppress
+
+from controlplane.launch.identity import Identity, identify_child, is_zombie
+from controlplane.launch.plan import Command
+from controlplane.launch.port import LaunchError
+
+POLL_SECONDS = 0.02
+"""Between two looks at what no event tells: whether a group is empty, and everything where there is no pidfd."""
+KILL_SECONDS = 5.0
+"""SIGKILL ends a process at once unless the kernel itself is stuck in it; then waiting longer is no help."""
+
+_NOTHING = 0
+"""The signal that only asks whether there is somebody to get it, kill(2)."""
+
+
+class Child:
+    """A process and its group.
+
+    exited: resolves when it is gone, with its exit status as `subprocess` writes it (negative: by that signal), or
+            with None when it was not our own child. Nobody may cancel it.
+    """
+
+    def __init__(self, identity: Identity, *, ours: bool) -> None:
+        self.identity = identity
+        self._ours = ours
+        self._ending = False
+        self._loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int | None] = self._loop.create_future()
+        self._group_is_ours = ours or identity.alive()
+        """May the group be signalled? Its id is its leader's pid, which means nothing once all of it is gone."""
+        if self._group_is_ours:
+            self._watch()
+        else:
+            self.exited.set_result(None)
+
+    def __repr__(self) -> str:
+        state = f"exited={self.exited.result()}" if self.exited.done() else "running"
+        return f"<Child {self.pid} {state}>"
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group, at once. `exited` resolves soon after."""
+        self._signal(signal.SIGKILL)
+
+    async def end(self, grace: float) -> None:
+        """SIGTERM to the group, and SIGKILL when something of it is left after `grace` seconds.
+
+        Returns when all of it is gone.
+        """
+        self._ending = True
+        self._signal(signal.SIGTERM)
+        if not await self._group_ends(grace):
+            self.kill()
+            await self._group_ends(KILL_SECONDS)
+        self._group_is_ours = False
+
+    def _signal(self, number: int) -> bool:
+        """Send it to the group. False when there is no group any more."""
+        if not self._group_is_ours or identify_child(self.pid).started not in ("", self.identity.started):
+            return False
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # what is left has changed its user: not ours to end
+            return False
+        return True
+
+    async def _group_ends(self, seconds: float) -> bool:
+        deadline = self._loop.time() + seconds
+        await asyncio.wait([self.exited], timeout=seconds)
+        while not self.exited.done() or self._signal(_NOTHING):
+            if self._loop.time() >= deadline:
+                return False
+            if self.exited.done() and is_zombie(self.pid):
+                self.kill()  # whose parent does not reap it: who else is in the group cannot be told
+                return True
+            await asyncio.sleep(POLL_SECONDS)
+        return True
+
+    def _watch(self) -> None:
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (OSError, AttributeError):
+            self._poll()  # gone already, no descriptor left, or no such call on this system
+        else:
+            self._loop.add_reader(descriptor, self._ended, descriptor)
+            if not self._ours and not self.identity.alive():
+                self._ended(descriptor)  # it may mean a later process with the same pid
+
+    def _ended(self, descriptor: int) -> None:
+        self._loop.remove_reader(descriptor)
+        os.close(descriptor)
+        self._gone()
+
+    def _poll(self) -> None:
+        if self.identity.alive():
+            self._loop.call_later(POLL_SECONDS, self._poll)
+        else:
+            self._gone()
+
+    def _gone(self) -> None:
+        if not self._ending:
+            self.kill()
+            self._group_is_ours = False
+        status = None
+        if self._ours:
+            with suppress(ChildProcessError):  # SIGCHLD is ignored: the kernel has reaped it
+                status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.exited.set_result(status)
+
+
+def spawn(command: Command, output: int) -> Child:
+    """Start a process that reads nothing and writes to the descriptor `output`. Raises LaunchError.
+
+    It takes about two milliseconds and is deliberately not done in a thread: a cancelled start must know for sure
+    whether there is a process to end.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603 (running what the user wrote is the purpose)
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=command.env,
+            cwd=command.cwd or None,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise LaunchError(_why_not(command, error)) from None
+    process.returncode = 0  # `Child` reaps it; without this the object would complain when it is dropped
+    return Child(identify_child(process.pid), ours=True)
+
+
+def _why_not(command: Command, error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        if error.filename == command.cwd and command.cwd:
+            return f"the working directory {command.cwd} cannot be used: {error.strerror}"
+        if isinstance(error, FileNotFoundError):
+            return f"there is no program {command.argv[0]!r}"
+        return f"{command.argv[0]!r} cannot be run: {error.strerror}"
+    return f"{command.argv[0]!r} cannot be run: {error}"  # a NUL byte in an argument
+
+
+def describe_end(status: int | None) -> str:
+    """How a process ended, to stand behind its name: "ended with exit code 3"."""
+    if status is None:
+        return "ended"
+    if status >= 0:
+        return f"ended with exit code {status}"
+    with suppress(ValueError):
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"was ended by signal {-status}"

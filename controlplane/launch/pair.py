@@ -1,0 +1,181 @@
+"""The two processes of one shadow, and the folder that belongs to them.
+
+    FOLDER/record.json   what is needed to find both processes again; also the handle that the registry stores
+    FOLDER/output.log    what both of them write
+
+The record is written as soon as the first process exists. Between a process's birth and its record lies about a
+millisecond: only a SIGKILL of the registry inside it leaves a process that nobody finds again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from controlplane.launch import logfile
+from controlplane.launch.child import KILL_SECONDS, Child, describe_end, spawn
+from controlplane.launch.identity import Identity, decode_identity
+from controlplane.launch.plan import Command, CopyPorts
+from controlplane.launch.ports import why_busy
+
+RECORD = "record.json"
+LOG = "output.log"
+
+DRAIN_SECONDS = 35.0
+"""For a sidecar to finish what is in flight. Its own limit is 30 s; what is left then is cut."""
+GRACE_SECONDS = 5.0
+"""For an application that nobody calls any more to end."""
+
+_ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,250}")
+
+
+class Pair:
+    """An application and its sidecar.
+
+    id:      the name of the folder.
+    command: the application's, as one would type it: its name in messages.
+    gone:    resolves when either of the two has ended.
+    """
+
+    def __init__(self, folder: Path, command: str, ports: CopyPorts, app: Child, sidecar: Child) -> None:
+        self.id = folder.name
+        self.command = command
+        self.ports = ports
+        self.stopping = False
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.app = app
+        self.sidecar = sidecar
+        self._folder = folder
+        self._stop = asyncio.Lock()
+        for child in (app, sidecar):
+            child.exited.add_done_callback(self._one_gone)
+
+    def __repr__(self) -> str:
+        return f"<Pair {self.id} app={self.app!r} sidecar={self.sidecar!r}>"
+
+    @classmethod
+    def spawn(cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts) -> Pair:
+        """Start both. Raises LaunchError or OSError, with nothing left behind."""
+        folder.mkdir(mode=0o700, parents=True)
+        command = shlex.join(app.argv)
+        started: list[Child] = []
+        log = logfile.open_log(folder / LOG)
+        try:
+            for each in (app, sidecar):
+                started.append(spawn(each, log))
+                _write_record(folder, _record(folder.name, command, ports, started))
+        except BaseException:
+            for child in started:
+                child.kill()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            os.close(log)
+        return cls(folder, command, ports, started[0], started[1])
+
+    @classmethod
+    def find(cls, state_dir: Path, handle: Mapping[str, Any]) -> Pair | None:
+        """The pair behind a handle, or None when the handle makes no sense. Either process may be gone by now."""
+        app, sidecar = decode_identity(handle.get("app")), decode_identity(handle.get("sidecar"))
+        name, ports = handle.get("id"), _decode_ports(handle.get("ports"))
+        if not isinstance(name, str) or not _ID.fullmatch(name) or app is None or ports is None:
+            return None
+        # A record made between the two starts names no sidecar: one that never lived is one that is gone.
+        children = [Child(identity or Identity(app.pid, ""), ours=False) for identity in (app, sidecar)]
+        return cls(state_dir / name, str(handle.get("command", "")), ports, children[0], children[1])
+
+    def handle(self) -> dict[str, Any]:
+        return _record(self.id, self.command, self.ports, [self.app, self.sidecar])
+
+    def how_it_ended(self) -> str:
+        """One sentence without a full stop about the half that ended, "" while both run."""
+        if self.app.exited.done():
+            return f"`{self.command}` {describe_end(self.app.exited.result())}"
+        if self.sidecar.exited.done():
+            return f"the sidecar of `{self.command}` {describe_end(self.sidecar.exited.result())}"
+        return ""
+
+    def lost_a_port(self) -> bool:
+        """One half has ended, and somebody else has the port that it should have listened on."""
+        wanted: list[int] = []
+        if self.app.exited.done():
+            wanted.append(self.ports.app)
+        if self.sidecar.exited.done():
+            wanted += [self.ports.inbound, self.ports.admin, *self.ports.outbound]
+        return any(why_busy(port) for port in wanted)
+
+    def log(self, lines: int) -> str:
+        return logfile.tail(self._folder / LOG, lines)
+
+    def cut_log(self) -> None:
+        logfile.cut(self._folder / LOG)
+
+    async def stop(self) -> None:
+        """Drain the sidecar, then end the application. The folder stays. A second caller waits for the first."""
+        self.stopping = True
+        async with self._stop:
+            await self.sidecar.end(DRAIN_SECONDS)
+            await self.app.end(GRACE_SECONDS)
+
+    async def finish(self) -> None:
+        """End what is left when one half has ended by itself: alone it serves nobody."""
+        await asyncio.gather(self.sidecar.end(GRACE_SECONDS), self.app.end(GRACE_SECONDS))
+
+    async def destroy(self) -> None:
+        """End both at once and forget the folder. What matters is done before the first await."""
+        self.stopping = True
+        self.app.kill()
+        self.sidecar.kill()
+        self.remove_folder()
+        await asyncio.wait([self.app.exited, self.sidecar.exited], timeout=KILL_SECONDS)
+
+    def remove_folder(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _one_gone(self, _: object) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+
+def read_records(state_dir: Path) -> list[dict[str, Any]]:
+    """The record of every folder in `state_dir`; of a damaged one only the id."""
+    records = []
+    with suppress(OSError):
+        for folder in sorted(state_dir.iterdir()):
+            record: object = None
+            with suppress(OSError, ValueError):
+                record = json.loads((folder / RECORD).read_text())
+            records.append({**(record if isinstance(record, dict) else {}), "id": folder.name})
+    return records
+
+
+def _record(name: str, command: str, ports: CopyPorts, children: list[Child]) -> dict[str, Any]:
+    identities = {kind: child.identity.encode() for kind, child in zip(("app", "sidecar"), children, strict=False)}
+    return {
+        "id": name,
+        "command": command,
+        "ports": [ports.inbound, ports.app, ports.admin, *ports.outbound],
+        **identities,
+    }
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Whole or not at all; not flushed to the disk, for a record is worthless after a power cut."""
+    fresh = folder / f"{RECORD}.new"
+    fresh.write_text(json.dumps(record))
+    fresh.replace(folder / RECORD)
+
+
+def _decode_ports(document: object) -> CopyPorts | None:
+    if not isinstance(document, list) or len(document) < 3 or not all(isinstance(port, int) for port in document):
+        return None
+    inbound, app, admin, *outbound = document
+    return CopyPorts(inbound, app, admin, tuple(outbound))

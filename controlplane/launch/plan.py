@@ -1,0 +1,116 @@
+"""What has to be run for one copy of a workload: the application and the sidecar beside it. Pure: no I/O.
+
+A copy is two processes that find each other through ports chosen beforehand:
+
+    callers -> inbound  [sidecar] -> app       [application]
+                                                    |  NAME_URL, one per upstream
+    upstream's sidecar <- [sidecar] <- outbound ----+
+
+The baseline's copy and a shadow's copy differ in one thing only: the baseline's sidecar decides by the routing
+key and therefore asks the registry (or a routes file) for routes, while a shadow's sidecar knows its sandbox and
+always delivers to its own application. So a shadow's sidecar never talks to the registry, and a registry that is
+down does it no harm.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from controlplane.model.variables import PORT, upstream_variable
+from controlplane.model.workload import Upstream
+
+LOOPBACK = "127.0.0.1"
+
+_OURS = "SKYCAP_"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to run. `env` is complete: nothing is inherited."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPorts:
+    """Ports of one copy on the loopback interface.
+
+    inbound:  where callers reach the sidecar     app:   where the application listens
+    admin:    the sidecar's admin listener        outbound: one per upstream, in the order of the upstreams
+    """
+
+    inbound: int
+    app: int
+    admin: int
+    outbound: tuple[int, ...] = ()
+
+    def all(self) -> tuple[int, ...]:
+        return (self.inbound, self.app, self.admin, *self.outbound)
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """Whose copy it is, when it is not the baseline's."""
+
+    sandbox: str
+    routing_key: str
+    revision: int
+
+
+def app_command(
+    command: Sequence[str],
+    cwd: str,
+    env: Mapping[str, str],
+    upstreams: Sequence[Upstream],
+    ports: CopyPorts,
+    inherited: Mapping[str, str],
+) -> Command:
+    """The application's process.
+
+    command:   argument vector; `${PORT}` in it becomes the application's port.
+    env:       what the environment file and the fork set, on top of `inherited` (our own environment).
+    """
+    addresses = {
+        upstream_variable(upstream.name): f"http://{LOOPBACK}:{port}"
+        for upstream, port in zip(upstreams, ports.outbound, strict=True)
+    }
+    # A Python application that writes to a file or a pipe would keep its last lines to itself until it ends.
+    complete = {"PYTHONUNBUFFERED": "1", **_without_ours(inherited), **env, **addresses, PORT: str(ports.app)}
+    argv = tuple(argument.replace("${PORT}", str(ports.app)) for argument in command)
+    return Command(argv, complete, cwd)
+
+
+def sidecar_command(
+    workload: str,
+    upstreams: Sequence[Upstream],
+    ports: CopyPorts,
+    cwd: str,
+    inherited: Mapping[str, str],
+    *,
+    shadow: Shadow | None = None,
+    registry_url: str = "",
+) -> Command:
+    """The sidecar's process.
+
+    -P keeps a folder named `proxy` in the working directory from being taken for the sidecar.
+    """
+    argv = [sys.executable, "-P", "-m", "proxy", "--workload", workload]
+    if shadow is not None:
+        argv += ["--sandbox", shadow.sandbox, "--routing-key", shadow.routing_key]
+        argv += ["--revision", str(shadow.revision)]
+    if registry_url:
+        argv += ["--registry", registry_url]
+    argv += ["--inbound", f"{LOOPBACK}:{ports.inbound}={LOOPBACK}:{ports.app}"]
+    for upstream, port in zip(upstreams, ports.outbound, strict=True):
+        argv += ["--outbound", f"{LOOPBACK}:{port}={upstream.address}"]
+    argv += ["--admin", f"{LOOPBACK}:{ports.admin}"]
+    return Command(tuple(argv), _without_ours(inherited), cwd)
+
+
+def _without_ours(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Every flag of ours has an environment variable: those that were meant for the parent stay with it."""
+    return {name: value for name, value in inherited.items() if not name.startswith(_OURS)}

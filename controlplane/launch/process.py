@@ -1,0 +1,234 @@
+"""Shadows as processes on this machine: the application and a sidecar of its own, side by side.
+
+    start:  choose ports, start both at once, wait until the application is ready and the sidecar listens
+    adopt:  find both again by pid and start time, after the registry was killed
+    stop:   the sidecar first, which finishes what is in flight, then the application, then the folder
+
+Each shadow has a folder below the launcher's state directory, with the output of both processes and, written as
+soon as a process exists, the same record that `start` returns as the handle. A registry that is killed in the
+middle of a start has stored no handle: `sweep` finds such shadows by their records and ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from controlplane.launch.pair import Pair, read_records
+from controlplane.launch.plan import (
+    LOOPBACK,
+    CopyPorts,
+    Shadow,
+    app_command,
+    sidecar_command,
+)
+from controlplane.launch.port import LaunchError, LaunchRequest, Running
+from controlplane.launch.ports import PortPool
+from controlplane.launch.readiness import Probe, Readiness, answers
+from controlplane.model.variables import reserved_variables
+from controlplane.model.workload import Workload
+
+SIDECAR_SECONDS = 30.0
+"""Until a sidecar that does not listen counts as broken. It takes a quarter of a second on an idle machine."""
+PORT_ATTEMPTS = 3
+"""Somebody may take a chosen port before our process does; three times in a row it is no accident."""
+LAST_LINES = 20
+"""Of the output, told with a failure."""
+CUT_SECONDS = 5.0
+"""Between two looks at the size of a log."""
+STARTS_PER_CORE = 2
+"""Starts at once. A hundred interpreters that start together are all late; in turn, half of them are early."""
+SLOT_SECONDS = 2.0
+"""Longest that a start counts among those: after that it waits for something, not for the processor."""
+
+
+class ProcessLauncher:
+    """Starts each shadow as two processes on free ports of 127.0.0.1.
+
+    state_dir: holds one folder per shadow; made when it is missing.
+    environ:   what applications and sidecars inherit, without our own SKYCAP_ variables. Default: ours.
+    """
+
+    def __init__(self, state_dir: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._state_dir = state_dir.absolute()
+        self._environ = os.environ if environ is None else environ
+        self._ports = PortPool()
+        self._readiness = Readiness()
+        self._slots = asyncio.Semaphore(max(4, STARTS_PER_CORE * (os.cpu_count() or 1)))
+        self._pairs: dict[str, Pair] = {}
+
+    def __repr__(self) -> str:
+        return f"<ProcessLauncher {self._state_dir} {len(self._pairs)} shadows>"
+
+    async def start(self, request: LaunchRequest) -> Running:
+        definition = _definition(request)
+        async with self._slot():
+            for attempt in count(1):
+                pair = self._spawn(request, definition)
+                try:
+                    await self._until_ready(pair, definition)
+                except BaseException as error:
+                    unlucky = isinstance(error, LaunchError) and pair.lost_a_port()
+                    await self._destroy(pair)
+                    if not unlucky or attempt == PORT_ATTEMPTS:
+                        raise
+                else:
+                    return _running(pair)
+        raise AssertionError("unreachable")
+
+    async def adopt(self, request: LaunchRequest, handle: dict[str, Any]) -> Running | None:
+        pair = self._find(handle)
+        if pair is None:
+            return None
+        if pair.gone.done():
+            await self._destroy(pair)
+            return None
+        return _running(pair)
+
+    async def wait(self, running: Running) -> LaunchError:
+        """As the port says; the half that is left is ended too.
+
+        A shadow that is stopped has not died by itself: then this waits until it is cancelled.
+        """
+        pair = self._find(running.handle)
+        if pair is None:
+            return LaunchError("it is gone, and so is every trace of it")
+        while not pair.gone.done():
+            await asyncio.wait([pair.gone], timeout=CUT_SECONDS)
+            pair.cut_log()
+        if pair.stopping:
+            await asyncio.get_running_loop().create_future()
+        error = LaunchError(pair.how_it_ended(), pair.log(LAST_LINES))
+        await pair.finish()
+        return error
+
+    async def stop(self, running: Running) -> None:
+        pair = self._find(running.handle)
+        if pair is not None:
+            await pair.stop()
+            await self._destroy(pair)
+
+    def log(self, running: Running, lines: int) -> str:
+        pair = self._pairs.get(str(running.handle.get("id")))
+        return pair.log(lines) if pair is not None else ""
+
+    async def sweep(self) -> int:
+        """End every shadow of this state directory that was neither started nor adopted here; how many there were.
+
+        For a registry that has just started and has adopted all that it knows of.
+        """
+        strays = [record for record in read_records(self._state_dir) if record["id"] not in self._pairs]
+        pairs = [pair for pair in map(self._find, strays) if pair is not None]
+        await asyncio.gather(*map(self._destroy, pairs))
+        return len(pairs)
+
+    def _find(self, handle: Mapping[str, Any]) -> Pair | None:
+        pair = self._pairs.get(str(handle.get("id"))) or Pair.find(self._state_dir, handle)
+        if pair is not None:
+            self._pairs[pair.id] = pair
+            for port in pair.ports.all():
+                self._ports.keep(port)
+        return pair
+
+    def _spawn(self, request: LaunchRequest, definition: Workload) -> Pair:
+        upstreams = definition.upstreams
+        ports = self._choose_ports(len(upstreams))
+        name = f"{request.sandbox}.{request.workload.replace('/', '.')}.r{request.revision}.{secrets.token_hex(3)}"
+        folder = self._state_dir / name
+        app = app_command(
+            request.command or definition.command,
+            definition.cwd,
+            {**definition.env, **request.env},
+            upstreams,
+            ports,
+            self._environ,
+        )
+        shadow = Shadow(request.sandbox, request.routing_key, request.revision)
+        sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
+        try:
+            pair = Pair.spawn(folder, app, sidecar, ports)
+        except (LaunchError, OSError) as error:
+            self._ports.give_back(ports.all())
+            if isinstance(error, LaunchError):
+                raise
+            raise LaunchError(f"its folder {folder} cannot be made: {error.strerror}") from None
+        self._pairs[pair.id] = pair
+        return pair
+
+    def _choose_ports(self, outbound: int) -> CopyPorts:
+        ports: list[int] = []
+        try:
+            ports += (self._ports.take() for _ in range(3 + outbound))
+        except OSError as error:
+            self._ports.give_back(ports)
+            raise LaunchError(f"{error.strerror}") from None
+        return CopyPorts(ports[0], ports[1], ports[2], tuple(ports[3:]))
+
+    async def _until_ready(self, pair: Pair, definition: Workload) -> None:
+        readiness = definition.readiness
+        missing = await asyncio.gather(
+            self._readiness.until(_app(pair, readiness.path), readiness.timeout, pair.gone),
+            self._readiness.until(_sidecar(pair), SIDECAR_SECONDS, pair.gone),
+        )
+        log = pair.log(LAST_LINES)
+        if pair.gone.done():
+            raise LaunchError(f"{pair.how_it_ended()} before it was ready", log)
+        if missing[0]:
+            raise LaunchError(f"`{pair.command}` is not ready after {readiness.timeout:g} s: {missing[0]}", log)
+        if missing[1]:
+            raise LaunchError(f"its sidecar is not ready after {SIDECAR_SECONDS:g} s: {missing[1]}", log)
+
+    async def _destroy(self, pair: Pair) -> None:
+        self._pairs.pop(pair.id, None)
+        self._ports.give_back(pair.ports.all())
+        await pair.destroy()
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        """One of a few starts at a time, for at most SLOT_SECONDS: nobody's slow start holds up the others."""
+        await self._slots.acquire()
+        timer = asyncio.get_running_loop().call_later(SLOT_SECONDS, self._slots.release)
+        try:
+            yield
+        finally:
+            if asyncio.get_running_loop().time() < timer.when():
+                timer.cancel()
+                self._slots.release()
+
+
+def _definition(request: LaunchRequest) -> Workload:
+    """What a process fork starts from. Raises LaunchError when it cannot."""
+    definition = request.definition
+    if definition is None:
+        raise LaunchError(
+            f"no baseline of {request.workload} is registered that says how a copy of it is run: "
+            "start it with `skycap up`, or give the fork endpoints"
+        )
+    if not definition.command:
+        raise LaunchError(
+            f"the baseline of {request.workload} was not started by skycap, so nothing says how a copy of it is run: "
+            "give the fork endpoints"
+        )
+    taken = reserved_variables([upstream.name for upstream in definition.upstreams])
+    wrong = [f"{name} is {meaning}" for name, meaning in taken.items() if name in request.env]
+    if wrong:
+        raise LaunchError(f"the fork sets variables that each copy gets by itself: {', '.join(wrong)}")
+    return definition
+
+
+def _running(pair: Pair) -> Running:
+    return Running((f"{LOOPBACK}:{pair.ports.inbound}",), pair.handle())
+
+
+def _app(pair: Pair, path: str | None) -> Probe:
+    return answers(pair.ports.app, path, f"nothing listens on port {pair.ports.app}, which $PORT says")
+
+
+def _sidecar(pair: Pair) -> Probe:
+    return answers(pair.ports.admin, "/ready", "its admin listener does not answer")

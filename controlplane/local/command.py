@@ -1,0 +1,139 @@
+"""`skycap up FILE`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from controlplane.local.console import JsonConsole, TextConsole, Writer, has_colour
+from controlplane.local.document import read_file
+from controlplane.local.environment import REGISTRY, Environment, NotReadyError
+from controlplane.local.events import Observer, Service, Up
+from controlplane.model.environment import EnvironmentFile
+from controlplane.tasks import Tasks
+from proxy.errors import ConfigurationError
+
+PIPE_CLOSED = 141
+"""128 + SIGPIPE, as shells count."""
+
+EPILOG = """\b
+Exit codes:
+  0    stopped as asked: Ctrl-C, SIGTERM or SIGHUP
+  2    nothing was started: a bad file or option, a busy port, an environment that is up already
+  141  the reader of the output went away; everything was stopped"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar="SKYCAP_STATE_DIR",
+    show_envvar=True,
+    help="Where the environment keeps its sandboxes, ports and shadows.  [default: .skycap/NAME beside FILE]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="SKYCAP_OUTPUT",
+    show_envvar=True,
+    help="Lines for people, or one JSON object per event.",
+)
+def up(file: Path, state_dir: Path | None, output: str) -> int:
+    """Run the services of FILE on this machine, with a sidecar beside each and a registry.
+
+    The output of every process is shown behind its name. A process that ends is started again. Ctrl-C stops
+    everything in order, a second Ctrl-C at once.
+    """
+    environment = read_file(file)
+    try:
+        return asyncio.run(_run(environment, file.parent, state_dir, json=output == "json"))
+    except ConfigurationError as error:
+        raise ConfigurationError([f"{file}: {problem}" for problem in error.problems]) from None
+
+
+async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, json: bool) -> int:
+    stop = asyncio.Event()
+    closed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def reader_gone() -> None:
+        loop.call_soon_threadsafe(closed.set)
+        loop.call_soon_threadsafe(stop.set)
+
+    writer = Writer(sys.stdout, reader_gone)
+    observe: Observer = JsonConsole(writer) if json else _text(writer, file)
+    environment = Environment(file, folder, state_dir, observe)
+    tasks = Tasks("skycap up")
+    try:
+        with stop_signals(stop.set, environment.kill):
+            async with environment:
+                tasks.spawn(_announce(environment, observe), "announcing")
+                await stop.wait()
+                await tasks.close()
+    finally:
+        writer.close()
+    return PIPE_CLOSED if closed.is_set() else 0
+
+
+def _text(writer: Writer, file: EnvironmentFile) -> TextConsole:
+    services = [service.name for service in file.spec.services]
+    names = [REGISTRY, *services, *(f"{name}/sidecar" for name in services)]
+    return TextConsole(writer, names, colour=has_colour(sys.stdout, os.environ))
+
+
+async def _announce(environment: Environment, observe: Observer) -> None:
+    """Wait until everything is ready, or has had its time, and say where everything is."""
+    problems: list[str] = []
+    try:
+        await environment.ready()
+    except NotReadyError as error:
+        problems = error.problems
+    layout = environment.layout
+    services = tuple(
+        Service(
+            name=service.name,
+            workload=service.definition.workload,
+            address=service.address,
+            app=f"127.0.0.1:{service.ports.app}",
+            admin=f"127.0.0.1:{service.ports.admin}",
+            upstreams=tuple(upstream.name for upstream in service.definition.upstreams),
+            ready=environment.is_ready(service.name),
+        )
+        for service in layout.services
+    )
+    observe(Up(environment.file.name, layout.registry_url, layout.entry.name, services, tuple(problems)))
+
+
+@contextmanager
+def stop_signals(first: Callable[[], None], again: Callable[[], None]) -> Iterator[None]:
+    """Call `first` at the first SIGINT, SIGTERM or SIGHUP, and `again` at every further one.
+
+    For whoever keeps an `Environment` running: its processes are in sessions of their own, so that a Ctrl-C on the
+    terminal reaches nobody else.
+    """
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        (again if asked else first)()
+        asked = True
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, ask)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,201 @@
+"""What a person or a program reads of an environment.
+
+Writing happens in a thread of its own, because a terminal on Ctrl-S and a program that has stopped reading make
+`write` block, and nothing here may stop the supervision: then lines are dropped, and their number is said.
+
+    text    every line of output behind the name of its process, in the service's colour on a terminal
+    json    one object per line: {"event": "Output", "time": ..., "process": ..., "line": ...}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TextIO
+
+from controlplane.local.events import (
+    Ended,
+    Event,
+    Leftover,
+    NotReady,
+    Output,
+    Ready,
+    Started,
+    Stopped,
+    Stopping,
+    Up,
+)
+
+PENDING_LINES = 10_000
+"""Waiting to be written, about a megabyte: more than a terminal shows, less than anybody misses."""
+CLOSE_SECONDS = 2.0
+"""For the last lines to be written when nobody may be reading any more."""
+
+_COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
+_RED, _BOLD = "31", "1"
+_US = "skycap"
+
+
+class Writer:
+    """Lines to a stream, from a thread, never blocking who writes.
+
+    on_closed: called from that thread when the reader has gone away.
+    """
+
+    def __init__(self, stream: TextIO, on_closed: Callable[[], None] = lambda: None) -> None:
+        self._stream = stream
+        self._on_closed = on_closed
+        self._lines: deque[str] = deque()
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        with self._changed:
+            if len(self._lines) >= PENDING_LINES:
+                self._dropped += 1
+            else:
+                self._lines.append(line)
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Write what is left, for at most CLOSE_SECONDS."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while lines := self._next():
+            try:
+                self._stream.write("".join(f"{line}\n" for line in lines))
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._on_closed()
+                return
+
+    def _next(self) -> list[str]:
+        """What there is to write; blocks until there is something. Empty: that was all."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._closing)
+            lines = list(self._lines)
+            self._lines.clear()
+            if self._dropped:
+                lines.append(f"... {self._dropped} lines were dropped: nobody read them in time")
+                self._dropped = 0
+            return lines
+
+
+class JsonConsole:
+    """One JSON object per event."""
+
+    def __init__(self, writer: Writer, clock: Callable[[], float] = time.time) -> None:
+        self._writer = writer
+        self._clock = clock
+
+    def __call__(self, event: Event) -> None:
+        document = {"event": type(event).__name__, "time": round(self._clock(), 3), **dataclasses.asdict(event)}
+        self._writer.write(json.dumps(document, ensure_ascii=False))
+
+
+class TextConsole:
+    """Lines for people.
+
+    names:  of all processes that will be heard of.
+    colour: whether the stream understands ANSI escape sequences.
+    """
+
+    def __init__(self, writer: Writer, names: Iterable[str], *, colour: bool) -> None:
+        self._writer = writer
+        self._colour = colour
+        self._width = max(map(len, [_US, *names]))
+        self._colours: dict[str, str] = {}
+        self._up = False
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Output():
+                self._line(event.process, event.line)
+            case Ended():
+                then = f"starts again in {event.restart_after:.1f} s"
+                self._say(self._paint(_RED, f"{event.process} {event.how}, {then}"))
+                for line in event.last_lines:
+                    self._say(f"  {line}")
+            case Ready() if self._up:
+                self._say(f"{event.process} is ready after {event.seconds:.2f} s")
+            case NotReady():
+                self._say(self._paint(_RED, f"{event.process} is not ready: {event.why}"))
+            case Leftover():
+                self._say(f"{event.process} was left over from a run that was killed (process {event.pid}): ended")
+            case Up():
+                self._overview(event)
+            case Stopping():
+                self._say("stopping; Ctrl-C again ends everything at once")
+            case Stopped():
+                self._say("stopped")
+            case Started() | Ready():
+                pass
+
+    def _overview(self, up: Up) -> None:
+        self._up = True
+        self._writer.write("")
+        header = ("SERVICE", "ADDRESS", "APPLICATION", "CALLS", "STATE")
+        rows = [
+            (
+                service.name,
+                f"http://{service.address}",
+                service.app,
+                ", ".join(service.upstreams) or "-",
+                "ready" if service.ready else "not ready",
+            )
+            for service in up.services
+        ]
+        registry_problem = any(problem.startswith("registry:") for problem in up.problems)
+        rows.append(("registry", up.registry, "-", "-", "not ready" if registry_problem else "ready"))
+        widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+        for number, row in enumerate((header, *rows)):
+            text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            self._writer.write(self._paint(_BOLD, text) if number == 0 else text)
+        for problem in up.problems:
+            self._writer.write(self._paint(_RED, problem))
+        self._writer.write("")
+        for line in _next_steps(up):
+            self._writer.write(line)
+        self._writer.write("")
+
+    def _say(self, text: str) -> None:
+        self._write(_BOLD, _US, text)
+
+    def _line(self, process: str, text: str) -> None:
+        """A service and its sidecar share a colour."""
+        service = process.partition("/")[0]
+        colour = self._colours.setdefault(service, _COLOURS[len(self._colours) % len(_COLOURS)])
+        self._write(colour, process, text)
+
+    def _write(self, colour: str, name: str, text: str) -> None:
+        self._writer.write(f"{self._paint(colour, f'{name.ljust(self._width)} |')} {text}".rstrip())
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
+
+
+def _next_steps(up: Up) -> list[str]:
+    entry = next(service for service in up.services if service.name == up.entry)
+    return [
+        "Next:",
+        f"  curl http://{entry.address}/",
+        f"  curl -H 'baggage: routing-key=my-change' http://{entry.address}/",
+        f"  skycap sandbox apply --registry {up.registry} my-change.yaml",
+        "Ctrl-C stops everything.",
+    ]
+
+
+def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """On a terminal that can, unless NO_COLOR (no-color.org) says otherwise."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

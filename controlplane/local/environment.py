@@ -1,0 +1,249 @@
+"""One machine as an environment: the registry, and per service an application and the sidecar beside it.
+
+    enter:  lock, end what an earlier run left behind, check everything, start everything at once
+    ready:  the registry knows every service, every application answers, every sidecar has its routes
+    exit:   sidecars drain and applications end, callers before those they call; then the registry,
+            which stops its shadows; then whatever is still there
+
+All processes are supervised alike; nothing waits for anything else while starting, because whoever needs a
+neighbour that is not there yet tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from controlplane.client import Client, RegistryError
+from controlplane.launch.child import Child
+from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
+from controlplane.launch.ports import PortPool
+from controlplane.launch.process import ProcessLauncher
+from controlplane.launch.readiness import Readiness, answers
+from controlplane.local.events import Leftover, Observer, Stopped, Stopping
+from controlplane.local.layout import (
+    Layout,
+    ServiceLayout,
+    callers_first,
+    explicit_ports,
+    lay_out,
+    registry_command,
+)
+from controlplane.local.preflight import preflight
+from controlplane.local.state import StateFolder
+from controlplane.local.unit import Surroundings, Unit
+from controlplane.model.environment import EnvironmentFile
+from controlplane.tasks import Tasks
+from proxy.errors import ConfigurationError
+
+REGISTRY = "registry"
+OURS_SECONDS = 30.0
+"""Until a registry or a sidecar that does not answer is worth a word. They take half a second on an idle machine."""
+REGISTRY_GRACE = DRAIN_SECONDS + 2 * GRACE_SECONDS
+"""For the registry to end: it lets its shadows drain first, all at once."""
+LEFTOVER_GRACE = 10.0
+"""For processes of a run that was killed: nobody waits for their answers any more."""
+
+
+class NotReadyError(Exception):
+    """Something is not ready in time. `problems` has one line for each, which begins with its name."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Environment:
+    """The processes of one environment file, from `async with` to its end.
+
+    folder:    of the file; working directories are relative to it.
+    state_dir: the environment's own folder, `.skycap/NAME` below `folder` by default.
+    observe:   is told what happens.
+    environ:   what the processes inherit; our own environment by default.
+
+    Entering raises ConfigurationError, with every problem, when nothing could be started.
+    """
+
+    def __init__(
+        self,
+        file: EnvironmentFile,
+        folder: Path,
+        state_dir: Path | None = None,
+        observe: Observer = lambda event: None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.file = file
+        self._folder = folder.absolute()
+        self._state = StateFolder((state_dir or folder / ".skycap" / file.name).absolute())
+        self._observe = observe
+        self._environ = os.environ if environ is None else environ
+        self._tasks = Tasks(f"environment {file.name}")
+        self._layout: Layout | None = None
+        self._units: dict[str, Unit] = {}
+
+    def __repr__(self) -> str:
+        return f"<Environment {self.file.name} {list(self._units.values())}>"
+
+    @property
+    def layout(self) -> Layout:
+        """Who listens where. Only between entering and leaving."""
+        assert self._layout is not None
+        return self._layout
+
+    @property
+    def registry_url(self) -> str:
+        return self.layout.registry_url
+
+    def address(self, service: str) -> str:
+        """HOST:PORT where callers reach a service. Raises KeyError for a name that the file has not."""
+        return {each.name: each.address for each in self.layout.services}[service]
+
+    def is_ready(self, service: str) -> bool:
+        """Its application and its sidecar both do their work now. Raises KeyError for a name that the file has not."""
+        return all(self._units[name].ready.is_set() for name in (service, f"{service}/sidecar"))
+
+    def pid(self, process: str) -> int | None:
+        """Of `users`, `users/sidecar` or `registry`; None while it does not run. Raises KeyError."""
+        child = self._units[process].process.child
+        return None if child is None else child.pid
+
+    async def ready(self) -> None:
+        """Wait until all of it does its work. Raises NotReadyError when something does not in its time.
+
+        What is not ready is still kept running: it may become so later.
+        """
+        found = await asyncio.gather(*(unit.until_ready() for unit in self._units.values()))
+        problems = [problem for problem in found if problem]
+        if problems:
+            raise NotReadyError(problems)
+
+    async def __aenter__(self) -> Environment:
+        self._state.lock(self.file.name)
+        try:
+            await self._end_leftovers()
+            self._layout = self._lay_out()
+        except BaseException:
+            self._state.unlock()
+            raise
+        self._start(self._layout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.stop()
+        except BaseException:
+            self.kill()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything in order. Stopping twice is no error."""
+        if not self._units:
+            return
+        self._observe(Stopping())
+        stopped = {service.name: asyncio.Event() for service in self.layout.services}
+        callers = callers_first(self.layout.services)
+
+        async def stop_service(name: str) -> None:
+            for caller in callers[name]:
+                await stopped[caller].wait()
+            await self._units[f"{name}/sidecar"].process.stop(DRAIN_SECONDS)
+            await self._units[name].process.stop(GRACE_SECONDS)
+            stopped[name].set()
+
+        await asyncio.gather(*map(stop_service, stopped))
+        await self._units[REGISTRY].process.stop(REGISTRY_GRACE)
+        await self._tasks.close()
+        # A registry that was killed could not stop its shadows, and this environment has no other.
+        await ProcessLauncher(self._state.shadows).sweep()
+        self._units.clear()
+        self._state.write_processes({})
+        self._state.unlock()
+        self._observe(Stopped())
+
+    def kill(self) -> None:
+        """Insist: end every process at once. What `stop` waits for is over then."""
+        for unit in self._units.values():
+            unit.process.kill()
+
+    async def _end_leftovers(self) -> None:
+        found = {name: Child(identity, ours=False) for name, identity in self._state.processes().items()}
+        alive = {name: child for name, child in found.items() if not child.exited.done()}
+        await asyncio.gather(*(child.end(LEFTOVER_GRACE) for child in alive.values()))
+        for name, child in alive.items():
+            self._observe(Leftover(name, child.pid))
+
+    def _lay_out(self) -> Layout:
+        problems = preflight(self.file, self._folder, self._environ)
+        if problems:
+            raise ConfigurationError(problems)
+        pool = PortPool()
+        for _, port in explicit_ports(self.file).values():
+            pool.keep(port)
+        remembered = self._state.remembered_ports()
+        try:
+            layout = lay_out(self.file, self._folder, self._environ, pool.take, remembered)
+            self._state.remember_ports(layout.ports)
+        except OSError as error:
+            raise ConfigurationError([f"{self._state.path}: {error.strerror}"]) from None
+        return layout
+
+    def _start(self, layout: Layout) -> None:
+        around = Surroundings(Readiness(), self._tasks, self._observe, self._write_processes)
+        host, _, port = layout.registry_listen.rpartition(":")
+        units = [
+            Unit(
+                REGISTRY,
+                registry_command(layout, self._state, self._environ),
+                answers(int(port), "/ready", "nothing listens there", host.strip("[]")),
+                OURS_SECONDS,
+                around,
+                self._register,
+            )
+        ]
+        for service in layout.services:
+            units += _units_of(service, around)
+        self._units = {unit.name: unit for unit in units}
+        for unit in units:
+            self._tasks.spawn(unit.process.run(), unit.name)
+
+    async def _register(self) -> str:
+        """Tell the registry what the baselines are; a registry that comes back is told again."""
+        async with Client(self.registry_url) as registry:
+            try:
+                for service in self.layout.services:
+                    await registry.put_workload(service.definition)
+            except RegistryError as error:
+                return str(error)
+        return ""
+
+    def _write_processes(self) -> None:
+        children = {name: unit.process.child for name, unit in self._units.items()}
+        with suppress(OSError):  # a full disk must not stop what runs; the next `skycap up` may find less to end
+            self._state.write_processes({name: child.identity for name, child in children.items() if child})
+
+
+def _units_of(service: ServiceLayout, around: Surroundings) -> list[Unit]:
+    app, admin = service.ports.app, service.ports.admin
+    silence = f"nothing listens on port {app}, which $PORT says"
+    return [
+        Unit(
+            service.name,
+            service.app,
+            answers(app, service.readiness.path, silence),
+            service.readiness.timeout,
+            around,
+        ),
+        Unit(
+            f"{service.name}/sidecar",
+            service.sidecar,
+            answers(admin, "/ready", "its admin listener does not answer"),
+            OURS_SECONDS,
+            around,
+        ),
+    ]

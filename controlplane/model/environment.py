@@ -1,0 +1,234 @@
+"""The environment file: the services of one machine, for `skycap up`. Pure: no I/O.
+
+    apiVersion: skycap.dev/v1alpha1
+    kind: Environment
+    metadata: {name: shop}
+    spec:
+      services:
+      - name: frontend
+        command: [python, frontend.py]
+        port: 18080
+        upstreams: [{name: users}]
+        readiness: {path: /health}
+      - name: users
+        command: [python, users.py, --port, "${PORT}"]
+        env: {LOG_LEVEL: debug}
+
+Every port that is left out becomes a free one. Checks that need the whole document run on the raw document, beside
+those of the single fields: otherwise one misspelt field would hide all the rest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+
+from controlplane.model.problem import DocumentError, FieldProblem, bounded, field_problems, show
+from controlplane.model.variables import reserved_variables
+from controlplane.model.workload import (
+    MAX_UPSTREAMS,
+    Address,
+    Command,
+    Environment,
+    Label,
+    Readiness,
+    Strict,
+    Text,
+    WorkloadName,
+)
+from proxy.contract.routes import parse_endpoint
+
+MAX_SERVICES = 200
+"""Each is two processes; a machine that runs more of them is a cluster."""
+
+DEFAULT_LISTEN = "127.0.0.1:7070"
+
+
+def split_listen(text: str) -> tuple[str, int]:
+    """(host, port) of a loopback address HOST:PORT; port 0 stands for a free one. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    free = bool(colon) and port == "0"
+    endpoint = parse_endpoint(f"{host}:1" if free else text)
+    host = "127.0.0.1" if endpoint.host == "localhost" else endpoint.host
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(f"{text!r} is not on the loopback interface: an environment belongs to one machine")
+    return host, 0 if free else endpoint.port
+
+
+def _checked_listen(text: str) -> str:
+    split_listen(text)
+    return text
+
+
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
+Listen = Annotated[str, StringConstraints(max_length=300), AfterValidator(_checked_listen)]
+
+
+class UpstreamSpec(Strict):
+    """A workload that the service calls: `name` is another service of the file, or says workload and address.
+
+    port: where the service's own sidecar listens for calls to it.
+    """
+
+    name: Label
+    port: Port | None = None
+    workload: WorkloadName | None = None
+    address: Address | None = None
+
+
+class ServiceSpec(Strict):
+    """One service: an application, and the sidecar that stands beside it.
+
+    command:  argument vector; `${PORT}` becomes the port it shall listen on, which PORT says as well.
+    port:     the one that callers use: the sidecar's inbound side.
+    app_port: the one that the application listens on.
+    cwd:      relative to the folder of the file.
+    """
+
+    name: Label
+    command: Command
+    port: Port | None = None
+    app_port: Port | None = Field(default=None, alias="appPort")
+    env: Environment = Field(default_factory=dict)
+    cwd: Text = "."
+    upstreams: Annotated[tuple[UpstreamSpec, ...], Field(max_length=MAX_UPSTREAMS)] = ()
+    readiness: Readiness = Readiness()
+
+
+class RegistrySpec(Strict):
+    listen: Listen = DEFAULT_LISTEN
+
+
+class EnvironmentSpec(Strict):
+    """namespace: of all services' workloads; the environment's name when it is left out."""
+
+    namespace: Label | None = None
+    registry: RegistrySpec = RegistrySpec()
+    services: Annotated[tuple[ServiceSpec, ...], Field(min_length=1, max_length=MAX_SERVICES)]
+
+
+class EnvironmentMetadata(Strict):
+    name: Label
+
+
+class EnvironmentFile(Strict):
+    """A whole environment file."""
+
+    api_version: Literal["skycap.dev/v1alpha1"] = Field(alias="apiVersion")
+    kind: Literal["Environment"]
+    metadata: EnvironmentMetadata
+    spec: EnvironmentSpec
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.spec.namespace or self.metadata.name
+
+    def workload(self, service: str) -> str:
+        return f"{self.namespace}/{service}"
+
+
+def parse_environment(document: object) -> EnvironmentFile:
+    """An environment from its YAML form, already parsed. Raises DocumentError with every problem."""
+    problems: list[FieldProblem] = []
+    environment: EnvironmentFile | None = None
+    try:
+        environment = EnvironmentFile.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems += map(_with_hint, field_problems(error))
+    problems += _whole(document)
+    if problems or environment is None:
+        raise DocumentError(bounded(problems))
+    return environment
+
+
+def _with_hint(problem: FieldProblem) -> FieldProblem:
+    if ".env." in problem.path and problem.message.startswith("must be text"):
+        return FieldProblem(path=problem.path, message=f"{problem.message}: put it in quotes")
+    return problem
+
+
+def _whole(document: object) -> Iterator[FieldProblem]:
+    """The checks that concern more than one field. Whatever has the wrong type was reported already."""
+    spec = _object(_object(document).get("spec"))
+    services = [(f"spec.services[{index}]", item) for index, item in enumerate(_objects(spec.get("services")))]
+    names = [item["name"] for _, item in services if isinstance(item.get("name"), str)]
+    yield from _repeated([(f"{path}.name", item.get("name")) for path, item in services])
+    yield from _repeated_ports(spec, services)
+    for path, service in services:
+        upstreams = [
+            (f"{path}.upstreams[{index}]", item) for index, item in enumerate(_objects(service.get("upstreams")))
+        ]
+        yield from _repeated([(f"{where}.name", item.get("name")) for where, item in upstreams])
+        for where, upstream in upstreams:
+            yield from _upstream(upstream, where, names)
+        called = [item["name"] for _, item in upstreams if isinstance(item.get("name"), str)]
+        for name, meaning in reserved_variables(called).items():
+            if name in _object(service.get("env")):
+                message = f"is set by skycap: it is {meaning}"
+                yield FieldProblem(path=f"{path}.env.{name}", message=message)
+
+
+def _upstream(upstream: Mapping[str, Any], path: str, services: Sequence[str]) -> Iterator[FieldProblem]:
+    name = upstream.get("name")
+    outside = [field for field in ("workload", "address") if upstream.get(field) is not None]
+    if not isinstance(name, str):
+        return
+    if name in services and outside:
+        message = f"{show(name)} is a service of this file: leave out {' and '.join(outside)}, or choose another name"
+        yield FieldProblem(path=f"{path}.name", message=message)
+    elif name not in services and not outside:
+        near = difflib.get_close_matches(name, services, n=1)
+        message = f"no service of this file is called {show(name)}"
+        message += f" (did you mean {near[0]!r}?)" if near else ""
+        yield FieldProblem(path=f"{path}.name", message=f"{message}; one outside of it needs workload and address")
+    elif len(outside) == 1:
+        missing = "address" if outside == ["workload"] else "workload"
+        message = f"is required: {show(name)} is no service of this file"
+        yield FieldProblem(path=f"{path}.{missing}", message=message)
+
+
+def _repeated_ports(
+    spec: Mapping[str, Any], services: Sequence[tuple[str, Mapping[str, Any]]]
+) -> Iterator[FieldProblem]:
+    """All listeners share the loopback interface, so each port can have one."""
+    ports: list[tuple[str, object]] = []
+    registry = _object(spec.get("registry", {}))
+    with suppress(ValueError):  # a problem of the field itself
+        ports.append(("spec.registry.listen", split_listen(str(registry.get("listen", DEFAULT_LISTEN)))[1] or None))
+    for path, service in services:
+        ports += [(f"{path}.{field}", service.get(field)) for field in ("port", "appPort")]
+        ports += [
+            (f"{path}.upstreams[{index}].port", upstream.get("port"))
+            for index, upstream in enumerate(_objects(service.get("upstreams")))
+        ]
+    return _repeated(ports)
+
+
+def _repeated(values: Sequence[tuple[str, object]]) -> Iterator[FieldProblem]:
+    """A problem for each (path, value) whose value stood before. None never does."""
+    first: dict[object, str] = {}
+    for path, value in values:
+        if isinstance(value, str | int) and first.setdefault(value, path) != path:
+            yield FieldProblem(path=path, message=f"repeats {show(value)} of {first[value]}")
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    """The list's items, an empty object for each that is none: indices stay what they are."""
+    return [_object(item) for item in value] if isinstance(value, list | tuple) else []

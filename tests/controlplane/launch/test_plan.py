@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sys
+
+from controlplane.launch.plan import CopyPorts, Shadow, app_command, sidecar_command
+from controlplane.model.variables import reserved_variables
+from controlplane.model.workload import Upstream
+
+PORTS = CopyPorts(inbound=20001, app=20002, admin=20003, outbound=(20004, 20005))
+UPSTREAMS = (
+    Upstream(name="payments", workload="shop/payments", address="127.0.0.1:18082"),
+    Upstream(name="mail-relay", workload="infra/mail", address="10.0.0.7:80"),
+)
+
+
+def test_the_application_learns_where_it_lives() -> None:
+    command = app_command(["server", "--port=${PORT}", "${HOME}"], "/srv", {"MARK": "v2"}, UPSTREAMS, PORTS, {})
+    assert command.argv == ("server", "--port=20002", "${HOME}")
+    assert command.cwd == "/srv"
+    assert command.env == {
+        "PYTHONUNBUFFERED": "1",
+        "MARK": "v2",
+        "PORT": "20002",
+        "PAYMENTS_URL": "http://127.0.0.1:20004",
+        "MAIL_RELAY_URL": "http://127.0.0.1:20005",
+    }
+
+
+def test_who_wins_in_the_environment() -> None:
+    inherited = {
+        "A": "inherited",
+        "B": "inherited",
+        "PORT": "inherited",
+        "PYTHONUNBUFFERED": "",
+        "SKYCAP_REGISTRY": "x",
+    }
+    env = {"B": "env", "SKYCAP_MINE": "env"}
+    ports = CopyPorts(20001, 20002, 20003)
+    command = app_command(["server"], "", env, (), ports, inherited)
+    assert command.env == {
+        "A": "inherited",
+        "B": "env",
+        "PORT": "20002",
+        "PYTHONUNBUFFERED": "",
+        "SKYCAP_MINE": "env",
+    }
+
+
+def test_the_variables_that_nobody_else_may_set() -> None:
+    ports = CopyPorts(20001, 20002, 20003, (20004,))
+    bare = app_command(["server"], "", {}, UPSTREAMS[1:], ports, {"PYTHONUNBUFFERED": "1"})
+    assert set(reserved_variables(["mail-relay"])) == set(bare.env) - {"PYTHONUNBUFFERED"}
+
+
+def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
+    shadow = Shadow("agent-42", "Key.42", 3)
+    command = sidecar_command(
+        "shop/users", UPSTREAMS, PORTS, "/state", {"A": "1", "SKYCAP_REGISTRY": "x"}, shadow=shadow
+    )
+    assert command.argv == (
+        *(sys.executable, "-P", "-m", "proxy", "--workload", "shop/users"),
+        *("--sandbox", "agent-42", "--routing-key", "Key.42", "--revision", "3"),
+        *("--inbound", "127.0.0.1:20001=127.0.0.1:20002"),
+        *("--outbound", "127.0.0.1:20004=127.0.0.1:18082"),
+        *("--outbound", "127.0.0.1:20005=10.0.0.7:80"),
+        *("--admin", "127.0.0.1:20003"),
+    )
+    assert command.env == {"A": "1"}
+    assert command.cwd == "/state"
+
+
+def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
+    command = sidecar_command(
+        "shop/users", (), CopyPorts(1001, 1002, 1003), "/", {}, registry_url="http://127.0.0.1:7070"
+    )
+    assert command.argv[4:] == (
+        *("--workload", "shop/users", "--registry", "http://127.0.0.1:7070"),
+        *("--inbound", "127.0.0.1:1001=127.0.0.1:1002", "--admin", "127.0.0.1:1003"),
+    )
+
+
+def test_all_ports_of_a_copy() -> None:
+    assert PORTS.all() == (20001, 20002, 20003, 20004, 20005)
