@@ -143,9 +143,7 @@ class Client:
 
     async def explain(self, key: str, workload: str) -> Explanation:
         """What a sidecar of `workload` does with a request that carries `key`."""
-        return _model(
-            Explanation, await self._call("GET", "/v1/explain", query={"key": key, "workload": workload})
-        )
+        return _model(Explanation, await self._call("GET", "/v1/explain", query={"key": key, "workload": workload}))
 
     async def sidecars(self) -> list[Sidecar]:
         return _items(Sidecar, await self._call("GET", "/v1/sidecars"))
@@ -268,7 +266,5 @@ def _foreign(status: int, detail: str) -> Problem:
 
 def _sentence(problem: Problem) -> str:
     lines = [f"{problem.title}: {problem.detail}" if problem.detail else problem.title]
-    lines += [
-        f"  {item.path}: {item.message}" if item.path else f"  {item.message}" for item in problem.problems or ()
-    ]
+    lines += [f"  {item.path}: {item.message}" if item.path else f"  {item.message}" for item in problem.problems or ()]
     return "\n".join(lines)

@@ -51,9 +51,7 @@ class DocumentError(ValueError):
     """A document that does not fit its model. `problems` holds every one."""
 
     def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        super().__init__(
-            "; ".join(f"{item.path}: {item.message}" if item.path else item.message for item in problems)
-        )
+        super().__init__("; ".join(f"{item.path}: {item.message}" if item.path else item.message for item in problems))
         self.problems = list(problems)
 
 
@@ -69,7 +67,7 @@ WORKLOAD_NAME = Grammar(WORKLOAD.pattern, "NAMESPACE/NAME, each a DNS label")
 KEY = Grammar(ROUTING_KEY.pattern, "1 to 63 characters of A-Za-z0-9._-")
 TTL = Grammar(r"[1-9][0-9]{0,8}[smhd]", "a number with a unit: 90s, 30m, 4h or 7d")
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
-SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}", "1 to 128 characters of A-Za-z0-9._:@-")
+SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
 ABSOLUTE_PATH = Grammar(r"/.*", "a path that begins with /")
 
 _WORDS = {

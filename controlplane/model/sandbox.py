@@ -45,7 +45,7 @@ from controlplane.model.problem import (
     show,
 )
 from controlplane.model.workload import Address, Command, Environment, WorkloadName
-from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, Route, State, parse_endpoint
+from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State, parse_endpoint
 
 API_VERSION = "skycap.dev/v1alpha1"
 KIND = "Sandbox"
@@ -161,9 +161,7 @@ class Preview(Resource):
 
 class Spec(Resource):
     routing_key: Key | None = Field(default=None, description="by default the sandbox's name")
-    ttl: Ttl | None = Field(
-        default=None, description="counted from the last update; absent: the registry's default"
-    )
+    ttl: Ttl | None = Field(default=None, description="counted from the last update; absent: the registry's default")
     on_unavailable: OnUnavailable = OnUnavailable.ERROR
     capture: Capture = Field(default=Capture.ERRORS, description="whose bodies the hop records keep")
     forks: Annotated[tuple[Fork, ...], Field(min_length=1, max_length=MAX_FORKS)]
@@ -266,9 +264,7 @@ def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Net
     metadata, spec = document.get("metadata"), document.get("spec")
     said = metadata.get("name") if isinstance(metadata, Mapping) else None
     if name is not None and isinstance(said, str) and said != name and re.fullmatch(NAME.pattern, said):
-        problems.append(
-            FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says")
-        )
+        problems.append(FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says"))
     if not isinstance(spec, Mapping):
         return problems
     if spec.get("previews"):
@@ -293,9 +289,7 @@ def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
     problems = []
     command, endpoints, image = (fork.get(field) is not None for field in ("command", "endpoints", "image"))
     if image:
-        message = (
-            "needs the kubernetes engine, which is not available in this installation: say command or endpoints"
-        )
+        message = "needs the kubernetes engine, which is not available in this installation: say command or endpoints"
         problems.append(FieldProblem(path=f"{path}.image", message=message))
     if command and endpoints:
         message = "has both command and endpoints: say one, it decides how the shadow is started"
@@ -331,22 +325,3 @@ def _outside(endpoints: object, path: str, networks: Sequence[Network]) -> list[
             message = f"{show(text)} is outside the allowed networks: {allowed}"
         problems.append(FieldProblem(path=f"{path}[{index}]", message=message))
     return problems
-
-
-def routes_of(sandbox: Sandbox) -> list[Route]:
-    """The routes that follow from a sandbox and its status: one per fork that has a status."""
-    status = sandbox.status
-    if status is None or status.phase is Phase.DELETING:
-        return []
-    return [
-        Route(
-            fork.workload,
-            sandbox.routing_key,
-            tuple(map(parse_endpoint, fork.endpoints)) if fork.state is State.READY else (),
-            sandbox.name,
-            fork.revision,
-            fork.state,
-            sandbox.spec.on_unavailable,
-        )
-        for fork in status.forks
-    ]

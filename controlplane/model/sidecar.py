@@ -11,7 +11,7 @@ from controlplane.model.problem import SIDECAR_ID, anchored
 from controlplane.model.sandbox import Reported, Timestamp
 from controlplane.model.workload import WorkloadName
 
-SidecarId = Annotated[str, StringConstraints(pattern=anchored(SIDECAR_ID), max_length=128)]
+SidecarId = Annotated[str, StringConstraints(pattern=anchored(SIDECAR_ID), max_length=192)]
 
 MAX_REVISION = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact."""

@@ -103,9 +103,7 @@ class Workload(Strict):
     workload: WorkloadName
     address: Address
     command: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGUMENTS)] = ()
-    cwd: Annotated[
-        str, StringConstraints(max_length=4096), AfterValidator(_no_nul), AfterValidator(_encodable)
-    ] = ""
+    cwd: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul), AfterValidator(_encodable)] = ""
     env: Environment = Field(default_factory=dict)
     upstreams: Annotated[tuple[Upstream, ...], Field(max_length=MAX_UPSTREAMS)] = ()
     readiness: Readiness = Readiness()

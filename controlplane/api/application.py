@@ -1,0 +1,61 @@
+"""The aiohttp application: the table of operations behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import version
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from controlplane.api import health, sandboxes, sidecars, watch, workloads
+from controlplane.api.body import MAX_BODY_BYTES
+from controlplane.api.guard import guard
+from controlplane.api.metrics import RegistryCollector, counting
+from controlplane.api.openapi import openapi
+from controlplane.api.operations import REGISTRY, Operation
+from controlplane.api.refused import problems
+from controlplane.life.registry import Registry
+from controlplane.model.sandbox import Network
+
+
+def application(registry: Registry, token: str = "", networks: Sequence[Network] = ()) -> web.Application:
+    """token:    empty for a registry on loopback that has none.
+    networks: where static endpoints may be; empty: anywhere but link-local.
+    """
+    metrics = CollectorRegistry()
+    metrics.register(RegistryCollector(registry))
+
+    @cache
+    def document() -> dict[str, object]:
+        return openapi(operations, version("skycap"))
+
+    operations: tuple[Operation, ...] = (
+        *sandboxes.operations(networks),
+        *workloads.operations(),
+        *sidecars.operations(),
+        *watch.operations(),
+        *health.operations(metrics, document),
+    )
+    app = web.Application(middlewares=[counting(metrics), problems, guard(token)], client_max_size=MAX_BODY_BYTES)
+    app[REGISTRY] = registry
+    for operation in operations:
+        _add(app, operation)
+    app.on_response_prepare.append(_sign)
+    return app
+
+
+def _add(app: web.Application, operation: Operation) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await operation.handler(request, operation.values(request))
+
+    app.router.add_route(operation.method, operation.path, handle)
+    if operation.method == "GET" and operation.name != "watchRoutes":
+        app.router.add_route("HEAD", operation.path, handle)  # RFC 9110 section 9.1: who knows GET knows HEAD
+
+
+async def _sign(_: web.Request, response: web.StreamResponse) -> None:
+    """State is nobody's to keep, and JSON is nothing for a browser to guess at."""
+    response.headers.setdefault("cache-control", "no-store")
+    response.headers["x-content-type-options"] = "nosniff"

@@ -1,0 +1,148 @@
+"""The row type of the table of operations, and what is read from a request by it.
+
+An operation says everything once: the route, what it takes, what it answers. The server is built from the table
+(`controlplane.api.application`) and so is the document that describes it (`controlplane.api.openapi`), so the two
+cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from controlplane.api.refused import Refused
+from controlplane.life.registry import Registry
+from controlplane.model.problem import SIDECAR_ID, WORKLOAD_NAME, FieldProblem, Grammar, anchored, show
+
+REGISTRY = web.AppKey("registry", Registry)
+
+MAX_WAIT_SECONDS = 60
+"""Of one request; who wants to wait longer asks again."""
+
+WAIT = Grammar(
+    r"(?:[0-9]|[1-5][0-9])(?:\.[0-9]{1,3})?s|60s", f"a time from 0s to {MAX_WAIT_SECONDS}s, like 30s or 0.5s"
+)
+ANY_KEY = Grammar(r"[^\x00-\x1f\x7f]{1,256}", "1 to 256 characters without control characters")
+LINES = Grammar(r"(?:[1-9][0-9]{0,3}|10000)", "a whole number from 1 to 10000")
+
+Handler = Callable[[web.Request, "Values"], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of an operation, always text of a grammar. Those in the path are taken as they come."""
+
+    name: str
+    where: Literal["path", "query", "header"]
+    grammar: Grammar
+    description: str
+    required: bool = False
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One way in which an operation answers.
+
+    model: of the JSON body; None: no body, or one of another media type.
+    many:  the body is `{"items": [...]}` of that model.
+    """
+
+    description: str
+    model: type[BaseModel] | None = None
+    many: bool = False
+    media_type: str = "application/json"
+
+
+Values = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one path.
+
+    problems: statuses that it may refuse with, beside those that every operation has.
+    open:     needs no token.
+    """
+
+    method: Literal["GET", "PUT", "DELETE"]
+    path: str
+    name: str
+    summary: str
+    handler: Handler
+    answers: Mapping[int, Answer]
+    parameters: tuple[Parameter, ...] = ()
+    body: type[BaseModel] | None = None
+    problems: tuple[int, ...] = ()
+    open: bool = False
+
+    def values(self, request: web.Request) -> Values:
+        """Path and query by name. Raises Refused with everything that is wrong with the query."""
+        known = {parameter.name: parameter for parameter in self.parameters if parameter.where == "query"}
+        problems = [
+            FieldProblem(path=f"?{show(name)[1:-1]}", message="unknown parameter")
+            for name in request.query
+            if name not in known
+        ]
+        values = dict(request.match_info)
+        for name, parameter in known.items():
+            given = request.query.getall(name, [])
+            if not given:
+                if parameter.required:
+                    problems.append(FieldProblem(path=f"?{name}", message="is required"))
+            elif len(given) > 1:
+                problems.append(FieldProblem(path=f"?{name}", message="is given more than once"))
+            elif not re.fullmatch(parameter.grammar.pattern, given[0]):
+                said = f"{show(given[0])} is not {parameter.grammar.words}"
+                problems.append(FieldProblem(path=f"?{name}", message=said))
+            else:
+                values[name] = given[0]
+        if problems:
+            raise Refused(400, "bad-query", "The query is malformed", problems=problems)
+        return values
+
+
+SEGMENT = Grammar(r"[^/]{1,253}", "a name")
+
+SANDBOX_NAME = Parameter("name", "path", SEGMENT, "of the sandbox, a DNS label", True, "agent-42")
+NAMESPACE = Parameter("namespace", "path", SEGMENT, "of the workload, a DNS label", True, "shop")
+WORKLOAD = Parameter("name", "path", SEGMENT, "of the workload, a DNS label", True, "users")
+SIDECAR = Parameter("id", "path", SEGMENT, SIDECAR_ID.words, True, "shop-users-7f9c")
+SETTLED_WAIT = Parameter(
+    "wait", "query", WAIT, "answer as soon as the phase is settled for the revision that is wanted, at most so late"
+)
+GONE_WAIT = Parameter("wait", "query", WAIT, "answer as soon as the shadows are stopped, at most so late")
+FORK_FILTER = Parameter("workload", "query", WORKLOAD_NAME, "only this fork's", example="shop/users")
+LOG_LINES = Parameter("lines", "query", LINES, "the last so many lines of each copy, 100 by default")
+EXPLAINED_KEY = Parameter("key", "query", ANY_KEY, "the routing key, as a request carries it", True, "agent-42")
+AT_WORKLOAD = Parameter("workload", "query", WORKLOAD_NAME, "the workload whose sidecar is asked", True, "shop/users")
+WATCHED = Parameter("workload", "query", WORKLOAD_NAME, "whose routes", True, "shop/users")
+WATCHER_ID = Parameter("sidecar", "query", SIDECAR_ID, "who watches: the id under which it reports what it applied")
+LAST_EVENT_ID = Parameter(
+    "Last-Event-ID", "header", Grammar(r".*", "any text"), "the last id that was applied; anything else gets a snapshot"
+)
+
+
+def wait_seconds(values: Values) -> float:
+    return float(values.get("wait", "0s")[:-1])
+
+
+def json_answer(model: BaseModel, status: int = 200) -> web.Response:
+    """A model as it is spoken outside: camelCase, without what was not said."""
+    text = model.model_dump_json(by_alias=True, exclude_none=True)
+    return web.Response(status=status, text=text, content_type="application/json")
+
+
+def json_items(models: Iterable[BaseModel]) -> web.Response:
+    items = ",".join(model.model_dump_json(by_alias=True, exclude_none=True) for model in models)
+    return web.Response(text=f'{{"items":[{items}]}}', content_type="application/json")
+
+
+def pattern(grammar: Grammar) -> dict[str, Any]:
+    """The JSON Schema of a parameter."""
+    return {"type": "string", "pattern": anchored(grammar)}

@@ -1,0 +1,83 @@
+"""`/v1/sandboxes`: create, update, look, wait, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from controlplane.api.body import read_json
+from controlplane.api.operations import (
+    FORK_FILTER,
+    GONE_WAIT,
+    LOG_LINES,
+    REGISTRY,
+    SANDBOX_NAME,
+    SETTLED_WAIT,
+    Answer,
+    Operation,
+    Values,
+    json_answer,
+    json_items,
+    wait_seconds,
+)
+from controlplane.model.output import DEFAULT_LINES, Output
+from controlplane.model.sandbox import Network, Sandbox, parse_sandbox
+
+
+def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
+    """networks: where static endpoints may be; empty: anywhere but link-local."""
+
+    async def put(request: web.Request, values: Values) -> web.Response:
+        sandbox = parse_sandbox(await read_json(request), values["name"], networks)
+        stored, created = await request.app[REGISTRY].sandboxes.apply(sandbox)
+        return json_answer(stored, 201 if created else 200)
+
+    return (
+        Operation(
+            "GET", "/v1/sandboxes", "listSandboxes", "All sandboxes, by name", _list,
+            {200: Answer("the sandboxes", Sandbox, many=True)},
+        ),
+        Operation(
+            "PUT", "/v1/sandboxes/{name}", "putSandbox",
+            "Create or update a sandbox. The same spec again makes no revision and restarts the TTL", put,
+            {200: Answer("updated, or as it was", Sandbox), 201: Answer("created", Sandbox)},
+            (SANDBOX_NAME,), body=Sandbox, problems=(408, 409, 413, 415, 422, 503, 507),
+        ),
+        Operation(
+            "GET", "/v1/sandboxes/{name}", "getSandbox", "One sandbox, at once or as soon as it is settled", _get,
+            {200: Answer("the sandbox", Sandbox)}, (SANDBOX_NAME, SETTLED_WAIT), problems=(404,),
+        ),
+        Operation(
+            "DELETE", "/v1/sandboxes/{name}", "deleteSandbox", "Remove the routes, then stop the shadows", _delete,
+            {202: Answer("its shadows are being stopped", Sandbox), 204: Answer("nothing is left of it")},
+            (SANDBOX_NAME, GONE_WAIT), problems=(404, 503, 507),
+        ),
+        Operation(
+            "GET", "/v1/sandboxes/{name}/logs", "getSandboxLogs", "The last lines that its shadows wrote", _logs,
+            {200: Answer("by fork, what runs first", Output, many=True)},
+            (SANDBOX_NAME, FORK_FILTER, LOG_LINES), problems=(404,),
+        ),
+    )  # fmt: skip
+
+
+async def _list(request: web.Request, _: Values) -> web.Response:
+    return json_items(request.app[REGISTRY].sandboxes.all())
+
+
+async def _get(request: web.Request, values: Values) -> web.Response:
+    sandboxes = request.app[REGISTRY].sandboxes
+    return json_answer(await sandboxes.settled(values["name"], wait_seconds(values)))
+
+
+async def _delete(request: web.Request, values: Values) -> web.Response:
+    sandboxes = request.app[REGISTRY].sandboxes
+    await sandboxes.delete(values["name"])
+    left = await sandboxes.gone(values["name"], wait_seconds(values))
+    return web.Response(status=204) if left is None else json_answer(left, 202)
+
+
+async def _logs(request: web.Request, values: Values) -> web.Response:
+    lines = int(values.get("lines", DEFAULT_LINES))
+    workload = values.get("workload", "")
+    return json_items(await request.app[REGISTRY].sandboxes.output(values["name"], workload, lines))

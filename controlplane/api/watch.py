@@ -1,0 +1,112 @@
+"""`/v1/watch/routes`: the stream that `proxy.contract.watch` describes.
+
+    resume, or snapshot -> synced -> what changed meanwhile -> attached: changes as they happen
+
+Until a watcher is attached its own coroutine writes, at the pace of the reader, and what happens meanwhile stays
+in the change log. Attaching follows the last look into the log without a pause between them, so nothing is told
+twice and nothing is lost. From then on `Watchers.tell` writes, and the coroutine only waits for the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+
+from aiohttp import web
+
+from controlplane.api.operations import LAST_EVENT_ID, REGISTRY, WATCHED, WATCHER_ID, Answer, Operation, Values
+from controlplane.api.refused import Refused
+from controlplane.life.published import encoded, synced
+from controlplane.life.registry import Registry
+from controlplane.life.watchers import Watcher
+from controlplane.store.port import RouteEvent
+
+STALLED_SECONDS = 30.0
+"""Without a byte taken while a table is written: such a reader hangs, and holds a whole table in memory."""
+
+_REVISION = re.compile(r"[0-9]{1,16}")
+
+
+def operations() -> tuple[Operation, ...]:
+    return (
+        Operation(
+            "GET", "/v1/watch/routes", "watchRoutes", "The routes of one workload, and every change of them", _watch,
+            {200: Answer("snapshot, synced, then put and delete", media_type="text/event-stream")},
+            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505),
+        ),
+    )  # fmt: skip
+
+
+async def _watch(request: web.Request, values: Values) -> web.StreamResponse:
+    registry = request.app[REGISTRY]
+    if request.version < (1, 1):
+        raise Refused(505, "http-version", "HTTP/1.1 is needed", "the stream is sent in chunks")
+    transport = request.transport
+    if registry.closing or transport is None:
+        raise Refused(503, "shutting-down", "The registry is shutting down", headers={"retry-after": "1"})
+    response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    watcher = Watcher(values["workload"], values.get("sidecar", ""), transport)
+    try:
+        applied = await _catch_up(registry, watcher, response, _resumed(request))
+        if applied is None:
+            watcher.cut()
+        else:
+            await _attached(registry, watcher, applied)
+    except (TimeoutError, ConnectionError):
+        watcher.cut()
+    return response
+
+
+def _resumed(request: web.Request) -> int | None:
+    """The id that the reader has applied, if it is one of ours by its form and comes alone."""
+    said = request.headers.getall("last-event-id", [])
+    return int(said[0]) if len(said) == 1 and _REVISION.fullmatch(said[0]) else None
+
+
+async def _catch_up(
+    registry: Registry, watcher: Watcher, response: web.StreamResponse, resumed: int | None
+) -> int | None:
+    """Bring the reader up to date. Returns what it had before, 0 after a snapshot; None: it is too slow for us."""
+    published = registry.published
+    missed = published.since(watcher.workload, resumed) if resumed is not None else None
+    at = published.revision
+    if missed is None:
+        registry.watchers.snapshots += 1
+        for piece in published.snapshot(watcher.workload):
+            await _write(response, piece)
+    else:
+        registry.watchers.resumed += 1
+        await _write(response, _joined(missed))
+    await _write(response, synced(at))
+    while later := published.since(watcher.workload, at):
+        at = published.revision
+        await _write(response, _joined(later))
+    if later is None or registry.closing:
+        return None
+    watcher.sent = at
+    return resumed if missed is not None and resumed is not None else 0
+
+
+async def _attached(registry: Registry, watcher: Watcher, applied: int) -> None:
+    """Until the reader goes, or is cut off. The server cancels us then."""
+    registry.watchers.add(watcher)
+    if watcher.sidecar:
+        registry.sidecars.connected(watcher, applied)
+    try:
+        await asyncio.get_running_loop().create_future()
+    finally:
+        registry.watchers.remove(watcher)
+        registry.sidecars.disconnected(watcher)
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    if data:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await response.write(data)
+
+
+def _joined(events: Iterable[RouteEvent]) -> bytes:
+    return b"".join(map(encoded, events))

@@ -1,0 +1,58 @@
+"""The baselines that are registered: what a process fork starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from controlplane.life.journal import Change, Journal
+from controlplane.life.refusals import TooMany
+from controlplane.model.workload import Workload
+
+MAX_WORKLOADS = 10_000
+
+
+class Definitions:
+    """Workloads by name, stored."""
+
+    def __init__(self, journal: Journal, stored: Iterable[Workload]) -> None:
+        self._journal = journal
+        self._workloads = {workload.workload: workload for workload in stored}
+
+    def __repr__(self) -> str:
+        return f"<Definitions {len(self._workloads)} workloads>"
+
+    def get(self, name: str) -> Workload | None:
+        return self._workloads.get(name)
+
+    def all(self) -> list[Workload]:
+        """By name."""
+        return [workload for _, workload in sorted(self._workloads.items())]
+
+    async def put(self, workload: Workload) -> bool:
+        """Register or replace; running shadows keep what they were started with. True: it is new.
+
+        Raises StoreError and TooMany.
+        """
+        name = workload.workload
+        known = self._workloads.get(name)
+        if known == workload:
+            return False
+        if known is None and len(self._workloads) >= MAX_WORKLOADS:
+            raise TooMany(f"{MAX_WORKLOADS} workloads are registered, which is the limit")
+
+        def applied(_: object) -> None:
+            self._workloads[name] = workload
+
+        await self._journal.commit(Change(applied, workloads={name: workload}))
+        return known is None
+
+    async def delete(self, name: str) -> bool:
+        """False: there was none. Raises StoreError."""
+        if name not in self._workloads:
+            return False
+
+        def applied(_: object) -> None:
+            self._workloads.pop(name, None)
+
+        await self._journal.commit(Change(applied, workloads={name: None}))
+        return True

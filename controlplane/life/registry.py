@@ -1,0 +1,113 @@
+"""The registry as one object: opened from a store, closed in order.
+
+    open:  read the store -> publish its routes as they are -> adopt what runs, start what does not
+    close: no more starts -> stop the shadows or leave them -> write what is waiting -> close the store
+
+It serves its stored table before it knows whether the shadows still run, so that a registry that was killed and
+restarted is for the sidecars the same registry: they resume, and nothing flaps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from controlplane.launch.port import Launcher
+from controlplane.life.clock import Clock
+from controlplane.life.definitions import Definitions
+from controlplane.life.journal import Journal
+from controlplane.life.published import PublishedRoutes
+from controlplane.life.sandboxes import Sandboxes
+from controlplane.life.sidecars import Sidecars
+from controlplane.life.surroundings import LifeCounters, Surroundings
+from controlplane.life.watchers import Watchers
+from controlplane.model.explanation import Explanation, decide
+from controlplane.model.routes import routes_of
+from controlplane.store.port import Store
+from controlplane.tasks import Tasks
+from proxy.contract.watch import HEARTBEAT_SECONDS
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Everything that the API serves. Made by `open_registry`."""
+
+    def __init__(self, store: Store, around: Surroundings, watchers: Watchers, sandboxes: Sandboxes) -> None:
+        self._store = store
+        self._around = around
+        self.watchers = watchers
+        self.sandboxes = sandboxes
+        self.published: PublishedRoutes = around.published
+        self.sidecars: Sidecars = around.sidecars
+        self.definitions: Definitions = around.definitions
+        self.journal: Journal = around.journal
+        self.counters: LifeCounters = around.counters
+
+    def __repr__(self) -> str:
+        return f"<Registry {self.published!r} {self.sandboxes!r} {self.watchers!r}>"
+
+    @property
+    def closing(self) -> bool:
+        return self._around.closing.is_set()
+
+    def explain(self, key: str, workload: str) -> Explanation:
+        """What a sidecar of `workload` does with a request that carries `key`, and who has that in force."""
+        route = self.published.lookup(workload, key)
+        owner = self.sandboxes.owner(key)
+        decision, reason = decide(key, workload, route, owner)
+        sidecars = tuple(self.sidecars.of(workload))
+        connected = [sidecar for sidecar in sidecars if sidecar.connected]
+        return Explanation(
+            key=key,
+            workload=workload,
+            decision=decision,
+            reason=reason,
+            sandbox=route.sandbox if route is not None else owner,
+            revision=route.revision if route is not None else None,
+            endpoints=tuple(map(str, route.endpoints)) if route is not None else (),
+            sidecars=sidecars,
+            in_force=bool(connected) and all(sidecar.in_sync for sidecar in connected),
+        )
+
+    async def close(self, stop_shadows: bool = True) -> None:
+        """`stop_shadows`: else they run on, and the next registry on this store adopts them."""
+        await self.sandboxes.close(stop_shadows)
+        await self.journal.close()
+        self.watchers.close()
+        await self._around.tasks.close()
+        await self._store.close()
+
+    async def beat(self) -> None:
+        """Keep quiet streams alive and forget who has long gone."""
+        while True:
+            await self._around.clock.sleep(HEARTBEAT_SECONDS)
+            self.watchers.beat()
+            self.sidecars.forget_gone()
+
+
+async def open_registry(store: Store, launchers: Mapping[str, Launcher], clock: Clock, default_ttl: int) -> Registry:
+    """A registry with what `store` holds, at work. Raises StoreError."""
+    contents = await store.load()
+    published = PublishedRoutes(contents.revision, contents.floor)
+    routes = [route for record in contents.sandboxes for route in routes_of(record.sandbox())]
+    published.restore(routes, contents.events)
+    tasks = Tasks("registry")
+    watchers = Watchers()
+    sidecars = Sidecars(clock, tasks, restarted=bool(contents.sandboxes))
+    journal = Journal(store, published, watchers, tasks)
+    around = Surroundings(
+        clock=clock,
+        tasks=tasks,
+        journal=journal,
+        published=published,
+        sidecars=sidecars,
+        definitions=Definitions(journal, contents.workloads),
+        launchers=launchers,
+    )
+    sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
+    sandboxes.restore()
+    registry = Registry(store, around, watchers, sandboxes)
+    tasks.spawn(registry.beat(), "heartbeat")
+    log.info("%d sandboxes and %d workloads at revision %d", len(sandboxes), len(contents.workloads), contents.revision)
+    return registry

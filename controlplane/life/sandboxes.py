@@ -1,0 +1,283 @@
+"""All sandboxes: what people ask for, and when it ends by itself.
+
+A routing key belongs to one sandbox at a time. It is claimed before the sandbox is stored and free again when
+its routes are gone, so two sandboxes that are created at once cannot both get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
+from controlplane.life.sandbox import SandboxLife
+from controlplane.life.surroundings import Surroundings
+from controlplane.model.output import Output
+from controlplane.model.problem import DocumentError, FieldProblem, bounded
+from controlplane.model.record import ForkRecord, Record, created
+from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
+from controlplane.model.variables import reserved_variables
+from controlplane.store.port import StoreError
+
+log = logging.getLogger(__name__)
+
+MAX_SANDBOXES = 100_000
+"""As many keys as one table is measured with."""
+
+EXPIRY_SECONDS = 30.0
+"""At least so often the wall clock is looked at: somebody may set it."""
+
+EXPIRY_RETRY_SECONDS = 1.0
+"""Until the next attempt to delete what has expired when the store could not be written."""
+
+CLOSE_ACKNOWLEDGE_SECONDS = 1.0
+"""For sidecars to hear that shadows are about to be stopped with the registry."""
+
+
+class Sandboxes:
+    """default_ttl: seconds, for sandboxes that name none."""
+
+    def __init__(self, around: Surroundings, default_ttl: int, stored: Iterable[Record] = ()) -> None:
+        self._around = around
+        self._default_ttl = default_ttl
+        self._lives = {record.name: SandboxLife(record, around, self._observe) for record in stored}
+        self._owners = {life.record.routing_key: life.name for life in self._lives.values() if not life.record.deleting}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._sooner = asyncio.Event()
+        self._next_expiry: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"<Sandboxes {len(self._lives)}, {len(self._owners)} keys>"
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def restore(self) -> None:
+        """Take up the life of everything that was stored, and begin to watch for what expires."""
+        for life in self._lives.values():
+            life.restore()
+        self._around.tasks.spawn(self._expire(), "expiry")
+
+    async def adopted(self) -> None:
+        """Wait until every shadow that was running has been found again or found gone."""
+        for life in tuple(self._lives.values()):
+            await life.adopted()
+
+    def all(self) -> list[Sandbox]:
+        """By name."""
+        return [life.sandbox() for _, life in sorted(self._lives.items())]
+
+    def get(self, name: str) -> Sandbox:
+        return self._life(name).sandbox()
+
+    def owner(self, key: str) -> str | None:
+        """Whose routing key it is."""
+        return self._owners.get(key)
+
+    def phases(self) -> dict[Phase, int]:
+        count = dict.fromkeys(Phase, 0)
+        for life in self._lives.values():
+            count[life.record.phase] += 1
+        return count
+
+    async def apply(self, sandbox: Sandbox) -> tuple[Sandbox, bool]:
+        """Create or update; True: it is new. Returns when it is stored and the sidecars are being told.
+
+        Raises Conflict (the key is taken), DocumentError (what cannot be changed or started), TooMany, Closing,
+        StoreError; then nothing has changed.
+        """
+        return await asyncio.shield(self._around.tasks.begin(self._apply(sandbox), f"apply {sandbox.name}"))
+
+    async def delete(self, name: str) -> None:
+        """Remove the routes and begin to stop the shadows. Raises NotFound, Closing, StoreError."""
+        if self._around.closing.is_set():
+            raise Closing("the registry is shutting down")
+        life = self._life(name)
+        await life.step(lambda record, now: None if record.deleting else record.deleted(now))
+
+    async def settled(self, name: str, seconds: float) -> Sandbox:
+        """The sandbox as soon as its phase is settled, or as it is after so long. Raises NotFound."""
+        await self._until(name, seconds, lambda life: life.record.phase in SETTLED)
+        return self.get(name)
+
+    async def gone(self, name: str, seconds: float) -> Sandbox | None:
+        """None as soon as nothing is left of it, or the sandbox as it is after so long."""
+        try:
+            await self._until(name, seconds, lambda life: not life.record.deleting)
+            return self.get(name)
+        except NotFound:
+            return None
+
+    async def output(self, name: str, workload: str, lines: int) -> list[Output]:
+        """The last lines of every copy, or of those of one workload. Raises NotFound."""
+        life = self._life(name)
+        forks = [fork for fork in life.record.forks if workload in ("", fork.fork.workload)]
+        if not forks:
+            raise NotFound(f"sandbox {name!r} does not fork {workload}")
+        return [output for fork in forks for output in await self._output(life, fork, lines)]
+
+    async def close(self, stop_shadows: bool) -> None:
+        """No more starts. Stop what runs, or leave it to be adopted by the next registry."""
+        around = self._around
+        around.closing.set()
+        lives = tuple(self._lives.values())
+        await asyncio.gather(*(life.end() for life in lives))
+        if stop_shadows:
+            await asyncio.gather(*(life.suspend() for life in lives))
+        heard = around.clock.sleep(CLOSE_ACKNOWLEDGE_SECONDS)
+        await around.tasks.first(self._rest(lives), heard, name="shadows stop")
+        around.sidecars.hurry()
+        await self._rest(lives)
+
+    async def _apply(self, sandbox: Sandbox) -> tuple[Sandbox, bool]:
+        async with self._turns.setdefault(sandbox.name, asyncio.Lock()):
+            if self._around.closing.is_set():
+                raise Closing("the registry is shutting down")
+            life = self._lives.get(sandbox.name)
+            living = life if life is not None and not life.record.deleting else None
+            self._check(sandbox, living.record if living else None)
+            claimed = self._claim(sandbox)
+            try:
+                if life is None or not await self._update(life, sandbox):
+                    life = await self._create(sandbox)
+            except BaseException:
+                if claimed:
+                    del self._owners[sandbox.routing_key]
+                raise
+            if self._next_expiry is None or life.record.expires < self._next_expiry:
+                self._sooner.set()
+            return life.sandbox(), living is None
+
+    async def _create(self, sandbox: Sandbox) -> SandboxLife:
+        record = created(sandbox.name, sandbox.spec, self._around.clock.now(), self._default_ttl)
+        life = SandboxLife(record, self._around, self._observe)
+        await life.create()
+        return life
+
+    async def _update(self, life: SandboxLife, sandbox: Sandbox) -> bool:
+        """False: the last trace of it has gone meanwhile, so it has to be created."""
+
+        def step(record: Record, now: datetime) -> Record | None:
+            return None if record.finished else record.updated_to(sandbox.spec, now, self._default_ttl)
+
+        if not await life.step(step):
+            return False
+        life.retry()
+        return True
+
+    def _observe(self, life: SandboxLife, before: Record) -> None:
+        """A record of a sandbox was stored."""
+        record = life.record
+        if not record.deleting:
+            self._lives[life.name] = life
+        elif not before.deleting:
+            self._owners.pop(record.routing_key, None)
+        if record.finished:
+            self._lives.pop(life.name, None)
+
+    def _check(self, sandbox: Sandbox, record: Record | None) -> None:
+        """What only the registry can know about a document. Raises DocumentError, TooMany."""
+        if record is None and len(self._lives) >= MAX_SANDBOXES:
+            raise TooMany(f"there are {MAX_SANDBOXES} sandboxes, which is the limit")
+        problems = []
+        if record is not None and record.routing_key != sandbox.routing_key:
+            message = f"is {record.routing_key!r} and cannot change: traffic carries it. Delete the sandbox first"
+            problems.append(FieldProblem(path="spec.routingKey", message=message))
+        for index, fork in enumerate(sandbox.spec.forks):
+            known = record.fork(fork.workload) if record is not None else None
+            if fork.launcher == "process" and (known is None or known.fork != fork):
+                problems += self._startable(fork, f"spec.forks[{index}]")
+        if problems:
+            raise DocumentError(bounded(problems))
+
+    def _startable(self, fork: Fork, path: str) -> list[FieldProblem]:
+        """Whether a process can be started for a fork: not without a baseline that says how."""
+        definition = self._around.definitions.get(fork.workload)
+        if definition is None:
+            message = f"no baseline of {fork.workload} is registered, so nothing says how a copy of it is run"
+            return [FieldProblem(path=f"{path}.workload", message=message)]
+        if not definition.command:
+            message = f"the baseline of {fork.workload} was not started by skycap: give the fork endpoints instead"
+            return [FieldProblem(path=f"{path}.command", message=message)]
+        taken = reserved_variables([upstream.name for upstream in definition.upstreams])
+        return [
+            FieldProblem(path=f"{path}.env.{name}", message=f"every copy gets its own: it is {meaning}")
+            for name, meaning in taken.items()
+            if name in (fork.env or {})
+        ]
+
+    def _claim(self, sandbox: Sandbox) -> bool:
+        """Reserve the routing key. True: it was free until now. Raises Conflict."""
+        owner = self._owners.setdefault(sandbox.routing_key, sandbox.name)
+        if owner != sandbox.name:
+            message = f"{sandbox.routing_key!r} is the routing key of sandbox {owner!r}"
+            raise Conflict(FieldProblem(path="spec.routingKey", message=message))
+        life = self._lives.get(sandbox.name)
+        return life is None or life.record.deleting
+
+    async def _expire(self) -> None:
+        """Delete what has outlived its TTL."""
+        while True:
+            self._sooner.clear()
+            now = self._around.clock.now()
+            living = [life for life in self._lives.values() if not life.record.deleting]
+            late = [life for life in living if life.record.expires <= now]
+            for life in late:
+                await self._delete_expired(life)
+            self._next_expiry = min((life.record.expires for life in living if life not in late), default=None)
+            seconds = EXPIRY_SECONDS
+            if self._next_expiry is not None:
+                seconds = min(seconds, (self._next_expiry - now).total_seconds())
+            if any(not life.record.deleting for life in late):
+                seconds = EXPIRY_RETRY_SECONDS
+            wait = self._around.clock.sleep(seconds)
+            await self._around.tasks.first(self._sooner.wait(), wait, name="next expiry")
+
+    async def _delete_expired(self, life: SandboxLife) -> None:
+        def step(record: Record, now: datetime) -> Record | None:
+            return record.deleted(now) if not record.deleting and record.expires <= now else None
+
+        try:
+            if await life.step(step):
+                self._around.counters.expired += 1
+                log.info("sandbox %s has expired", life.name)
+        except StoreError as error:
+            log.error("sandbox %s has expired and cannot be deleted: %s", life.name, error)
+
+    async def _until(self, name: str, seconds: float, reached: Callable[[SandboxLife], bool]) -> None:
+        around = self._around
+        deadline = around.clock.monotonic() + seconds
+        while not reached(life := self._life(name)):
+            left = deadline - around.clock.monotonic()
+            if left <= 0 or around.closing.is_set():
+                return
+            wait = around.clock.sleep(left)
+            changed = life.changed.wait()
+            await around.tasks.first(changed, around.closing.wait(), wait, name=f"wait for {name}")
+
+    async def _output(self, life: SandboxLife, fork: ForkRecord, lines: int) -> list[Output]:
+        workload = fork.fork.workload
+        outputs = []
+        for setback in (fork.ended, fork.setback):
+            if setback is not None:
+                log_text = "\n".join(setback.log.splitlines()[-lines:])
+                outputs.append(Output(workload=workload, revision=setback.revision, state="ended", log=log_text))
+        copy = fork.serving
+        running = life.running.get((workload, copy.revision)) if copy is not None else None
+        if copy is not None and running is not None:
+            launcher = self._around.launchers[copy.fork.launcher]
+            text = await asyncio.to_thread(launcher.log, running, lines)
+            outputs.insert(0, Output(workload=workload, revision=copy.revision, state="running", log=text))
+        return outputs
+
+    async def _rest(self, lives: Sequence[SandboxLife]) -> None:
+        await asyncio.gather(*(life.rest() for life in lives))
+
+    def _life(self, name: str) -> SandboxLife:
+        life = self._lives.get(name)
+        if life is None:
+            raise NotFound(f"there is no sandbox {name!r}")
+        return life

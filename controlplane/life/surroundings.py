@@ -1,0 +1,43 @@
+"""What the life of every sandbox needs from outside, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controlplane.launch.port import Launcher
+from controlplane.life.clock import Clock
+from controlplane.life.definitions import Definitions
+from controlplane.life.journal import Journal
+from controlplane.life.published import PublishedRoutes
+from controlplane.life.sidecars import Sidecars
+from controlplane.tasks import Tasks
+
+
+@dataclass(slots=True)
+class LifeCounters:
+    """Totals since start."""
+
+    started: int = 0
+    not_started: int = 0
+    died: int = 0
+    adopted: int = 0
+    expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """launchers: by the name that `Fork.launcher` gives.
+    closing:   the registry ends: nobody waits for anything any more.
+    """
+
+    clock: Clock
+    tasks: Tasks
+    journal: Journal
+    published: PublishedRoutes
+    sidecars: Sidecars
+    definitions: Definitions
+    launchers: Mapping[str, Launcher]
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    counters: LifeCounters = field(default_factory=LifeCounters)

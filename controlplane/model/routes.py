@@ -1,0 +1,46 @@
+"""Which routes follow from a sandbox, and what changes between two sets of them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controlplane.model.sandbox import Phase, Sandbox
+from proxy.contract.routes import Route, State, parse_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """One (workload, key) that is new or different; gone when `route` is None."""
+
+    workload: str
+    key: str
+    route: Route | None
+
+
+def routes_of(sandbox: Sandbox) -> list[Route]:
+    """One route per fork that has a status; none of a sandbox that is being deleted."""
+    status = sandbox.status
+    if status is None or status.phase is Phase.DELETING:
+        return []
+    return [
+        Route(
+            fork.workload,
+            sandbox.routing_key,
+            tuple(map(parse_endpoint, fork.endpoints)) if fork.state is State.READY else (),
+            sandbox.name,
+            fork.revision,
+            fork.state,
+            sandbox.spec.on_unavailable,
+        )
+        for fork in status.forks
+    ]
+
+
+def changes(before: Iterable[Route], after: Iterable[Route]) -> list[RouteChange]:
+    """What turns the first set into the second. A route that stays as it is appears nowhere."""
+    old = {(route.workload, route.key): route for route in before}
+    new = {(route.workload, route.key): route for route in after}
+    put = [RouteChange(*at, route) for at, route in new.items() if old.get(at) != route]
+    gone = [RouteChange(*at, None) for at in old if at not in new]
+    return put + gone

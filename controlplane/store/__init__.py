@@ -1,0 +1,1 @@
+"""Where the registry's state outlives it: one port, one module per place."""
