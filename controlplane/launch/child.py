@@ -20,7 +20,7 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from controlplane.launch.identity import Identity, identify_child, is_zombie
+from controlplane.launch.identity import Identity, group_runs, identify_child
 from controlplane.launch.plan import Command
 from controlplane.launch.port import LaunchError
 
@@ -28,9 +28,6 @@ POLL_SECONDS = 0.02
 """Between two looks at what no event tells: whether a group is empty, and everything where there is no pidfd."""
 KILL_SECONDS = 5.0
 """SIGKILL ends a process at once unless the kernel itself is stuck in it; then waiting longer is no help."""
-
-_NOTHING = 0
-"""The signal that only asks whether there is somebody to get it, kill(2)."""
 
 
 class Child:
@@ -77,27 +74,17 @@ class Child:
             await self._group_ends(KILL_SECONDS)
         self._group_is_ours = False
 
-    def _signal(self, number: int) -> bool:
-        """Send it to the group. False when there is no group any more."""
-        if not self._group_is_ours or identify_child(self.pid).started not in ("", self.identity.started):
-            return False
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # what is left has changed its user: not ours to end
-            return False
-        return True
+    def _signal(self, number: signal.Signals) -> None:
+        if self._group_is_ours and identify_child(self.pid).started in ("", self.identity.started):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
 
     async def _group_ends(self, seconds: float) -> bool:
         deadline = self._loop.time() + seconds
         await asyncio.wait([self.exited], timeout=seconds)
-        while not self.exited.done() or self._signal(_NOTHING):
+        while not self.exited.done() or (self._group_is_ours and group_runs(self.pid)):
             if self._loop.time() >= deadline:
                 return False
-            if self.exited.done() and is_zombie(self.pid):
-                self.kill()  # whose parent does not reap it: who else is in the group cannot be told
-                return True
             await asyncio.sleep(POLL_SECONDS)
         return True
 

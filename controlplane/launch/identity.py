@@ -9,8 +9,10 @@ more and only waits to be reaped by its parent.
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,22 +58,37 @@ def identify_child(pid: int) -> Identity:
     return Identity(pid, _look(pid)[1])
 
 
-def is_zombie(pid: int) -> bool:
-    """It has ended and its parent has not asked for its status yet."""
-    return _look(pid)[0] in _DEAD
+def group_runs(group: int) -> bool:
+    """Whether any process of this group still runs. Zombies do not count: who reaps them may take its time."""
+    if not _BOOT_ID.exists():
+        with suppress(OSError):
+            os.killpg(group, 0)
+            return True
+        return False
+    for folder in _PROC.iterdir():
+        if folder.name.isdigit():
+            fields = _stat(folder.name)
+            if fields and fields[2] == str(group) and fields[0] not in _DEAD:
+                return True
+    return False
 
 
 def _look(pid: int) -> tuple[str, str]:
     """(state letter, start), or two empty strings."""
     if not _BOOT_ID.exists():
         return _look_with_ps(pid)
+    fields = _stat(str(pid))
+    return (fields[0], f"{fields[19]}@{_boot()}") if fields else ("", "")
+
+
+def _stat(pid: str) -> list[str]:
+    """The fields of `/proc/PID/stat` from the third, the state, on. Empty when there is no such process."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        text = (_PROC / pid / "stat").read_text(errors="replace")
     except OSError:
-        return "", ""
+        return []
     # The command name, field 2, is in parentheses and may itself hold spaces and parentheses.
-    fields = text.rpartition(")")[2].split()
-    return fields[0], f"{fields[19]}@{_boot()}"
+    return text.rpartition(")")[2].split()
 
 
 @functools.cache

@@ -42,7 +42,7 @@ class Pair:
 
     id:      the name of the folder.
     command: the application's, as one would type it: its name in messages.
-    gone:    resolves when either of the two has ended.
+    gone:    resolves when either of the two has ended: alone the other serves nobody.
     """
 
     def __init__(self, folder: Path, command: str, ports: CopyPorts, app: Child, sidecar: Child) -> None:
@@ -55,6 +55,8 @@ class Pair:
         self.sidecar = sidecar
         self._folder = folder
         self._stop = asyncio.Lock()
+        if app.exited.done() or sidecar.exited.done():
+            self._one_gone(None)
         for child in (app, sidecar):
             child.exited.add_done_callback(self._one_gone)
 

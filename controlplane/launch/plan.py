@@ -23,7 +23,15 @@ from controlplane.model.workload import Upstream
 
 LOOPBACK = "127.0.0.1"
 
-_OURS = "SKYCAP_"
+_OF_THE_PARENT = frozenset(
+    f"SKYCAP_{flag}"
+    for flag in (
+        "WORKLOAD", "INBOUND", "OUTBOUND", "ROUTES", "REGISTRY", "TOKEN_FILE", "SANDBOX", "ROUTING_KEY", "REVISION",
+        "ADMIN", "TRANSPARENT", "LISTEN", "DATABASE", "STATE_DIR", "OUTPUT",
+    )
+)  # fmt: skip
+"""Variables of our own flags that say who or where a process is. They must not reach the processes it starts, while
+settings such as SKYCAP_KEY_NAMES are meant for every sidecar of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def app_command(
         for upstream, port in zip(upstreams, ports.outbound, strict=True)
     }
     # A Python application that writes to a file or a pipe would keep its last lines to itself until it ends.
-    complete = {"PYTHONUNBUFFERED": "1", **_without_ours(inherited), **env, **addresses, PORT: str(ports.app)}
+    complete = {"PYTHONUNBUFFERED": "1", **without_identity(inherited), **env, **addresses, PORT: str(ports.app)}
     argv = tuple(argument.replace("${PORT}", str(ports.app)) for argument in command)
     return Command(argv, complete, cwd)
 
@@ -108,9 +116,9 @@ def sidecar_command(
     for upstream, port in zip(upstreams, ports.outbound, strict=True):
         argv += ["--outbound", f"{LOOPBACK}:{port}={upstream.address}"]
     argv += ["--admin", f"{LOOPBACK}:{ports.admin}"]
-    return Command(tuple(argv), _without_ours(inherited), cwd)
+    return Command(tuple(argv), without_identity(inherited), cwd)
 
 
-def _without_ours(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Every flag of ours has an environment variable: those that were meant for the parent stay with it."""
-    return {name: value for name, value in inherited.items() if not name.startswith(_OURS)}
+def without_identity(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a process that we start may inherit."""
+    return {name: value for name, value in environ.items() if name not in _OF_THE_PARENT}

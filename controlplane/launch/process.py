@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
@@ -52,7 +53,7 @@ class ProcessLauncher:
     """Starts each shadow as two processes on free ports of 127.0.0.1.
 
     state_dir: holds one folder per shadow; made when it is missing.
-    environ:   what applications and sidecars inherit, without our own SKYCAP_ variables. Default: ours.
+    environ:   what applications and sidecars inherit. Default: our own environment.
     """
 
     def __init__(self, state_dir: Path, environ: Mapping[str, str] | None = None) -> None:
@@ -124,7 +125,13 @@ class ProcessLauncher:
         For a registry that has just started and has adopted all that it knows of.
         """
         strays = [record for record in read_records(self._state_dir) if record["id"] not in self._pairs]
-        pairs = [pair for pair in map(self._find, strays) if pair is not None]
+        pairs = []
+        for record in strays:
+            pair = self._find(record)
+            if pair is None:  # a folder without a readable record: whatever was in it, nobody can find it
+                shutil.rmtree(self._state_dir / record["id"], ignore_errors=True)
+            else:
+                pairs.append(pair)
         await asyncio.gather(*map(self._destroy, pairs))
         return len(pairs)
 

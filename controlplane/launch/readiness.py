@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Probe = Callable[[], Awaitable[str]]
@@ -51,8 +51,9 @@ class Readiness:
         try:
             while True:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout_at(min(began + seconds, loop.time() + PROBE_SECONDS)):
-                        missing = await probe()
+                    async with asyncio.timeout_at(min(began + seconds, loop.time() + PROBE_SECONDS)) as limit:
+                        with _cut_short(limit, gone):
+                            missing = await probe()
                 waited = loop.time() - began
                 if not missing or waited >= seconds:
                     return missing
@@ -64,6 +65,26 @@ class Readiness:
     def _pause(self, waited: float, seconds: float) -> float:
         pause = min(max(SHORTEST_PAUSE, waited * PAUSE_SHARE), LONGEST_PAUSE)
         return min(max(pause, self._waiting / PROBES_PER_SECOND), seconds - waited)
+
+
+@contextmanager
+def _cut_short(limit: asyncio.Timeout, gone: asyncio.Future[Any] | None) -> Iterator[None]:
+    """What is no longer there must not be waited for: `limit` is over as soon as `gone` resolves."""
+
+    inside = True
+
+    def over(_: object) -> None:
+        if inside:
+            limit.reschedule(0.0)
+
+    if gone is not None:
+        gone.add_done_callback(over)
+    try:
+        yield
+    finally:
+        inside = False
+        if gone is not None:
+            gone.remove_done_callback(over)
 
 
 async def _passes(pause: float, gone: asyncio.Future[Any] | None) -> bool:

@@ -55,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
+        self.send_header("content-type", "application/json")
         self.end_headers()
         self.wfile.write(body)
 

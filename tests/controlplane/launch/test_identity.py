@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.launch import identity
-from controlplane.launch.identity import Identity, decode_identity, identify, identify_child, is_zombie
+from controlplane.launch.identity import Identity, decode_identity, group_runs, identify, identify_child
+from tests.controlplane.launch.processes import Marked
 
 
 def test_a_running_process_is_itself() -> None:
@@ -32,7 +34,7 @@ def test_a_zombie_is_gone_but_still_tells_when_it_started() -> None:
         assert process.stdin is not None
         process.stdin.close()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert is_zombie(process.pid)
+        assert not group_runs(process.pid)
         assert identify(process.pid) is None
         assert not running.alive()
         assert identify_child(process.pid) == running
@@ -48,6 +50,16 @@ def test_a_command_name_with_parentheses_and_spaces(tmp_path: Path) -> None:
         assert found.alive()
         assert process.stdin is not None
         process.stdin.close()
+
+
+def test_a_group_runs_while_any_of_it_does(marked: Marked) -> None:
+    with marked.stranger("sh", "-c", "sleep 60 & echo started; exec sleep 60") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert group_runs(process.pid)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_it_survives_its_json_form() -> None:
@@ -88,3 +100,5 @@ def test_without_proc_ps_tells_the_same(monkeypatch: pytest.MonkeyPatch, tmp_pat
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert identify(process.pid) is None
     assert identify(process.pid) is None
+    assert group_runs(os.getpgid(0))
+    assert not group_runs(process.pid)

@@ -34,7 +34,7 @@ def test_who_wins_in_the_environment() -> None:
         "PYTHONUNBUFFERED": "",
         "SKYCAP_REGISTRY": "x",
     }
-    env = {"B": "env", "SKYCAP_MINE": "env"}
+    env = {"B": "env", "SKYCAP_REVISION": "env"}
     ports = CopyPorts(20001, 20002, 20003)
     command = app_command(["server"], "", env, (), ports, inherited)
     assert command.env == {
@@ -42,7 +42,7 @@ def test_who_wins_in_the_environment() -> None:
         "B": "env",
         "PORT": "20002",
         "PYTHONUNBUFFERED": "",
-        "SKYCAP_MINE": "env",
+        "SKYCAP_REVISION": "env",
     }
 
 
@@ -55,7 +55,12 @@ def test_the_variables_that_nobody_else_may_set() -> None:
 def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
     shadow = Shadow("agent-42", "Key.42", 3)
     command = sidecar_command(
-        "shop/users", UPSTREAMS, PORTS, "/state", {"A": "1", "SKYCAP_REGISTRY": "x"}, shadow=shadow
+        "shop/users",
+        UPSTREAMS,
+        PORTS,
+        "/state",
+        {"A": "1", "SKYCAP_REGISTRY": "x", "SKYCAP_KEY_NAMES": "k"},
+        shadow=shadow,
     )
     assert command.argv == (
         *(sys.executable, "-P", "-m", "proxy", "--workload", "shop/users"),
@@ -65,7 +70,7 @@ def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
         *("--outbound", "127.0.0.1:20005=10.0.0.7:80"),
         *("--admin", "127.0.0.1:20003"),
     )
-    assert command.env == {"A": "1"}
+    assert command.env == {"A": "1", "SKYCAP_KEY_NAMES": "k"}
     assert command.cwd == "/state"
 
 
