@@ -59,3 +59,4 @@ async def _sign(_: web.Request, response: web.StreamResponse) -> None:
     """State is nobody's to keep, and JSON is nothing for a browser to guess at."""
     response.headers.setdefault("cache-control", "no-store")
     response.headers["x-content-type-options"] = "nosniff"
+    response.headers["server"] = "skycap"

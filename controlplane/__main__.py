@@ -1,0 +1,51 @@
+"""`python -m controlplane`, and `skycap controlplane`: the registry as a process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from controlplane.settings import DEFAULT_LISTEN, DEFAULT_TTL, LOG_LEVELS, settings_from
+from proxy.errors import ConfigurationError
+
+FLAG_PROBLEM = 2
+"""Exit code for a configuration that cannot work."""
+
+
+def _flag(name: str, text: str, **more: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option with its environment variable."""
+    variable = "SKYCAP_" + name.strip("-").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, help=text, **more)
+
+
+@click.command("controlplane", context_settings={"help_option_names": ["-h", "--help"]})
+@_flag("--listen", f"HOST:PORT of the API; port 0: a free one.  [default: {DEFAULT_LISTEN}]")
+@_flag("--store", "SQLite file with the state.  [default: ~/.local/state/skycap/registry.db]")
+@_flag("--memory", "Keep the state in memory and forget it at the end.", is_flag=True)
+@_flag("--token-file", "File with the bearer token. Needed unless it listens on loopback.")
+@_flag("--default-ttl", f"Life of a sandbox that names none.  [default: {DEFAULT_TTL}]")
+@_flag("--state-dir", "Folder for the output of shadows.  [default: ~/.local/state/skycap/shadows]")
+@_flag("--endpoint-networks", "CIDR,...: where static endpoints may be.  [default: anywhere but link-local]")
+@_flag("--keep-shadows", "Leave shadows running at the end, for the next registry to adopt.", is_flag=True)
+@_flag("--log-level", f"{', '.join(LOG_LEVELS)}.  [default: info]")
+def command(**given: Any) -> None:
+    """Run the registry: it owns the sandboxes, starts their shadows and tells every sidecar its routes."""
+    from controlplane.runtime import run
+
+    try:
+        run(settings_from(given, os.environ), _listening)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"skycap controlplane: {problem}", err=True)
+        raise SystemExit(FLAG_PROBLEM) from None
+
+
+def _listening(url: str) -> None:
+    click.echo(f"skycap controlplane listens on {url}")
+
+
+if __name__ == "__main__":
+    command(prog_name="skycap controlplane")

@@ -1,0 +1,167 @@
+"""The composition root of the registry: builds everything in order, owns the signals and the end.
+
+    bind -> open the store -> publish what it holds -> serve -> adopt what still runs -> end what nobody knows
+    SIGTERM, SIGINT: not ready -> stop the shadows (or leave them) -> cut the watches -> close the store
+
+It binds first, so that a busy port is one line and has touched nothing, and it serves before it adopts, so that
+sidecars that reconnect find their routes as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from controlplane.api.application import application
+from controlplane.launch.port import Launcher
+from controlplane.launch.process import ProcessLauncher
+from controlplane.launch.static import StaticLauncher
+from controlplane.life.clock import SystemClock
+from controlplane.life.registry import Registry, open_registry
+from controlplane.settings import Settings
+from controlplane.store.memory import MemoryStore
+from controlplane.store.port import Store, StoreError
+from controlplane.store.sqlite import SqliteStore
+from proxy.contract.routes import Endpoint
+from proxy.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted: 500 sidecars reconnect at once when a registry comes back."""
+
+END_SECONDS = 2.0
+"""For requests under way when the registry ends; watches are cut, a sidecar resumes them elsewhere."""
+
+HEAD_BYTES = 16 * 1024
+"""Of one header line and of one field. A token is the largest thing that is sent."""
+
+
+async def serve(settings: Settings, listening: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Run a registry until `stop` is set.
+
+    listening: is called with the URL as soon as requests are answered.
+    Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
+    """
+    sockets = bind(settings.listen)
+    try:
+        process = ProcessLauncher(settings.state_dir)
+        launchers: dict[str, Launcher] = {"static": StaticLauncher(), "process": process}
+        registry = await _opened(settings, launchers)
+    except BaseException:
+        for bound in sockets:
+            bound.close()
+        raise
+    app = application(registry, settings.token, settings.endpoint_networks)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a watch ends with its connection, and so does a wait
+        shutdown_timeout=END_SECONDS,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+    )
+    try:
+        await runner.setup()
+        for bound in sockets:
+            await web.SockSite(runner, bound, backlog=BACKLOG).start()
+        listening(_url(settings.listen, sockets[0]))
+        await registry.sandboxes.adopted()
+        strays = await process.sweep()
+        if strays:
+            log.info("%d shadows of a registry that was killed are ended", strays)
+        await stop.wait()
+    finally:
+        log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
+        await registry.close(stop_shadows=not settings.keep_shadows)
+        await runner.cleanup()
+
+
+def bind(listen: Endpoint) -> list[socket.socket]:
+    """Sockets for every address of the host, all with one port. Raises ConfigurationError."""
+    bound: list[socket.socket] = []
+    port = listen.port
+    try:
+        found = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            bound.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address[0], port, *address[2:]))
+            port = one.getsockname()[1]
+    except OSError as error:
+        for one in bound:
+            one.close()
+        raise ConfigurationError([f"--listen: {listen}: {_binding(error)}"]) from None
+    return bound
+
+
+def _binding(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use by another process"
+    return error.strerror or str(error)
+
+
+async def _opened(settings: Settings, launchers: dict[str, Launcher]) -> Registry:
+    try:
+        return await open_registry(_store(settings), launchers, SystemClock(), settings.default_ttl)
+    except StoreError as error:
+        raise ConfigurationError([f"--store: {error}"]) from None
+
+
+def _store(settings: Settings) -> Store:
+    first_revision = int(time.time() * 1000)
+    if settings.store is None:
+        return MemoryStore(first_revision)
+    _make_folder(settings.store.parent)
+    return SqliteStore(settings.store, first_revision)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError([f"--store: {folder} cannot be made: {error.strerror}"]) from None
+
+
+def _url(listen: Endpoint, bound: socket.socket) -> str:
+    return f"http://{Endpoint(listen.host, bound.getsockname()[1])}"
+
+
+def run(settings: Settings, listening: Callable[[str], None]) -> None:
+    """Run a registry as this process, until SIGTERM or SIGINT. A second signal ends it at once."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def ask(number: signal.Signals) -> None:
+            stop.set()
+            for each in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(each)
+                signal.signal(each, signal.SIG_DFL)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ask, number)
+        await serve(settings, listening, stop)
+
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

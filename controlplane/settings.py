@@ -1,0 +1,175 @@
+"""The registry's settings: from flags and SKYCAP_ variables, frozen, all problems reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, TypeVar
+
+from controlplane.api.guard import is_loopback
+from controlplane.model.problem import TTL
+from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
+from proxy.contract.routes import Endpoint
+from proxy.errors import ConfigurationError
+
+DEFAULT_LISTEN = "127.0.0.1:7070"
+DEFAULT_TTL = "8h"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+MIN_TOKEN = 16
+"""Characters: 64 bits when they are hexadecimal digits, the least that is not guessed over a network."""
+
+MAX_TOKEN = 4096
+
+_TOKEN = re.compile(r"[!-~]+")
+"""Visible ASCII: what may stand in a header field (RFC 9110 section 5.5) without a space."""
+
+_PORT = re.compile(r"[0-9]{1,5}")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one registry runs."""
+
+    listen: Endpoint
+    """Where the API listens; port 0: a free one. By default loopback, which needs no token."""
+
+    store: Path | None
+    """The SQLite file; None keeps everything in memory and forgets it at the end."""
+
+    token: str = field(repr=False)
+    """The bearer token that every request must carry; empty on loopback without one. Never logged."""
+
+    default_ttl: int
+    """Seconds that a sandbox lives which names no TTL. Eight hours: a working day, gone the next morning."""
+
+    state_dir: Path
+    """Where the process launcher keeps the records and the output of shadows."""
+
+    endpoint_networks: tuple[Network, ...]
+    """Where static endpoints may be; empty: anywhere but link-local."""
+
+    keep_shadows: bool
+    """Leave shadows running at the end, for the next registry to adopt. By default they end with the registry,
+    so that Ctrl-C leaves nothing behind; they are started again with it."""
+
+    log_level: str
+
+
+def state_home(environ: Mapping[str, str]) -> Path:
+    """Where state lives that nobody named a place for (XDG Base Directory Specification)."""
+    named = environ.get("XDG_STATE_HOME", "")
+    base = Path(named) if named.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local/state"
+    return base / "skycap"
+
+
+def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
+
+    given: listen, store, memory, token_file, default_ttl, state_dir, endpoint_networks, keep_shadows, log_level.
+    """
+    problems: list[str] = []
+
+    def parsed(flag: str, parse: Callable[[str], _T], default: str) -> _T | None:
+        text = given.get(flag.strip("-").replace("-", "_"))
+        try:
+            return parse(default if text is None else str(text))
+        except ValueError as error:
+            problems.append(f"{flag}: {error}")
+            return None
+
+    home = state_home(environ)
+    listen = parsed("--listen", parse_listen, DEFAULT_LISTEN)
+    ttl = parsed("--default-ttl", _ttl, DEFAULT_TTL)
+    networks = parsed("--endpoint-networks", _networks, "")
+    level = parsed("--log-level", _level, "info")
+    token = parsed("--token-file", _token, "")
+    if listen is not None and token == "" and not is_loopback(listen.host):
+        problems.append(f"--listen: {listen} is not loopback, so a token is needed: say --token-file FILE")
+    store = None if given.get("memory") else Path(given.get("store") or home / "registry.db")
+    if given.get("memory") and given.get("store"):
+        problems.append("--memory: keeps nothing, and --store says where to keep it: say one of them")
+    if problems:
+        raise ConfigurationError(problems)
+    assert listen is not None
+    assert ttl is not None
+    assert networks is not None
+    assert level is not None
+    assert token is not None
+    return Settings(
+        listen=listen,
+        store=store,
+        token=token,
+        default_ttl=ttl,
+        state_dir=Path(given.get("state_dir") or home / "shadows"),
+        endpoint_networks=networks,
+        keep_shadows=bool(given.get("keep_shadows")),
+        log_level=level,
+    )
+
+
+def parse_listen(text: str) -> Endpoint:
+    """`HOST:PORT` or `[v6]:PORT`; port 0 for a free one. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if not host:
+        raise ValueError(f"{text!r} has no host: write 127.0.0.1:{port}, or 0.0.0.0:{port} for all addresses")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, [{host}]:{port}")
+    return Endpoint(host, int(port))
+
+
+def read_token(path: Path) -> str:
+    """The token in a file: one line of visible ASCII. Raises ValueError, which never shows it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TOKEN + 3)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    token = data.strip().decode("ascii", "replace")
+    if not _TOKEN.fullmatch(token) or len(token) > MAX_TOKEN:
+        raise ValueError(f"{path}: must hold one line of visible ASCII, at most {MAX_TOKEN} characters")
+    if len(token) < MIN_TOKEN:
+        raise ValueError(f"{path}: the token has {len(token)} characters, at least {MIN_TOKEN} are needed")
+    return token
+
+
+def _token(path: str) -> str:
+    return read_token(Path(path)) if path else ""
+
+
+def _ttl(text: str) -> int:
+    if not re.fullmatch(TTL.pattern, text):
+        raise ValueError(f"{text!r} is not {TTL.words}")
+    if ttl_seconds(text) > MAX_TTL_SECONDS:
+        raise ValueError(f"{text!r} is longer than {MAX_TTL_SECONDS // 86400}d")
+    return ttl_seconds(text)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    named = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = [part for part in named if not _is_network(part)]
+    if wrong:
+        raise ValueError(f"{', '.join(map(repr, wrong))} is not a network in CIDR notation, like 10.0.0.0/8")
+    return tuple(map(ip_network, named))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _level(text: str) -> str:
+    if text.lower() not in LOG_LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(LOG_LEVELS)}")
+    return text.lower()
