@@ -27,7 +27,7 @@ _OF_THE_PARENT = frozenset(
     f"SKYCAP_{flag}"
     for flag in (
         "WORKLOAD", "INBOUND", "OUTBOUND", "ROUTES", "REGISTRY", "TOKEN_FILE", "SANDBOX", "ROUTING_KEY", "REVISION",
-        "ADMIN", "TRANSPARENT", "LISTEN", "DATABASE", "STATE_DIR", "OUTPUT",
+        "ADMIN", "TRANSPARENT", "LISTEN", "STORE", "MEMORY", "KEEP_SHADOWS", "STATE_DIR", "OUTPUT",
     )
 )  # fmt: skip
 """Variables of our own flags that say who or where a process is. They must not reach the processes it starts, while

@@ -103,6 +103,7 @@ async def _announce(environment: Environment, observe: Observer) -> None:
         Service(
             name=service.name,
             workload=service.definition.workload,
+            command=service.definition.command,
             address=service.address,
             app=f"127.0.0.1:{service.ports.app}",
             admin=f"127.0.0.1:{service.ports.admin}",

@@ -4,19 +4,23 @@ Writing happens in a thread of its own, because a terminal on Ctrl-S and a progr
 `write` block, and nothing here may stop the supervision: then lines are dropped, and their number is said.
 
     text    every line of output behind the name of its process, in the service's colour on a terminal
-    json    one object per line: {"event": "Output", "time": ..., "process": ..., "line": ...}
+    json    one object per line: {"event": "output", "time": ..., "process": ..., "line": ...}
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
+from pydantic.alias_generators import to_camel
+
+from controlplane.client import DEFAULT_URL
 from controlplane.local.events import (
     Ended,
     Event,
@@ -93,15 +97,20 @@ class Writer:
 
 
 class JsonConsole:
-    """One JSON object per event."""
+    """One JSON object per event: its fields in camelCase, its name as `event`, seconds since 1970 as `time`."""
 
     def __init__(self, writer: Writer, clock: Callable[[], float] = time.time) -> None:
         self._writer = writer
         self._clock = clock
 
     def __call__(self, event: Event) -> None:
-        document = {"event": type(event).__name__, "time": round(self._clock(), 3), **dataclasses.asdict(event)}
+        name = type(event).__name__
+        document = {"event": name[0].lower() + name[1:], "time": round(self._clock(), 3), **_camel(event)}
         self._writer.write(json.dumps(document, ensure_ascii=False))
+
+
+def _camel(event: Event) -> dict[str, Any]:
+    return dataclasses.asdict(event, dict_factory=lambda fields: {to_camel(name): value for name, value in fields})
 
 
 class TextConsole:
@@ -186,12 +195,17 @@ class TextConsole:
 
 
 def _next_steps(up: Up) -> list[str]:
+    """What to try now. The fork is of a service that others call, where there is one: that shows what it is for."""
     entry = next(service for service in up.services if service.name == up.entry)
+    called = {name for service in up.services for name in service.upstreams}
+    forked = next((service for service in up.services if service.name in called), entry)
+    registry = "" if up.registry == DEFAULT_URL else f" --registry {up.registry}"
+    command = shlex.quote(shlex.join(forked.command))
     return [
         "Next:",
         f"  curl http://{entry.address}/",
+        f"  skycap sandbox apply my-change{registry} --fork {forked.workload} --command {command}",
         f"  curl -H 'baggage: routing-key=my-change' http://{entry.address}/",
-        f"  skycap sandbox apply --registry {up.registry} my-change.yaml",
         "Ctrl-C stops everything.",
     ]
 

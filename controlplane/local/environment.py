@@ -5,8 +5,8 @@
     exit:   sidecars drain and applications end, callers before those they call; then the registry,
             which stops its shadows; then whatever is still there
 
-All processes are supervised alike; nothing waits for anything else while starting, because whoever needs a
-neighbour that is not there yet tries again.
+All processes are supervised alike, and none needs another to start: whoever finds a neighbour missing tries again.
+Sidecars are given the registry a moment before, only so that a start that goes well begins without warnings.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ OURS_SECONDS = 30.0
 """Until a registry or a sidecar that does not answer is worth a word. They take half a second on an idle machine."""
 REGISTRY_GRACE = DRAIN_SECONDS + 2 * GRACE_SECONDS
 """For the registry to end: it lets its shadows drain first, all at once."""
+HEAD_START = 3.0
+"""For the registry before the sidecars, at most: without it they would serve the baseline all the same."""
 LEFTOVER_GRACE = 10.0
 """For processes of a run that was killed: nobody waits for their answers any more."""
 
@@ -196,20 +198,26 @@ class Environment:
     def _start(self, layout: Layout) -> None:
         around = Surroundings(Readiness(), self._tasks, self._observe, self._write_processes)
         host, _, port = layout.registry_listen.rpartition(":")
-        units = [
-            Unit(
-                REGISTRY,
-                registry_command(layout, self._state, self._environ),
-                answers(int(port), "/ready", "nothing listens there", host.strip("[]")),
-                OURS_SECONDS,
-                around,
-                self._register,
-            )
-        ]
-        for service in layout.services:
-            units += _units_of(service, around)
-        self._units = {unit.name: unit for unit in units}
-        for unit in units:
+        registry = Unit(
+            REGISTRY,
+            registry_command(layout, self._state, self._environ),
+            answers(int(port), "/ready", "nothing listens there", host.strip("[]")),
+            OURS_SECONDS,
+            around,
+            self._register,
+        )
+        apps = [_app_of(service, around) for service in layout.services]
+        sidecars = [_sidecar_of(service, around) for service in layout.services]
+        self._units = {unit.name: unit for unit in (registry, *apps, *sidecars)}
+        for unit in (registry, *apps):
+            self._tasks.spawn(unit.process.run(), unit.name)
+        self._tasks.spawn(self._start_sidecars(registry, sidecars), "start of the sidecars")
+
+    async def _start_sidecars(self, registry: Unit, sidecars: list[Unit]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEAD_START):
+                await registry.ready.wait()
+        for unit in sidecars:
             self._tasks.spawn(unit.process.run(), unit.name)
 
     async def _register(self) -> str:
@@ -228,22 +236,12 @@ class Environment:
             self._state.write_processes({name: child.identity for name, child in children.items() if child})
 
 
-def _units_of(service: ServiceLayout, around: Surroundings) -> list[Unit]:
-    app, admin = service.ports.app, service.ports.admin
-    silence = f"nothing listens on port {app}, which $PORT says"
-    return [
-        Unit(
-            service.name,
-            service.app,
-            answers(app, service.readiness.path, silence),
-            service.readiness.timeout,
-            around,
-        ),
-        Unit(
-            f"{service.name}/sidecar",
-            service.sidecar,
-            answers(admin, "/ready", "its admin listener does not answer"),
-            OURS_SECONDS,
-            around,
-        ),
-    ]
+def _app_of(service: ServiceLayout, around: Surroundings) -> Unit:
+    port = service.ports.app
+    probe = answers(port, service.readiness.path, f"nothing listens on port {port}, which $PORT says")
+    return Unit(service.name, service.app, probe, service.readiness.timeout, around)
+
+
+def _sidecar_of(service: ServiceLayout, around: Surroundings) -> Unit:
+    probe = answers(service.ports.admin, "/ready", "its admin listener does not answer")
+    return Unit(f"{service.name}/sidecar", service.sidecar, probe, OURS_SECONDS, around)

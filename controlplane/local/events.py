@@ -69,6 +69,7 @@ class Service:
 
     name: str
     workload: str
+    command: tuple[str, ...]
     address: str
     app: str
     admin: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.launch.plan import LOOPBACK, Command, CopyPorts, app_command, sidecar_command
+from controlplane.launch.plan import LOOPBACK, Command, CopyPorts, app_command, sidecar_command, without_identity
 from controlplane.local.state import StateFolder
 from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_listen
 from controlplane.model.workload import Readiness, Upstream, Workload
@@ -174,4 +174,8 @@ def callers_first(services: Sequence[ServiceLayout]) -> dict[str, tuple[str, ...
 
 def registry_command(layout: Layout, state: StateFolder, environ: Mapping[str, str]) -> Command:
     """The registry's process."""
-    raise NotImplementedError(sys.executable)
+    argv = (
+        *(sys.executable, "-P", "-m", "controlplane", "--listen", layout.registry_listen),
+        *("--store", str(state.database), "--state-dir", str(state.shadows)),
+    )
+    return Command(argv, without_identity(environ), str(state.path))

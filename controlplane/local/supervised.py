@@ -132,7 +132,7 @@ class Supervised:
             if self._stopping.is_set():
                 return
             pause = self._back_off.pause(loop.time() - began)
-            self._observe(Ended(self.name, how, tuple(self._last), pause))
+            self._observe(Ended(self.name, how, tuple(self._last), round(pause, 3)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()

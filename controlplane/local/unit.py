@@ -96,7 +96,7 @@ class Unit:
             await asyncio.wait([child.exited], timeout=RETRY_SECONDS)
         if not child.exited.done():
             self.ready.set()
-            self._around.observe(Ready(self.name, loop.time() - began))
+            self._around.observe(Ready(self.name, round(loop.time() - began, 3)))
 
     def _complain(self, missing: str) -> None:
         self.trouble = f"is not ready: {missing}"
