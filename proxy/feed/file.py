@@ -24,7 +24,7 @@ from proxy.contract.watch import SNAPSHOT, SYNCED, EventParser
 from proxy.errors import ConfigurationError, ContractError
 from proxy.feed.document import REFUSED, events
 from proxy.feed.holder import FeedState
-from proxy.feed.snapshot import Snapshot
+from proxy.feed.snapshot import Snapshot, discard
 from proxy.routing.table import RouteTable
 
 log = logging.getLogger("skycap.feed")
@@ -143,7 +143,7 @@ class FileFeed:
         if await self._identity() != seen:
             return False
         self._judged = seen
-        await snapshot.swap(self._table)
+        old = snapshot.swap(self._table)
         self._state.applied += 1
         self._state.connected = True
         self._state.problem = self._said = ""
@@ -151,6 +151,7 @@ class FileFeed:
         others = total - len(self._table)
         more = f", {others} of other workloads" if others else ""
         log.info("%s: %d routes of %s in force%s", self._shown, len(self._table), self._table.workload, more)
+        await discard(old)
         return True
 
     async def _collect(self, chunks: AsyncGenerator[bytes, None]) -> tuple[Snapshot, int]:

@@ -136,12 +136,10 @@ class RegistryFeed:
             return _Ended("token", f"needs a token ({error})")
         except ClientConnectorError as error:
             return _Ended("unreachable", f"cannot be reached ({error.os_error})")
-        except ClientError as error:
-            return _Ended("broken", f"broke off ({str(error) or type(error).__name__})")
         except TimeoutError:
             return _Ended("silent", f"has said nothing for {self._silence:g} s")
-        except OSError as error:
-            return _Ended("broken", f"broke off ({error})")
+        except (ClientError, OSError) as error:
+            return _Ended("broken", f"broke off ({str(error) or type(error).__name__})")
         except Exception as error:
             log.exception("route watch: internal error")  # a bug here must not end the feed
             return _Ended("bug", f"could not be followed ({error!r})")

@@ -8,11 +8,14 @@ again with the next change, heartbeat or connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession
+
+log = logging.getLogger("skycap.feed")
 
 REPORT_SECONDS = 5.0
 """For one report: as long as the longest wait between two connections."""
@@ -43,7 +46,7 @@ class AppliedReport:
 
     async def run(self, session: ClientSession, headers: Mapping[str, str]) -> None:
         """Until cancelled. `headers` are read anew for every report."""
-        from aiohttp import ClientError, ClientTimeout
+        from aiohttp import ClientTimeout
 
         limit = ClientTimeout(total=REPORT_SECONDS)
         while True:
@@ -57,5 +60,5 @@ class AppliedReport:
                 ) as answer:
                     if answer.ok:
                         self.acknowledged = revision
-            except (ClientError, OSError, TimeoutError):
-                pass
+            except Exception:
+                log.debug("a report was lost", exc_info=True)  # nothing that happens here may end the feed

@@ -82,18 +82,23 @@ class Snapshot:
     def delete(self, key: str) -> None:
         self._routes.pop(key, None)
 
-    async def swap(self, table: RouteTable) -> None:
-        """Put it in force at once, then free the old table slice by slice."""
-        old = table.routes()  # holds the routes while the table drops its dictionary: 2 ms for 100,000
+    def swap(self, table: RouteTable) -> list[Route]:
+        """Put it in force. The caller gives what is returned, the old routes, to `discard`."""
         if len(self._routes) >= FREEZE_ROUTES:
             self._freeze()
+        old = table.routes()  # holds the routes while the table drops its dictionary: 2 ms for 100,000
         table.replace(self._routes)
         self._routes = {}
-        while old:
-            del old[-FREE_ROUTES:]
-            await asyncio.sleep(0)
+        return old
 
     def _freeze(self) -> None:
         gc.collect(1)  # the young garbage first, so that it is not kept for good
         gc.freeze()
         self._unfrozen = 0
+
+
+async def discard(routes: list[Route]) -> None:
+    """Free them slice by slice."""
+    while routes:
+        del routes[-FREE_ROUTES:]
+        await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from proxy.contract.names import ROUTING_KEY
 from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
-from proxy.feed.snapshot import Snapshot, check_size, decode, parse
+from proxy.feed.snapshot import Snapshot, check_size, decode, discard, parse
 from proxy.routing.table import RouteTable
 
 _ID = re.compile(r"[0-9]{1,16}")
@@ -59,14 +59,16 @@ class WatchStream:
         return self._snapshot is None
 
     async def _sync(self, revision: int) -> None:
+        old = []
         if self._snapshot is not None:
-            await self._snapshot.swap(self._table)
+            old = self._snapshot.swap(self._table)
             self._snapshot = None
         elif revision < self._state.applied:
             raise ContractError([("", f"synced at {revision} without a snapshot, after {self._state.applied}")])
         self._state.applied = revision
         self._state.confirm()
         self.synced = True
+        await discard(old)
 
     def _change(self, event: Event, revision: int) -> bool:
         target = self._table if self._snapshot is None else self._snapshot

@@ -1,0 +1,232 @@
+"""The events of one connection: when the table changes, and what is nonsense. Events in, table out."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from proxy.contract.watch import Event
+from proxy.errors import ContractError
+from proxy.feed import snapshot as pieces
+from proxy.feed.holder import FeedState
+from proxy.feed.snapshot import Snapshot, discard
+from proxy.feed.stream import WatchStream
+from proxy.routing.table import RouteTable
+from tests.proxy.feed.documents import WORKLOAD, delete, put, route, snapshot, synced
+from tests.proxy.feed.eventually import running
+
+
+class Side:
+    """A sidecar's table and state, and the streams that fed them."""
+
+    def __init__(self) -> None:
+        self.table = RouteTable(WORKLOAD)
+        self.state = FeedState("registry", self.table)
+
+    def connect(self, resumed: bool = False) -> WatchStream:
+        return WatchStream(self.table, self.state, resumed)
+
+    @property
+    def routes(self) -> dict[str, int]:
+        return {item.key: item.endpoints[0].port for item in self.table.routes()}
+
+
+@pytest.fixture
+async def side() -> Side:
+    """In sync at revision 10 with two routes."""
+    side = Side()
+    stream = side.connect()
+    await stream.apply(snapshot(10, route("a", 1), route("b", 2)))
+    await stream.apply(synced(10))
+    return side
+
+
+async def test_a_snapshot_is_in_force_at_synced_and_not_before() -> None:
+    side = Side()
+    stream = side.connect()
+    assert not await stream.apply(snapshot(10, route("a", 1)))
+    assert not await stream.apply(snapshot(10, route("b", 2)))
+    assert (side.routes, side.table.synced, stream.synced) == ({}, False, False)
+    assert await stream.apply(synced(10))
+    assert (side.routes, side.table.synced, stream.synced) == ({"a": 1, "b": 2}, True, True)
+    assert side.state.applied == 10
+    assert side.state.age() is not None
+
+
+async def test_a_new_snapshot_replaces_everything(side: Side) -> None:
+    stream = side.connect()
+    await stream.apply(snapshot(12, route("c", 3)))
+    assert side.routes == {"a": 1, "b": 2}
+    await stream.apply(synced(12))
+    assert side.routes == {"c": 3}
+
+
+async def test_a_registry_with_an_older_store_wins_at_synced(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    await stream.apply(snapshot(4, route("old", 3)))
+    assert (side.routes, side.state.applied) == ({"a": 1, "b": 2}, 10)
+    await stream.apply(synced(4))
+    assert (side.routes, side.state.applied) == ({"old": 3}, 4)
+    await stream.apply(put(5, "new", 4))
+    assert (side.routes, side.state.ignored) == ({"old": 3, "new": 4}, 0)
+
+
+async def test_synced_alone_on_a_fresh_connection_means_no_routes() -> None:
+    side = Side()
+    assert await side.connect().apply(synced(0))
+    assert (side.routes, side.table.synced) == ({}, True)
+
+
+async def test_synced_alone_confirms_a_resumed_table(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    await stream.apply(synced(12))
+    assert (side.routes, side.state.applied) == ({"a": 1, "b": 2}, 12)
+
+
+async def test_an_empty_snapshot_on_a_resumed_connection_empties_the_table(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    await stream.apply(snapshot(3))
+    await stream.apply(synced(3))
+    assert (side.routes, side.state.applied) == ({}, 3)
+
+
+async def test_changes_are_in_force_at_once(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    await stream.apply(synced(10))
+    assert await stream.apply(put(11, "c", 3))
+    assert await stream.apply(put(11, "a", 9))  # one revision may change several routes
+    assert await stream.apply(delete(12, "b"))
+    assert await stream.apply(delete(13, "never-there"))
+    assert (side.routes, side.state.applied) == ({"a": 9, "c": 3}, 13)
+
+
+async def test_missed_changes_do_not_wait_for_synced(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    assert await stream.apply(put(11, "c", 3))
+    assert (side.routes, stream.synced) == ({"a": 1, "b": 2, "c": 3}, False)
+
+
+async def test_older_changes_are_skipped_and_counted(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    assert not await stream.apply(put(9, "a", 99))
+    assert not await stream.apply(delete(9, "a"))
+    assert (side.routes, side.state.ignored, side.state.applied) == ({"a": 1, "b": 2}, 2, 10)
+
+
+async def test_changes_between_the_pieces_belong_to_the_snapshot(side: Side) -> None:
+    stream = side.connect()
+    await stream.apply(snapshot(20, route("c", 3), route("d", 4)))
+    assert not await stream.apply(put(21, "e", 5))
+    assert not await stream.apply(delete(21, "d"))
+    assert not await stream.apply(put(19, "c", 99))
+    assert side.routes == {"a": 1, "b": 2}
+    await stream.apply(synced(21))
+    assert (side.routes, side.state.ignored) == ({"c": 3, "e": 5}, 1)
+
+
+async def test_a_second_snapshot_on_one_stream(side: Side) -> None:
+    stream = side.connect(resumed=True)
+    await stream.apply(synced(10))
+    await stream.apply(snapshot(11, route("c", 3)))
+    await stream.apply(synced(11))
+    assert side.routes == {"c": 3}
+
+
+async def test_events_of_other_names_are_for_newer_readers(side: Side) -> None:
+    assert not await side.connect(resumed=True).apply(Event("hello", "what ever"))
+    assert side.routes == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (Event("put", "{", "11"), "not JSON"),
+        (Event("put", "[" * 100_000, "11"), "nested too deeply"),
+        (Event("put", '{"revision": 1' + "0" * 5000 + "}", "11"), "not JSON"),
+        (Event("put", "[]", "11"), "must be an object"),
+        (put(11, "c", state="what"), "state"),
+        (put(11, "c", workload="shop/orders"), "a route of shop/orders"),
+        (Event("put", "{}", ""), "put without a whole number as id"),
+        (Event("put", "{}", "-1"), "put without a whole number as id"),
+        (Event("put", "{}", "9" * 17), "put without a whole number as id"),
+        (Event("synced", "{}", "x"), "synced without a whole number as id"),
+        (synced(9), "synced at 9 without a snapshot, after 10"),
+        (delete(11, "a", workload="shop/orders"), "not of shop/users"),
+        (delete(11, "a b"), "without a legal key"),
+        (Event("delete", '{"workload":"shop/users","key":["a"]}', "11"), "without a legal key"),
+        (Event("delete", "7", "11"), "not of shop/users"),
+        (Event("snapshot", "[]", "11"), "a snapshot is an object"),
+        (Event("snapshot", '{"routes":{}}', "11"), "a snapshot is an object"),
+        (snapshot(11, *(route(f"k{n}") for n in range(201))), "up to 200"),
+        (snapshot(11, route("c"), route("d", workload="shop/orders")), r"routes\[1\]: a route of shop/orders"),
+        (snapshot(11, route("c"), {"key": "x"}), r"routes\[1\]\.workload: is required"),
+    ],
+)
+async def test_nonsense_is_an_error_and_what_was_in_force_stays(side: Side, event: Event, why: str) -> None:
+    stream = side.connect(resumed=True)
+    with pytest.raises(ContractError, match=why):
+        await stream.apply(event)
+    assert (side.routes, side.state.applied, side.table.synced) == ({"a": 1, "b": 2}, 10, True)
+
+
+async def test_a_table_has_a_limit(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MAX_ROUTES", 3)
+    stream = side.connect(resumed=True)
+    await stream.apply(put(11, "c"))
+    with pytest.raises(ContractError, match="more than 3 routes"):
+        await stream.apply(put(12, "d"))
+    stream = side.connect()
+    await stream.apply(snapshot(13, *map(route, "abc")))
+    with pytest.raises(ContractError, match="more than 3 routes"):
+        await stream.apply(snapshot(13, route("d")))
+
+
+class TestManyRoutes:
+    """What a hundred thousand need is seen with a few thousand: slices, and no work for the collector."""
+
+    async def fill(self, table: RouteTable, count: int) -> None:
+        whole = Snapshot(WORKLOAD)
+        for start in range(0, count, 200):
+            whole.add(snapshot(1, *(route(f"k{n}") for n in range(start, start + 200))).data)
+        assert len(whole) == count
+        await discard(whole.swap(table))
+
+    async def test_the_old_table_is_freed_in_slices(self) -> None:
+        table = RouteTable(WORKLOAD)
+        await self.fill(table, 4000)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        async with running(count_turns()):
+            await discard(Snapshot(WORKLOAD).swap(table))
+        assert len(table) == 0
+        assert turns >= 4000 // pieces.FREE_ROUTES
+
+    async def test_routes_are_kept_from_the_collector(self) -> None:
+        frozen = gc.get_freeze_count()
+        table = RouteTable(WORKLOAD)
+        await self.fill(table, 3000)
+        try:
+            assert gc.get_freeze_count() - frozen >= 3 * 3000  # a route, its endpoints, an endpoint
+            table.replace({})
+            assert gc.get_freeze_count() - frozen < 3 * 3000  # freed by reference count all the same
+        finally:
+            gc.unfreeze()
+
+    async def test_a_small_table_freezes_nothing(self) -> None:
+        frozen = gc.get_freeze_count()
+        await self.fill(RouteTable(WORKLOAD), 200)
+        assert gc.get_freeze_count() == frozen
+
+    async def test_strings_that_repeat_are_shared(self) -> None:
+        table = RouteTable(WORKLOAD)
+        await self.fill(table, 200)
+        assert len({id(item.workload) for item in table.routes()}) == 1
+        assert all(item.sandbox is item.key for item in table.routes())
