@@ -64,6 +64,7 @@ class LazyGroup(click.Group):
         module, _, attribute = place.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        command.epilog = command.epilog or EXIT_CODES
         return command
 
 
@@ -122,4 +123,4 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _complain(problems: Sequence[str]) -> None:
     for problem in problems:
-        click.echo(f"skycap: {printable(problem)}", err=True)
+        click.echo(f"skycap: {printable(problem.strip())}", err=True)

@@ -1,0 +1,321 @@
+"""The commands that talk to a registry, against a real one, with a real sidecar that watches it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.controlplane.cli.conftest import Origin, Skycap
+
+WAIT_SECONDS = 20
+
+SANDBOX = """
+apiVersion: skycap.dev/v1alpha1
+kind: Sandbox
+metadata: {name: NAME}
+spec:
+  routingKey: key-of-NAME
+  ttl: 1h
+  forks:
+  - {workload: shop/users, endpoints: ["127.0.0.1:9102"]}
+"""
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"{process.args!r} ended with {process.wait(5)}"
+    return line
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a registry that keeps nothing."""
+    state = tmp_path_factory.mktemp("registry")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
+    command = [sys.executable, "-P", "-m", "controlplane", "--memory", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--state-dir", str(state)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        found = re.search(r"http://\S+", first_line(process))
+        assert found
+        yield found[0]
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def baseline(registry: str, tmp_path: Path) -> Iterator[str]:
+    """A workload whose copies the registry can start."""
+    workload = "shop/based"
+    definition = {"workload": workload, "address": "127.0.0.1:9", "command": ["false"], "cwd": str(tmp_path)}
+    requests.put(f"{registry}/v1/workloads/{workload}", json=definition, timeout=5).raise_for_status()
+    yield workload
+    requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5).raise_for_status()
+
+
+@pytest.fixture
+def sidecar(registry: str) -> Iterator[str]:
+    """A sidecar of shop/users that watches the registry and is in sync; its inbound HOST:PORT."""
+    with socket.socket() as inbound, socket.socket() as admin:
+        inbound.bind(("127.0.0.1", 0))
+        admin.bind(("127.0.0.1", 0))
+        ports = [item.getsockname()[1] for item in (inbound, admin)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
+    command = [sys.executable, "-P", "-m", "proxy", "--workload", "shop/users", "--registry", registry]
+    command += ["--inbound", f"127.0.0.1:{ports[0]}=127.0.0.1:9", "--admin", f"127.0.0.1:{ports[1]}"]
+    process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not any(item["inSync"] for item in requests.get(f"{registry}/v1/sidecars", timeout=5).json()["items"]):
+            assert time.monotonic() < deadline, "the sidecar did not get into sync"
+            assert process.poll() is None
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def name(registry: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A sandbox name that is this test's own; what has it is deleted afterwards."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[:60].strip("-")
+    yield name
+    requests.delete(f"{registry}/v1/sandboxes/{name}?wait=0s", timeout=20)
+
+
+@pytest.fixture
+def applied(registry: str, name: str, skycap: Skycap, tmp_path: Path) -> str:
+    """The name of a sandbox with one static fork of shop/users."""
+    file = tmp_path / "sandbox.yaml"
+    file.write_text(SANDBOX.replace("NAME", name))
+    ended = skycap("sandbox", "apply", "-f", str(file), "--registry", registry)
+    assert ended.code == 0, ended.err
+    return name
+
+
+def test_apply_from_a_file_then_wait_and_get(registry: str, applied: str, skycap: Skycap) -> None:
+    waited = skycap("sandbox", "wait", applied, "--registry", registry)
+    assert (waited.code, waited.err) == (0, "")
+    lines = skycap("sandbox", "get", applied, "--registry", registry).out.splitlines()
+    assert re.fullmatch(
+        rf"sandbox {applied} is Ready, revision 1, expires in 59m \d+s, key key-of-{applied}", lines[0]
+    )  # fmt: skip
+    assert [line.split() for line in lines[1:]] == [
+        ["FORK", "STATE", "REVISION", "ENDPOINTS"],
+        ["shop/users", "ready", "1", "127.0.0.1:9102"],
+    ]
+
+
+def test_apply_from_standard_input_and_json(
+    registry: str, name: str, skycap: Skycap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "in.yaml"
+    file.write_text(SANDBOX.replace("NAME", name))
+    monkeypatch.setenv("SKYCAP_REGISTRY", registry)
+    with file.open() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        document = json.loads(skycap("sandbox", "apply", "-f", "-", "-o", "json").out)
+    assert (document["kind"], document["metadata"]["name"]) == ("Sandbox", name)
+    assert document["status"]["revision"] == 1
+    assert json.loads(skycap("sandbox", "get", name, "-o", "json").out)["spec"] == document["spec"]
+
+
+def test_apply_by_flags_with_endpoints(registry: str, name: str, skycap: Skycap) -> None:
+    ended = skycap(
+        "sandbox", "apply", name, "--fork", "shop/users", "--endpoint", "127.0.0.1:9102", "--endpoint", "[::1]:9102",
+        "--registry", registry, "-o", "json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    fork = {"workload": "shop/users", "endpoints": ["127.0.0.1:9102", "[::1]:9102"]}
+    assert json.loads(ended.out)["spec"]["forks"] == [fork]
+
+
+def test_apply_by_flags_with_a_command(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    ended = skycap(
+        "sandbox", "apply", name, "--fork", baseline, "--command", "python 'a b.py' --port ${PORT}",
+        "--env", "A=1", "--env", "B=x=y", "--registry", registry, "-o", "json",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    [fork] = json.loads(ended.out)["spec"]["forks"]
+    assert fork["command"] == ["python", "a b.py", "--port", "${PORT}"]
+    assert fork["env"] == {"A": "1", "B": "x=y"}
+
+
+def test_a_fork_that_cannot_start_is_told_by_wait(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    skycap("sandbox", "apply", name, "--fork", baseline, "--command", "false", "--registry", registry)
+    ended = skycap("sandbox", "wait", name, "--registry", registry, "--timeout", "20")
+    assert ended.code == 1
+    assert ended.err == f"skycap: sandbox {name} is Failed (skycap sandbox logs {name})\n"
+    assert f"sandbox {name} is Failed" in ended.out
+    assert "shop/based: " in ended.out
+
+
+def test_every_problem_of_a_file_is_one_line(registry: str, skycap: Skycap, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(SANDBOX.replace("NAME", "Bad_Name").replace("ttl: 1h", "ttl: soon\n  colour: red"))
+    ended = skycap("sandbox", "apply", "-f", str(file), "--registry", registry)
+    assert (ended.code, ended.out) == (2, "")
+    assert all(line.startswith("skycap: ") for line in ended.err.splitlines())
+    for path in ("metadata.name", "spec.ttl", "spec.colour"):
+        assert f"skycap: {path}: " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "1:5: this is no YAML"),
+        ("a: b\n---\nc: d\n", "holds 2 documents: one sandbox per file"),
+        ("", "holds 0 documents"),
+        ("- a\n", "holds no sandbox: it must be an object"),
+        ("a: 2026-01-01\n", "holds what cannot be said in JSON"),
+        ("a: &a [*a]\n", "holds what cannot be said in JSON"),
+        ("[" * 5000, "is nested too deeply"),
+        ("\x00", "this is no YAML"),
+    ],
+)
+def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    ended = skycap("sandbox", "apply", "-f", str(file))
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert said in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say either -f FILE, or NAME with --fork"),
+        (("a", "-f", "x.yaml"), "say either -f FILE, or NAME with --fork"),
+        (("a",), "say NAME, --fork and one of --command and --endpoint"),
+        (("a", "--fork", "b/c"), "say NAME, --fork and one of --command and --endpoint"),
+        (("a", "--fork", "b/c", "--command", "d", "--endpoint", "e:1"), "one of --command and --endpoint"),
+        (("a", "--fork", "b/c", "--command", "'"), "no closing quotation"),
+        (("a", "--fork", "b/c", "--command", "d", "--env", "E"), "'E' is not NAME=VALUE"),
+        (("-f", "/nowhere"), "/nowhere cannot be read: No such file or directory"),
+        (("-f", "/"), "/ cannot be read: Is a directory"),
+        (("-f", "x", "--registry", "localhost:7070"), "'localhost:7070' is not http://HOST:PORT"),
+        (("-f", "x", "--registry", "http://h/p"), "'http://h/p' is not http://HOST:PORT"),
+        (("-f", "x", "--token-file", "/nowhere"), "/nowhere cannot be read"),
+    ],
+)
+def test_apply_used_wrongly(skycap: Skycap, arguments: tuple[str, ...], said: str) -> None:
+    ended = skycap("sandbox", "apply", *arguments)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert said in ended.err
+
+
+def test_list(registry: str, applied: str, skycap: Skycap) -> None:
+    rows = [line.split() for line in skycap("sandbox", "list", "--registry", registry).out.splitlines()]
+    assert rows[0] == ["NAME", "KEY", "PHASE", "REVISION", "FORKS", "EXPIRES"]
+    [row] = [row for row in rows if row[0] == applied]
+    assert row[1] == f"key-of-{applied}"
+    assert row[3:5] == ["1", "shop/users"]
+    items = json.loads(skycap("sandbox", "list", "--registry", registry, "-o", "json").out)["items"]
+    assert applied in [item["metadata"]["name"] for item in items]
+
+
+def test_delete(registry: str, applied: str, skycap: Skycap) -> None:
+    ended = skycap("sandbox", "delete", applied, "--registry", registry, "-o", "json")
+    assert (ended.code, json.loads(ended.out)) == (0, {"name": applied, "deleted": True})
+    for command in ("get", "delete", "wait", "logs"):
+        ended = skycap("sandbox", command, applied, "--registry", registry)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1), command
+        assert applied in ended.err
+
+
+def test_logs(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    script = "import sys; print('hello\\x1b[1m'); sys.exit(3)"
+    command = f'{sys.executable} -c "{script}"'
+    skycap("sandbox", "apply", name, "--fork", baseline, "--command", command, "--registry", registry)
+    assert skycap("sandbox", "wait", name, "--registry", registry).code == 1
+    lines = skycap("sandbox", "logs", name, "--registry", registry).out.splitlines()
+    assert lines[:2] == ["== shop/based, revision 1, ended", "hello\\x1b[1m"]
+    [item] = json.loads(skycap("sandbox", "logs", name, "--registry", registry, "-o", "json").out)["items"]
+    assert (item["workload"], item["revision"], item["log"].splitlines()[0]) == ("shop/based", 1, "hello\x1b[1m")
+
+
+def test_explain(registry: str, applied: str, sidecar: str, skycap: Skycap) -> None:
+    assert skycap("sandbox", "wait", applied, "--registry", registry).code == 0
+    ended = skycap("explain", f"key-of-{applied}", "shop/users", "--registry", registry)
+    assert ended.code == 0
+    assert ended.out.startswith(f"shadow: revision 1 of sandbox '{applied}' serves shop/users at 127.0.0.1:9102\n")
+    assert "in force" in ended.out
+    document = json.loads(skycap("explain", "nobodys", "shop/users", "--registry", registry, "-o", "json").out)
+    assert (document["decision"], document["inForce"]) == ("baseline", True)
+
+
+def test_doctor(registry: str, sidecar: str, skycap: Skycap) -> None:
+    good = skycap("doctor", "--registry", registry)
+    assert (good.code, good.err) == (0, "")
+    assert good.out.splitlines()[0] == f"ok    registry: {registry} answers"
+    assert "ok    shop/users: its sidecar is in sync" in good.out
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        for workload, where in (("shop/users", sidecar), ("shop/dead", address)):
+            definition = {"workload": workload, "address": where}
+            requests.put(f"{registry}/v1/workloads/{workload}", json=definition, timeout=5).raise_for_status()
+        try:
+            bad = skycap("doctor", "--registry", registry)
+            document = json.loads(skycap("doctor", "--registry", registry, "-o", "json").out)
+        finally:
+            for workload in ("shop/users", "shop/dead"):
+                requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5).raise_for_status()
+    assert bad.code == 1
+    assert f"ok    shop/users: {sidecar} accepts connections" in bad.out
+    assert f"WRONG shop/dead: {address} cannot be reached: Connection refused; its sidecar does not" in bad.out
+    assert "WRONG shop/dead: no sidecar is connected" in bad.out
+    assert document["ok"] is False
+    wrong = [check for check in document["checks"] if not check["ok"]]
+    assert [check["subject"] for check in wrong] == ["shop/dead", "shop/dead"]
+    assert all(check["advice"] for check in wrong)
+
+
+def test_no_registry(skycap: Skycap) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        ended = skycap("sandbox", "list", "--registry", url)
+        checked = skycap("doctor", "--registry", url)
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.err == (
+        f"skycap: the registry at {url} cannot be reached: Connection refused (start it with `skycap up` or "
+        "`skycap controlplane`, or say where it is with --registry)\n"
+    )
+    assert checked.code == 1
+    assert checked.out.startswith(f"WRONG registry: the registry at {url} cannot be reached: Connection refused; ")
+
+
+def test_something_else_where_the_registry_should_be(skycap: Skycap, origin: Origin) -> None:
+    ended = skycap("sandbox", "list", "--registry", origin.url)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (5, "", 1)
+    assert "does not come from a registry" in ended.err
+
+
+def test_the_token_goes_to_the_registry(skycap: Skycap, origin: Origin, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef0123\n")
+    origin.body = b'{"items": []}'
+    ended = skycap("sandbox", "list", "--registry", origin.url, "--token-file", str(token))
+    assert (ended.code, ended.out) == (0, "there are no sandboxes\n")
+    fields = {name.lower(): value for name, value in origin.asked[0][2]}
+    assert fields["authorization"] == "Bearer 0123456789abcdef0123"
+    token.write_text("two words")
+    assert "does not hold one token" in skycap("sandbox", "list", "--token-file", str(token)).err
