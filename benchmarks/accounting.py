@@ -31,12 +31,17 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def cpu_clock(pid: int) -> int:
+    """The id of a process's CPU clock, for `time.clock_gettime_ns`."""
+    return (~pid << 3) | _CPUCLOCK_SCHED
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time of `pid` and its living descendants since they began, in seconds."""
     total = 0
     for process in descendants(pid):
         try:
-            total += time.clock_gettime_ns((~process << 3) | _CPUCLOCK_SCHED)
+            total += time.clock_gettime_ns(cpu_clock(process))
         except OSError:
             if process == pid:
                 raise

@@ -10,23 +10,35 @@ from benchmarks.load import wrk
 from benchmarks.run import Origins, Run, Running
 from benchmarks.traffic import Traffic
 
-_SETTLE_SECONDS = 3.0
-_SETTLE_POLL_SECONDS = 0.02
+_SETTLE_SECONDS = 5.0
+_READ_SECONDS = 0.02
+_QUIET_READINGS = 5
+"""Equal readings in a row until a turn counts as over: what the load left in flight has arrived by then."""
+
+_IDLE_SHARE = 0.2
+"""Of a core between two readings: a proxy that is busier than this still works on something."""
 
 
-def settled(origins: Origins) -> dict[str, int]:
-    """Requests per origin once none is on its way: two readings in a row are equal. Raises WrongAnswer when
-    requests keep coming although nobody sends any."""
+def counts(origins: Origins) -> dict[str, int]:
+    """Requests that have reached each origin so far."""
+    return {origin.role: origin.requests() for origin in origins}
+
+
+def settled(origins: Origins, running: Running) -> dict[str, int]:
+    """The counts once no request is on its way any more. Raises WrongAnswer when they never stop, although nobody
+    sends any."""
     deadline = time.monotonic() + _SETTLE_SECONDS
-    before = {origin.role: origin.requests() for origin in origins}
-    while True:
-        time.sleep(_SETTLE_POLL_SECONDS)
-        now = {origin.role: origin.requests() for origin in origins}
-        if now == before:
-            return now
+    now, cpu = counts(origins), running.cpu_seconds()
+    quiet = 0
+    while quiet < _QUIET_READINGS:
         if time.monotonic() > deadline:
-            raise WrongAnswer(f"requests keep arriving after the load has ended: {before} became {now}")
-        before = now
+            raise WrongAnswer(f"{running.name}: still at work {_SETTLE_SECONDS:.0f} s after the load has ended")
+        time.sleep(_READ_SECONDS)
+        before, cpu_before = now, cpu
+        now, cpu = counts(origins), running.cpu_seconds()
+        calm = now == before and cpu - cpu_before < _READ_SECONDS * _IDLE_SHARE
+        quiet = quiet + 1 if calm else 0
+    return now
 
 
 def check_arrivals(name: str, arrived: dict[str, int], role: str, answered: int, connections: int) -> None:
@@ -51,7 +63,7 @@ def closed_loop(
     Raises WrongAnswer for any error, any answer other than 2xx or 3xx, and any request that went astray.
     """
     name = f"{running.name}, {run.scenario.name}"
-    before = settled(origins)
+    before = counts(origins)
     cpu, clock = running.cpu_seconds(), time.perf_counter()
     driven = wrk.drive(run.tools["wrk"], running.port, traffic, connections, run.duration, run.cores.load, run.folder)
     used, wall = running.cpu_seconds() - cpu, time.perf_counter() - clock
@@ -60,7 +72,7 @@ def closed_loop(
         raise WrongAnswer(f"{name}: errors under load: {listed}")
     if not driven.requests:
         raise WrongAnswer(f"{name}: no request was answered within {driven.seconds:.1f} s")
-    after = settled(origins)
+    after = settled(origins, running)
     arrived = {role: after[role] - before[role] for role in after}
     check_arrivals(name, arrived, running.expected(role), driven.requests, connections)
     values = {"rps": driven.requests / driven.seconds}

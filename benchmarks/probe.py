@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.errors import WrongAnswer
@@ -77,9 +78,14 @@ def ready(port: int, path: str) -> bool:
         return False
 
 
-def check_routing(name: str, port: int, forked: str = "shadow") -> None:
-    """Ask for every kind of key and compare who answered. Raises WrongAnswer at the first difference."""
-    asked = [(Traffic((key,)), forked) for key in (FORKED[0], FORKED[42], FORKED[-1])]
+def check_routing(
+    name: str, port: int, forked: str = "shadow", forked_keys: Sequence[str] = (FORKED[0], FORKED[42], FORKED[-1])
+) -> None:
+    """Ask for every kind of key and compare who answered: `forked` for `forked_keys`, for all others the baseline.
+
+    Raises WrongAnswer at the first difference.
+    """
+    asked = [(Traffic((key,)), forked) for key in forked_keys]
     asked += [(Traffic((key,)), "baseline") for key in (UNFORKED[0], UNFORKED[-1])]
     asked.append((Traffic(), "baseline"))
     for traffic, expected in asked:

@@ -99,6 +99,10 @@ class Run:
         if text not in self.notes:
             self.notes.append(text)
 
+    def candidate(self, name: str) -> Candidate | None:
+        """The peer of that name, if it takes part."""
+        return next((candidate for candidate in self.candidates if candidate.peer.name == name), None)
+
     def start_origins(self) -> Origins:
         """Baseline and shadow."""
         first, second = free_ports(2)

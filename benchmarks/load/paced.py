@@ -11,7 +11,11 @@ One thread, plain sockets and `select`: its time-out is an hrtimer with the slac
 (uvloop) and `epoll` as Python offers it count in milliseconds, as long as the whole gap between two requests. The
 cost per request of this program is in every figure, `direct` included, and leaves with the difference.
 
-Prints one JSON object: `latencies_us` of all answers, `wrong` (status or body not as asked), `lost` (no answer).
+SIGTERM ends it early: nothing further is due, what was sent is still waited for.
+
+Prints one JSON object: `latencies_us` of all answers, `wrong` (status or body not as asked), `lost` (no answer), and
+`worst_cpu_us`: the most CPU time that the watched process spent between a request's departure and its answer. That is
+a stall of the proxy's own making; a long latency without it is somebody else's.
 """
 
 from __future__ import annotations
@@ -21,25 +25,41 @@ import gc
 import json
 import re
 import select
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+from benchmarks.accounting import cpu_clock
+from benchmarks.errors import BenchmarkError
+from benchmarks.process import confined, environment
 from benchmarks.traffic import Traffic
 
 _PR_SET_TIMERSLACK = 29
-_LINGER_SECONDS = 3.0
+LINGER_SECONDS = 3.0
 """After the last request was due; an answer that takes longer is lost."""
+
+WARM_UP_SECONDS = 0.3
+
+_LIFETIME_SECONDS = 120
+"""Of a whole run; none is asked to last longer than a minute."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to send. `expect` is what every body must begin with; the first `warm_up` seconds are not reported."""
+    """What to send.
+
+    expect:  what every body must begin with.
+    watch:   process id of the proxy whose CPU clock is read around every request; 0: none.
+    warm_up: the first seconds, not reported.
+    """
 
     port: int
     rate: float
@@ -48,7 +68,8 @@ class Order:
     expect: str
     keys: tuple[str, ...]
     path: str
-    warm_up: float = 0.3
+    watch: int = 0
+    warm_up: float = WARM_UP_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +79,13 @@ class Outcome:
     latencies_us: list[float]
     wrong: int
     lost: int
+    worst_cpu_us: float = 0.0
 
 
 class _Lane:
     """One connection. `waiting` holds the due times that came while it was busy."""
 
-    __slots__ = ("asked", "buffer", "due", "size", "socket", "waiting")
+    __slots__ = ("asked", "buffer", "cpu", "due", "size", "socket", "waiting")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -71,6 +93,7 @@ class _Lane:
         self.socket.setblocking(False)
         self.waiting: deque[float] = deque()
         self.due = 0.0
+        self.cpu = 0
         self.asked = False
         self.buffer = b""
         self.size = 0
@@ -108,32 +131,40 @@ class PacedLoad:
         self._sent = 0
         self._answered: list[tuple[float, float]] = []
         self._wrong = 0
+        self._total = int(order.rate * (order.seconds + order.warm_up))
+        self._scheduled = 0
+        self._clock = cpu_clock(order.watch) if order.watch else time.CLOCK_PROCESS_CPUTIME_ID
+        self._watching_from = 0.0
+        self._worst_cpu = 0
+
+    def stop(self) -> None:
+        """Nothing further is due."""
+        self._total = self._scheduled
 
     def run(self) -> Outcome:
         """Send everything at its time and collect the answers."""
         order = self._order
-        total = int(order.rate * (order.seconds + order.warm_up))
         start = time.perf_counter() + 0.01
-        last_due = start + total / order.rate
-        scheduled = 0
+        self._watching_from = start + order.warm_up
         open_lanes = list(self._lanes)
-        while len(self._answered) + self._wrong < total and open_lanes:
+        while len(self._answered) + self._wrong < self._total and open_lanes:
             now = time.perf_counter()
-            while scheduled < total and (due := start + scheduled / order.rate) <= now:
-                self._schedule(self._lanes[scheduled % order.connections], due)
-                scheduled += 1
-            if now > last_due + _LINGER_SECONDS:
+            while self._scheduled < self._total and (due := start + self._scheduled / order.rate) <= now:
+                self._schedule(self._lanes[self._scheduled % order.connections], due)
+                self._scheduled += 1
+            last = start + self._total / order.rate + LINGER_SECONDS
+            if now > last:
                 break
-            wake = start + scheduled / order.rate if scheduled < total else last_due + _LINGER_SECONDS
+            wake = start + self._scheduled / order.rate if self._scheduled < self._total else last
             readable, _, _ = select.select(open_lanes, (), (), max(0.0, wake - time.perf_counter()))
             for lane in readable:
                 if not self._receive(lane):
                     open_lanes.remove(lane)
-        first = start + order.warm_up
+        first = self._watching_from
         latencies = [round((end - due) * 1e6, 1) for due, end in self._answered if due >= first]
         for lane in self._lanes:
             lane.socket.close()
-        return Outcome(latencies, self._wrong, total - len(self._answered) - self._wrong)
+        return Outcome(latencies, self._wrong, self._total - len(self._answered) - self._wrong, self._worst_cpu / 1000)
 
     def _schedule(self, lane: _Lane, due: float) -> None:
         if lane.asked:
@@ -144,6 +175,7 @@ class PacedLoad:
     def _send(self, lane: _Lane, due: float) -> None:
         lane.asked, lane.due = True, due
         self._sent += 1
+        lane.cpu = time.clock_gettime_ns(self._clock)
         try:
             lane.socket.sendall(self._traffic.head(self._sent, self._template))
         except OSError:
@@ -162,6 +194,8 @@ class PacedLoad:
             return True
         if answer.startswith(b"HTTP/1.1 200 ") and answer.partition(b"\r\n\r\n")[2].startswith(self._expect):
             self._answered.append((lane.due, time.perf_counter()))
+            if lane.due >= self._watching_from:
+                self._worst_cpu = max(self._worst_cpu, time.clock_gettime_ns(self._clock) - lane.cpu)
         else:
             self._wrong += 1
         lane.asked = False
@@ -170,15 +204,38 @@ class PacedLoad:
         return True
 
 
-def command(order: Order) -> list[str]:
-    """How to run it in a process of its own, undisturbed by ours."""
-    return [sys.executable, "-m", "benchmarks.load.paced", json.dumps(asdict(order))]
+def start(order: Order, cores: Iterable[int], stack: ExitStack) -> subprocess.Popen[str]:
+    """Run it in a process of its own, undisturbed by ours; `stack` ends it at the latest."""
+    command = [sys.executable, "-m", "benchmarks.load.paced", json.dumps(asdict(order))]
+    load = subprocess.Popen(
+        confined(command, cores),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment(),
+    )
+    stack.enter_context(load)
+    stack.callback(_kill, load)
+    return load
 
 
-def parse(output: str) -> Outcome:
-    """What the process printed."""
+def finish(load: subprocess.Popen[str]) -> Outcome:
+    """Wait for its end. Raises BenchmarkError when it breaks or does not end."""
+    try:
+        output, errors = load.communicate(timeout=_LIFETIME_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"the load did not end within {_LIFETIME_SECONDS} s") from None
+    if load.returncode:
+        raise BenchmarkError(f"the load broke: {' / '.join(errors.strip().splitlines()[-1:]) or 'it said nothing'}")
     document = json.loads(output)
-    return Outcome(document["latencies_us"], document["wrong"], document["lost"])
+    return Outcome(document["latencies_us"], document["wrong"], document["lost"], document["worst_cpu_us"])
+
+
+def _kill(load: subprocess.Popen[str]) -> None:
+    if load.poll() is None:
+        load.kill()
 
 
 def main(arguments: Iterable[str]) -> None:
@@ -186,6 +243,7 @@ def main(arguments: Iterable[str]) -> None:
     document["keys"] = tuple(document["keys"])
     ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
     load = PacedLoad(Order(**document))
+    signal.signal(signal.SIGTERM, lambda *_: load.stop())
     gc.disable()  # a collection would be measured as latency; a few thousand floats need none
     print(json.dumps(asdict(load.run())))
 

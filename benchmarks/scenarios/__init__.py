@@ -1,7 +1,7 @@
 """The scenarios, in the order in which they run."""
 
 from benchmarks.scenario import Scenario
-from benchmarks.scenarios import bodies, connections, http1, latency, outbound
+from benchmarks.scenarios import bodies, connections, http1, latency, outbound, routes
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -10,6 +10,7 @@ SCENARIOS: dict[str, Scenario] = {
         latency.SCENARIO,
         bodies.SCENARIO,
         connections.SCENARIO,
+        routes.SCENARIO,
         outbound.SCENARIO,
     )
 }

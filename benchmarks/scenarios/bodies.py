@@ -42,7 +42,7 @@ def _turn(
 ) -> dict[str, float]:
     """CPU microseconds per MiB, MiB/s, and how far the resident set rose above where it was."""
     role = running.expected("shadow")
-    before = measure.settled(origins)
+    before = measure.counts(origins)
     resident = 0
     for process in running.processes:
         accounting.reset_peak(process.pid)
@@ -52,7 +52,7 @@ def _turn(
     used, wall = running.cpu_seconds() - cpu, time.perf_counter() - clock
     if moved.problems:
         raise WrongAnswer(f"{running.name}, {traffic.path}: {moved.problems[0]}")
-    after = measure.settled(origins)
+    after = measure.settled(origins, running)
     arrived = {role: after[role] - before[role] for role in after}
     sent = moved.bodies * (UPLOAD_REQUESTS if traffic.body >= 0 else 1)
     measure.check_arrivals(running.name, arrived, role, sent, 0)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from benchmarks import measure
-from benchmarks.errors import BenchmarkError, WrongAnswer
+from benchmarks.errors import WrongAnswer
 from benchmarks.figures import quantile
 from benchmarks.load import paced
-from benchmarks.process import confined, environment
 from benchmarks.run import Run, Running
 from benchmarks.scenario import Bound, Metric, Scenario, Target
 from benchmarks.traffic import FORKED, Traffic
@@ -19,7 +16,6 @@ _CASES = {
     "1000": (1000.0, 16, "1,000 requests/s on 16 connections"),
     "2000": (2000.0, 100, "2,000 requests/s on 100 connections"),
 }
-_GRACE_SECONDS = 20
 
 
 def run(run: Run) -> None:
@@ -46,22 +42,8 @@ def _turn(run: Run, running: Running, rate: float, connections: int) -> dict[str
     """Quantiles of the latency in microseconds, and CPU per request. Raises WrongAnswer for any lost answer."""
     order = paced.Order(running.port, rate, connections, run.duration, running.expected("shadow"), FORKED, "/1k")
     cpu = running.cpu_seconds()
-    try:
-        done = subprocess.run(
-            confined(paced.command(order), run.cores.load),
-            capture_output=True,
-            text=True,
-            timeout=run.duration + _GRACE_SECONDS,
-            check=False,
-            start_new_session=True,
-            env=environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"{running.name}: the load did not end {_GRACE_SECONDS} s after its time") from None
+    outcome = paced.finish(paced.start(order, run.cores.load, run.stack))
     used = running.cpu_seconds() - cpu
-    if done.returncode:
-        raise BenchmarkError(f"{running.name}: the load broke: {done.stderr.strip().splitlines()[-1:]}")
-    outcome = paced.parse(done.stdout)
     if outcome.wrong or outcome.lost:
         raise WrongAnswer(
             f"{running.name}, {rate:.0f} requests/s: {outcome.wrong} wrong answers, {outcome.lost} without answer"
