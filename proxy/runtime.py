@@ -10,6 +10,7 @@ known before anything else starts; the kernel queues what arrives until the list
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -68,7 +69,6 @@ class Sidecar:
         self._wheel = TimerWheel()
         self._own = OwnAddresses()
         self._drain = asyncio.Event()
-        self._cut = asyncio.Event()
         self.instance = f"{random.getrandbits(64):016x}"
         self.counters = Counters()
         self.correlation = Correlation()
@@ -98,7 +98,7 @@ class Sidecar:
         return SideParts(
             workload=settings.workload,
             settings=settings.exchange,
-            parser=HeadParser(settings.limits),
+            parser=HeadParser(settings.limits, (*settings.key_headers, *settings.trace_headers)),
             counters=counters,
             wheel=self._wheel,
             clock=time.perf_counter,
@@ -185,10 +185,10 @@ class Sidecar:
             listener.stop_accepting()
         _log.info("draining: %d connections", sum(len(listener.connections) for listener in self._listeners))
         emptied = asyncio.gather(*(listener.emptied() for listener in self._listeners))
-        await self._wait(emptied, LAST_CALL_SECONDS)
+        await _wait(emptied, LAST_CALL_SECONDS)
         for listener in self._listeners:
             listener.drain(last_call=True)
-        await self._wait(emptied, self._settings.drain_seconds - LAST_CALL_SECONDS)
+        await _wait(emptied, self._settings.drain_seconds - LAST_CALL_SECONDS)
         cut = sum(listener.abort() for listener in self._listeners)
         emptied.cancel()
         await self._tasks.close()
@@ -197,16 +197,11 @@ class Sidecar:
             await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
         _log.info("drained in %.1f s, %d connections cut", time.monotonic() - started, cut)
 
-    async def _wait(self, emptied: asyncio.Future[list[None]], seconds: float) -> None:
-        """Until all connections have ended, the time is over, or somebody insists."""
-        insisted = asyncio.ensure_future(self._cut.wait())  # noqa: TID251 (owned by these four lines)
-        await asyncio.wait({emptied, insisted}, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
-        insisted.cancel()
-
     def begin_drain(self) -> None:
-        """The one signal that everything listens to. The second one ends the wait."""
+        """The one signal that everything listens to. The second one cuts what is left, which ends the wait."""
         if self._drain.is_set():
-            self._cut.set()
+            for listener in self._listeners:
+                listener.abort()
         self._drain.set()
 
     async def _give_up_later(self) -> None:
@@ -277,9 +272,9 @@ class Sidecar:
         apps = {app for _, app in self._settings.inbound}
         for pool in self._inbound_pools:
             kind = "app" if pool.endpoint in apps else "shadow"
-            yield PoolFigures(INBOUND, kind, pool.idle, len(pool.open) - pool.idle)
+            yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
         for pool in self._outbound_pools:
-            yield PoolFigures(OUTBOUND, "upstream", pool.idle, len(pool.open) - pool.idle)
+            yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
 
 
 def _open_feed(
@@ -307,7 +302,7 @@ def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
             sandbox=plan.sandbox,
             revision=plan.route.revision if plan.route is not None else 0,
             method=head.method.decode("latin-1"),
-            target=head.target.decode("latin-1"),
+            path=head.target.partition(b"?")[0].decode("latin-1"),
             status=status,
             error=failure,
             carrier=_trace_context(exchange.head.low[:-2] + exchange.insert),
@@ -324,6 +319,12 @@ _CONTEXT = re.compile(rb"\r\n(" + b"|".join(re.escape(name.encode()) for name in
 def _trace_context(head: bytes) -> dict[str, bytes | None]:
     """The fields that say who the parent is, as the request was forwarded."""
     return {name.decode(): value.strip(b" \t") for name, value in _CONTEXT.findall(head)}
+
+
+async def _wait(emptied: asyncio.Future[list[None]], seconds: float) -> None:
+    """Until all connections have ended or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(emptied), max(seconds, 0))
 
 
 async def serve(settings: Settings, tracing: Tracing | None) -> None:

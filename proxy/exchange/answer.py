@@ -115,7 +115,10 @@ class Answer:
         elif request.http10:
             insert += b"connection: keep-alive\r\n"
             drop |= _CONNECTION
-        if insert or drop or head.hop or head.http10:
+        if insert and head.plain and not drop:
+            end = head.end - 2
+            data = data[:end] + insert + data[end:stop]
+        elif insert or drop or head.hop or head.http10:
             data = response_head(head, insert, drop) + _payload(reader, data[head.end : stop])
         elif stop < size:
             data = data[:stop]

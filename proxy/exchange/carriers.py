@@ -25,34 +25,28 @@ class Carriers:
         self._reporter = reporter
         self._readings: dict[bytes, KeyReading] = {}
         names = [BAGGAGE, TRACESTATE, *reader.key_headers]
-        self._lines = re.compile(rb"\r\n(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb"):")
+        # The field lines of a head that may carry a key, from their leading CRLF on.
+        named = b"|".join(re.escape(name.encode()) for name in names)
+        self._lines = re.compile(rb"\r\n(?:" + named + rb"):[^\r]*", re.IGNORECASE)
 
     def read(self, head: RequestHead) -> KeyReading:
         """What the head says about a key. Counts it."""
-        low = head.low
-        match = self._lines.search(low)
-        if match is None:
-            return NO_KEY
-        start = match.start()
-        stop = low.find(b"\r\n", match.end())
-        lines = head.data[start:stop]
-        match = self._lines.search(low, stop)
-        reading = self._readings.get(lines) if match is None else None
-        if reading is None:
-            while match is not None:
-                start = match.start()
-                stop = low.find(b"\r\n", match.end())
-                lines += head.data[start:stop]
-                match = self._lines.search(low, stop)
-            reading = self._read_lines(lines)
-        if reading is not NO_KEY:
-            self._count(reading)
+        if head.plain:
+            if head.baggage is None:
+                return NO_KEY
+            lines = b"\r\nbaggage:" + head.baggage
+        else:
+            lines = b"".join(self._lines.findall(head.data[: head.end]))
+        reading = self._readings.get(lines) or self._read_lines(lines)
+        if reading.key:
+            self._counters.key_carriers[reading.carrier] += 1
+        if reading.malformed or reading.conflict:
+            self._count_mistakes(reading)
         return reading
 
     def _read_lines(self, lines: bytes) -> KeyReading:
-        reading = self._readings.get(lines)
-        if reading is not None:
-            return reading
+        if not self._reader.key_headers and not self._reader.may_hold_key(lines):
+            return NO_KEY  # not remembered: other members vary with every request
         values: dict[str, list[bytes]] = {}
         for line in lines.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
@@ -60,7 +54,7 @@ class Carriers:
             if field in self._reader.key_headers or self._reader.may_hold_key(value):
                 values.setdefault(field, []).append(value.strip(b" \t"))
         if not values:
-            return NO_KEY  # not remembered: other members vary with every request
+            return NO_KEY
         headers = [value for name in self._reader.key_headers for value in values.get(name, ())]
         reading = self._reader.read(values.get(BAGGAGE, ()), values.get(TRACESTATE, ()), headers)
         if len(self._readings) >= MAX_READINGS:
@@ -68,11 +62,8 @@ class Carriers:
         self._readings[lines] = reading
         return reading
 
-    def _count(self, reading: KeyReading) -> None:
-        if reading.key:
-            self._counters.key_carriers[reading.carrier] += 1
-        if reading.malformed:
-            self._counters.keys_malformed += reading.malformed
+    def _count_mistakes(self, reading: KeyReading) -> None:
+        self._counters.keys_malformed += reading.malformed
         if reading.conflict is not None:
             self._counters.key_conflicts += 1
             self._reporter.key_conflict(reading.carrier, reading.key, *reading.conflict)

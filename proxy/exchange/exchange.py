@@ -47,7 +47,8 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 """RFC 9110 section 9.2.2."""
 
 NOTHING: frozenset[bytes] = frozenset()
-NO_HEAD = RequestHead(b"", b"", b"", b"", False)
+NO_IDS: list[bytes] = []
+NO_HEAD = RequestHead(b"", b"", b"")
 
 
 class Exchange:
@@ -105,7 +106,7 @@ class Exchange:
         self.replay: bytes | None = None
         self.insert = b""
         self.drop = NOTHING
-        self.ids: list[bytes] = []
+        self.ids = NO_IDS
         self.served: Served | None = None
         self.started = 0.0
         self.attempt = 0
@@ -121,27 +122,19 @@ class Exchange:
 
     def request_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self.phase == IDLE:
-            if not self.held:
-                self._begin(data, fresh=True)
-            elif b"\n" in data or len(self.held) > self.side.settings.held_bytes:
-                data, self.held = self.held + data, b""
-                self._begin(data, fresh=False)
-            else:
-                # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
-                self.held += data
-        elif self.tunnel is not None:
-            self.due = self.side.wheel.now + self.side.settings.stream_ticks
-            self.tunnel.client_received(data)
-        elif self.phase > TUNNEL:
+        if self.phase != IDLE:
+            self._received_more(data)
             return
-        elif self.request_body is not None:
-            self._upload(self.request_body, data)
+        if self.held:
+            held, self.held = self.held, b""
+            if b"\n" not in data and len(held) <= self.side.settings.held_bytes:
+                # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
+                self.held = held + data
+                return
+            data = held + data
+            fresh = False
         else:
-            self._hold(data)
-
-    def _begin(self, data: bytes, *, fresh: bool) -> None:
-        """Read a head and decide on it; what belongs to the next request is held. fresh: its first bytes."""
+            fresh = True
         side = self.side
         self.started = side.clock()
         try:
@@ -155,25 +148,56 @@ class Exchange:
             plan = side.admit(self, head)
             stop = head.end
             if head.body != NO_BODY:
-                reader = body_reader(head.body, BAD_REQUEST)
-                stop = reader.feed(data, stop)
-                if not reader.done:
-                    self.request_body = reader
+                stop = self._body_with_head(head, data)
         except Refused as refused:
             self.fail(refused.failure, refused.detail, close=True)
             return
-        if self.insert or self.drop or head.hop or head.http10 or head.authority:
+        size = len(data)
+        if head.plain and not self.drop and not head.authority:
+            if self.insert:
+                end = head.end - 2
+                self.replay = data[:end] + self.insert + data[end:stop]
+            else:
+                self.replay = data if stop == size else data[:stop]
+        else:
             edited = request_head(head, self.insert, self.drop, side.default_host)
             self.replay = edited + data[head.end : stop]
-        elif stop == len(data):
-            self.replay = data
-        else:
-            self.replay = data[:stop]
-        if stop != len(data):
+        if stop != size:
             self.held = data[stop:]
-        head.data = b""  # it may be a quarter of a MiB, and is not looked at again
         self.close_after = not head.keep_alive
-        self.routed(plan)
+        pool = plan.pool
+        if pool is not None and pool.idle:
+            self.plan = plan
+            self.pool = pool
+            side.counters.upstream_reused += 1
+            self.send(pool.idle.pop())
+        else:
+            self.routed(plan)
+
+    def _body_with_head(self, head: RequestHead, data: bytes) -> int:
+        """Where the part of the body ends that came with the head; the rest is to be followed. Raises Refused."""
+        stop = head.end + head.body
+        if head.body > 0 and stop <= len(data):
+            return stop
+        reader = body_reader(head.body, BAD_REQUEST)
+        stop = reader.feed(data, head.end)
+        if not reader.done:
+            self.request_body = reader
+        if stop > 16 * head.end:
+            head.data = data[: head.end]  # it is looked at again; what came with it is not, and may be large
+        return stop
+
+    def _received_more(self, data: bytes) -> None:
+        """Bytes while a request is in hand."""
+        if self.tunnel is not None:
+            self.due = self.side.wheel.now + self.side.settings.stream_ticks
+            self.tunnel.client_received(data)
+        elif self.phase > TUNNEL:
+            return
+        elif self.request_body is not None:
+            self._upload(self.request_body, data)
+        else:
+            self._hold(data)
 
     def _upload(self, reader: BodyReader, data: bytes) -> None:
         """More of a request body whose head was read before."""
@@ -254,9 +278,9 @@ class Exchange:
 
     def _acquire(self, pool: Pool) -> None:
         self.pool = pool
-        upstream = pool.take()
-        if upstream is not None:
-            self.connected(upstream)
+        if pool.idle and self.head.method != b"CONNECT":  # a tunnel begins on a connection of its own
+            self.side.counters.upstream_reused += 1
+            self.send(pool.idle.pop())
         else:
             self._dial(pool)
 
@@ -266,23 +290,34 @@ class Exchange:
         pool.dial(self)
 
     def connected(self, upstream: Upstream) -> None:
-        """A connection is ours: send what there is of the request."""
-        settings = self.side.settings
-        upstream.exchange = self
-        self.upstream = upstream
-        if self.clogged:
-            upstream.stream.pause_reading()
+        """The dial has succeeded."""
         if self.head.method == b"CONNECT":
+            upstream.exchange = self
+            self.upstream = upstream
             self.answer.status = 200
             self.stream.write(CONNECTED)
             self.open_tunnel(b"")
-            return
-        assert self.replay is not None
+        else:
+            self.send(upstream)
+
+    def send(self, upstream: Upstream) -> None:
+        """A connection is ours: send what there is of the request."""
+        side = self.side
+        settings = side.settings
+        replay = self.replay
+        assert replay is not None
+        upstream.exchange = self
+        self.upstream = upstream
         self.phase = WAITING
-        self._arm(settings.response_ticks if self.request_body is None else settings.stream_ticks)
-        upstream.stream.write(self.replay)
-        if len(self.replay) > settings.replay_bytes:
+        ticks = settings.response_ticks if self.request_body is None else settings.stream_ticks
+        self.due = due = side.wheel.now + ticks if ticks else 0
+        if due < self.slot:
+            self._arm(ticks)
+        upstream.stream.write(replay)
+        if len(replay) > settings.replay_bytes:
             self.replay = None
+        if self.clogged:
+            upstream.stream.pause_reading()
         if self.paused & AHEAD and len(self.held) <= settings.held_bytes:
             self._resume(AHEAD)
 
@@ -303,13 +338,22 @@ class Exchange:
         """The endpoint is one of our own listeners: dialling it would call ourselves for ever."""
         plan = self.plan
         assert plan is not None
-        self.fail(LOOP, f"{plan.detail}: the address is one of this sidecar's own listeners")
+        assert self.pool is not None
+        self.fail(LOOP, f"{self.pool.endpoint} is one of this sidecar's own listeners")
 
     # -- the end of an answer, good or bad ------------------------------------------------------------------------
 
     def answered(self, status: int) -> None:
         """The answer has been forwarded as a whole."""
-        self.release(reuse=self.answer.reusable and self.request_body is None)
+        answer, upstream, pool = self.answer, self.upstream, self.pool
+        if answer.reusable and self.request_body is None and not self.paused and not self.clogged:
+            assert upstream is not None
+            assert pool is not None
+            upstream.exchange = None
+            self.upstream = None
+            pool.give(upstream, answer.idle_seconds)
+        else:
+            self.release(reuse=answer.reusable and self.request_body is None)
         self._count(status, "")
         self._settle()
 
@@ -515,7 +559,9 @@ class Exchange:
         if side.spans is not None and plan is not None and plan.key:
             side.spans(self, status, failure)
         if self.served is not None:
-            side.leave(self)
+            if self.ids:
+                side.correlation.leave(self.ids, self.served)
+                self.ids = NO_IDS
             self.served = None
 
     def _settle(self) -> None:
@@ -523,17 +569,19 @@ class Exchange:
         self.plan = None
         self.replay = None
         self.retried = False
-        if self.insert:
-            self.insert = b""
-        if self.drop:
-            self.drop = NOTHING
+        self.insert = b""
+        self.drop = NOTHING
         if self.request_body is not None or (self.close_after and self.held):
             self._linger()
         elif self.close_after or (self.ended and not self.held):
             self._close()
         else:
             self.phase = IDLE
-            self._arm(self.side.settings.idle_ticks)
+            side = self.side
+            ticks = side.settings.idle_ticks
+            self.due = due = side.wheel.now + ticks if ticks else 0
+            if due < self.slot:
+                self._arm(ticks)
             if self.held:
                 self._next()
 
@@ -544,7 +592,7 @@ class Exchange:
         self.looping = True
         while self.phase == IDLE and self.held:
             data, self.held = self.held, b""
-            self._begin(data, fresh=True)
+            self.request_received(data)
             if self.held == data:
                 break  # a head that is not complete
         self.looping = False

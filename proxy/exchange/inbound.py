@@ -12,7 +12,7 @@ from proxy.exchange.side import Side, SideParts
 from proxy.routing.decision import Action, decide
 from proxy.routing.served import NAME, baseline_item, names_shadow, sandbox_item
 from proxy.routing.table import RouteTable
-from proxy.routing.trace import missing_context
+from proxy.routing.trace import missing_context, plain_context
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
 VISITED = b"skycap-visited"
@@ -71,12 +71,16 @@ class Inbound(Side):
         plan = self._plans.get(key)
         if plan is None:
             plan = self._remember(key)
-        low = head.low
-        if _VISITED_LINE in low and self._instance in b",".join(field_values(head, VISITED)).split(b","):
-            raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
-        ids = self.traces.ids(low)
-        lines, added = missing_context(low, ids, self._random_bits)
-        exchange.ids = ids = ids + added
+        if head.plain and head.traceparent is not None:
+            ids, lines = plain_context(head.traceparent, head.request_id)
+        else:
+            low = head.low
+            if _VISITED_LINE in low and self._instance in b",".join(field_values(head, VISITED)).split(b","):
+                raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
+            ids = self.traces.ids(low)
+            lines, added = missing_context(low, ids, self._random_bits)
+            ids += added
+        exchange.ids = ids
         exchange.served = self.correlation.enter(ids, key)
         exchange.insert = lines + plan.insert
         return plan
@@ -109,17 +113,13 @@ class Inbound(Side):
         assert plan is not None
         assert served is not None
         drop = _NOTHING
-        if _SERVED_LINE in head.low:
+        if not head.plain and _SERVED_LINE in head.low:
             theirs = b", ".join(field_values(head, NAME))
             if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
                 return b"", _NOTHING  # the shadow's own sidecar has said it all
             drop = _SERVED
         items = b", ".join([plan.item, *served.items]) if served.items else plan.item
         return b"%b: %b\r\n" % (NAME, items), drop
-
-    def leave(self, exchange: Exchange) -> None:
-        assert exchange.served is not None
-        self.correlation.leave(exchange.ids, exchange.served)
 
     # -- plans ----------------------------------------------------------------------------------------------------
 

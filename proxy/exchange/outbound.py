@@ -62,9 +62,10 @@ class Outbound(Side):
             elif correlation.keyed_in_flight and not self.traces.ids(low):
                 self._report_loss(head)
         if key:
-            exchange.ids = ids
             exchange.served = correlation.served(ids)
         if self._target is not None:
+            if head.authority and head.method == b"CONNECT":
+                raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener has one upstream")
             return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
         return self._forward(head, key)
 
@@ -96,7 +97,10 @@ class Outbound(Side):
             endpoint = parse_endpoint(authority)
         except ValueError as error:
             raise Refused(BAD_REQUEST, f"the target names no address: {error}") from None
-        return self._plan(endpoint, self.pools(endpoint), key)
+        plan = self._plan(endpoint, self.pools(endpoint), key)
+        if head.method == b"CONNECT":
+            plan.pool = None  # not from the pool: a tunnel begins on a connection of its own
+        return plan
 
     def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
         return Plan(
@@ -110,9 +114,6 @@ class Outbound(Side):
 
     def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
-        if exchange.served is not None and _SERVED_LINE in head.low:
+        if exchange.served is not None and not head.plain and _SERVED_LINE in head.low:
             exchange.served.add(b", ".join(field_values(head, NAME)))
         return b"", _NOTHING
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing was entered."""

@@ -21,6 +21,7 @@ class Plan:
     key:      the routing key, "" for none.
     route:    the route that it follows from, None when there is none.
     pools:    endpoints to try, in turn; empty for HOLD and ERROR.
+    pool:     the one of them, None when there are more or none.
     insert:   field lines to add to the request, each with its CRLF.
     item:     our item of `skycap-served-by`, b"" when the answer gets none.
     failure, detail: the answer of ERROR; for every other action what to answer when all pools fail.
@@ -35,6 +36,7 @@ class Plan:
         "insert",
         "item",
         "key",
+        "pool",
         "pools",
         "route",
         "tally",
@@ -60,6 +62,7 @@ class Plan:
         self.key = key
         self.route = route
         self.pools = pools
+        self.pool = pools[0] if len(pools) == 1 else None
         self.insert = insert
         self.item = item
         self.failure = failure

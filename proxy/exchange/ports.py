@@ -33,7 +33,20 @@ class Stream(Protocol):
     def is_closing(self) -> bool: ...
 
 
-class Upstream(Protocol):
+class Timed(Protocol):
+    """Something with a deadline. Times are ticks of the wheel.
+
+    due:  when `expired` shall be called, 0 for never. The owner writes it directly: postponing costs nothing.
+    slot: when the wheel looks next; the wheel's.
+    """
+
+    due: int
+    slot: int
+
+    def expired(self) -> None: ...
+
+
+class Upstream(Timed, Protocol):
     """A connection to an application, a shadow or another sidecar, lent to one exchange at a time.
 
     exchange: who has it, None while it is idle.
@@ -45,12 +58,24 @@ class Upstream(Protocol):
     reused: bool
 
 
-class Pool(Protocol):
-    """Connections to one endpoint."""
+class IdleConnections(Protocol):
+    """A list, as far as who takes from it is concerned."""
 
-    def take(self) -> Upstream | None:
-        """An idle connection, None when there is none."""
-        ...
+    def __len__(self) -> int: ...
+    def pop(self) -> Upstream: ...
+
+
+class Pool(Protocol):
+    """Connections to one endpoint.
+
+    idle: those that can be taken, by `pop()`.
+    """
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+
+    @property
+    def idle(self) -> IdleConnections: ...
 
     def dial(self, exchange: Exchange) -> None:
         """Open a connection, then call the exchange's `connected` or `dial_failed`, never from within this call."""
@@ -66,19 +91,6 @@ class Pool(Protocol):
         idle_seconds: how long its other end keeps it, -1 when unknown.
         """
         ...
-
-
-class Timed(Protocol):
-    """Something with a deadline. Times are ticks of the wheel.
-
-    due:  when `expired` shall be called, 0 for never. The owner writes it directly: postponing costs nothing.
-    slot: when the wheel looks next; the wheel's.
-    """
-
-    due: int
-    slot: int
-
-    def expired(self) -> None: ...
 
 
 class Wheel(Protocol):

@@ -78,7 +78,8 @@ class Side:
         self.held: set[Exchange] = set()
 
     def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
-        """Decide on a request. May set the exchange's `insert`, `drop`, `ids` and `served`. Raises Refused."""
+        """Decide on a request. May set the exchange's `insert`, `drop` and `served`, and `ids` when it has entered
+        them into the correlation. Raises Refused."""
         raise NotImplementedError
 
     def decide_again(self, plan: Plan) -> Plan:
@@ -91,8 +92,4 @@ class Side:
 
     def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         """Field lines to add to the answer and names of fields to drop from it. Asked when `served` is set."""
-        raise NotImplementedError
-
-    def leave(self, exchange: Exchange) -> None:
-        """A request with `served` set has ended."""
         raise NotImplementedError

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from proxy.contract.routes import Endpoint
 from proxy.exchange.exchange import FAR, Exchange
-from proxy.exchange.ports import Stream, Wheel
+from proxy.exchange.ports import Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import OwnAddresses
 from proxy.net.tasks import Tasks
@@ -83,21 +83,21 @@ class UpstreamConnection(asyncio.Protocol):
 
     def expired(self) -> None:
         """It has been idle for long enough."""
-        if self.exchange is None:
+        if self.exchange is None:  # else it was idle once, and is lent now
             self.pool.discard(self)
 
 
 class ConnectionPool:
     """Implements the `Pool` port of the exchange for one endpoint."""
 
-    __slots__ = ("_counters", "_dials", "_idle", "_own", "_tasks", "_wheel", "endpoint", "open")
+    __slots__ = ("_counters", "_dials", "_own", "_tasks", "_wheel", "endpoint", "idle", "open")
 
     def __init__(
         self, endpoint: Endpoint, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks
     ) -> None:
         self.endpoint = endpoint
         self.open: set[UpstreamConnection] = set()
-        self._idle: list[UpstreamConnection] = []
+        self.idle: list[Upstream] = []
         self._dials: dict[Exchange, asyncio.Task[None]] = {}
         self._counters = counters
         self._wheel = wheel
@@ -105,37 +105,27 @@ class ConnectionPool:
         self._tasks = tasks
 
     def __repr__(self) -> str:
-        return f"<ConnectionPool {self.endpoint} open={len(self.open)} idle={self.idle} dialling={len(self._dials)}>"
-
-    @property
-    def idle(self) -> int:
-        return len(self._idle)
+        return (
+            f"<ConnectionPool {self.endpoint} open={len(self.open)} idle={len(self.idle)} dialling={len(self._dials)}>"
+        )
 
     @property
     def unused(self) -> bool:
         """Nobody would miss this pool."""
         return not self.open and not self._dials
 
-    def take(self) -> UpstreamConnection | None:
-        if not self._idle:
-            return None
-        upstream = self._idle.pop()
-        upstream.due = 0
-        self._counters.upstream_reused += 1
-        return upstream
-
-    def give(self, upstream: UpstreamConnection, idle_seconds: int) -> None:
+    def give(self, upstream: Upstream, idle_seconds: int) -> None:
         ticks = IDLE_TICKS
         if idle_seconds >= 0:
             ticks = min(ticks, int(idle_seconds / TICK_SECONDS) - IDLE_MARGIN)
-        if ticks <= 0 or len(self._idle) >= MAX_IDLE or upstream.stream.is_closing():
+        if ticks <= 0 or len(self.idle) >= MAX_IDLE or upstream.stream.is_closing():
             upstream.stream.close()
             return
         upstream.reused = True
         upstream.due = due = self._wheel.now + ticks
         if due < upstream.slot:
             self._wheel.arm(upstream)
-        self._idle.append(upstream)
+        self.idle.append(upstream)
 
     def dial(self, exchange: Exchange) -> None:
         self._dials[exchange] = self._tasks.spawn(self._dial(exchange), f"dial {self.endpoint}")
@@ -148,23 +138,23 @@ class ConnectionPool:
     def discard(self, upstream: UpstreamConnection) -> None:
         """Close an idle connection."""
         self._counters.upstream_discarded += 1
-        if upstream in self._idle:
-            self._idle.remove(upstream)
+        if upstream in self.idle:
+            self.idle.remove(upstream)
         upstream.stream.abort()
 
     def lost(self, upstream: UpstreamConnection) -> None:
         """A connection has ended."""
         self.open.discard(upstream)
         self._wheel.disarm(upstream)
-        if upstream.exchange is None and upstream in self._idle:
+        if upstream.exchange is None and upstream in self.idle:
             self._counters.upstream_discarded += 1
-            self._idle.remove(upstream)
+            self.idle.remove(upstream)
 
     def close_idle(self) -> None:
         """Close what nobody uses now."""
-        for upstream in self._idle:
+        for upstream in self.idle:
             upstream.stream.close()
-        self._idle.clear()
+        self.idle.clear()
 
     async def _dial(self, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()

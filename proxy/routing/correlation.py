@@ -24,12 +24,16 @@ MAX_SERVED = 64
 
 
 class Served:
-    """Who served the outbound calls of one trace, each once, in the order in which they answered."""
+    """Who served the outbound calls of one trace, each once, in the order in which they answered.
 
-    __slots__ = ("items", "open")
+    ids: by which it is found -> requests in flight that name it. Requests that overlap need not name all the same
+         ids: each usually has an `x-request-id` of its own.
+    """
 
-    def __init__(self) -> None:
-        self.open = 0
+    __slots__ = ("ids", "items")
+
+    def __init__(self, ids: Sequence[bytes] = ()) -> None:
+        self.ids = dict.fromkeys(ids, 1)
         self.items: list[bytes] = []
 
     def add(self, value: bytes) -> None:
@@ -65,30 +69,33 @@ class Correlation:
 
     def enter(self, ids: Sequence[bytes], key: str) -> Served:
         """A keyed request with these ids begins. The result goes back into `leave`."""
-        young = self._young
+        young, in_flight = self._young, self._in_flight
         served = None
         for ident in ids:
             young[ident] = key
-            served = served or self._in_flight.get(ident)
+            served = served or in_flight.get(ident)
         if len(young) > self._limit:
             self.dropped += len(self._old)
             self.rotate()
         if served is None:
-            served = Served()
+            served = Served(ids)
+        else:
+            for ident in ids:
+                served.ids[ident] = served.ids.get(ident, 0) + 1
         for ident in ids:
-            self._in_flight[ident] = served
-        served.open += 1
+            in_flight[ident] = served
         self.keyed_in_flight += 1
         return served
 
     def leave(self, ids: Sequence[bytes], served: Served) -> None:
-        """A request that entered has ended."""
+        """A request that entered with these ids has ended."""
         self.keyed_in_flight -= 1
-        served.open -= 1
-        if not served.open:
-            for ident in ids:
-                if self._in_flight.get(ident) is served:
-                    del self._in_flight[ident]
+        for ident in ids:
+            left = served.ids.pop(ident, 0) - 1
+            if left > 0:
+                served.ids[ident] = left
+            elif self._in_flight.get(ident) is served:
+                del self._in_flight[ident]
 
     def recall(self, ids: Sequence[bytes]) -> str:
         """The key of the first id that is known, "" when none is."""

@@ -70,6 +70,18 @@ class TraceReader:
         return found
 
 
+def plain_context(traceparent: bytes, request_id: bytes | None) -> tuple[list[bytes], bytes]:
+    """The ids of a keyed request and the field lines that complete its trace context, when it names its trace in a
+    well-formed `traceparent` and in nothing else but perhaps `x-request-id`. Both values in lower case."""
+    ident = traceparent[19:35]
+    sampled = b"1" if traceparent[54] & 1 else b"0"  # bit 0 of a hexadecimal digit: W3C Trace Context 3.2.2.5.1
+    lines = b"b3: " + traceparent[3:53] + sampled + b"\r\n"
+    if request_id is not None:
+        return [ident, b"=" + request_id], lines
+    request_id = _as_uuid(traceparent[3:35])
+    return [ident, b"=" + request_id], lines + b"x-request-id: " + request_id + b"\r\n"
+
+
 def missing_context(low: bytes, ids: Sequence[bytes], random_bits: Callable[[int], int]) -> tuple[bytes, list[bytes]]:
     """The field lines that complete the trace context of a keyed request, and the ids that they add.
 
@@ -95,11 +107,15 @@ def missing_context(low: bytes, ids: Sequence[bytes], random_bits: Callable[[int
         lines += b"b3: %b-%b-%b\r\n" % (trace, span, sampled)
     added = [trace[16:]] if trace[16:] not in ids else []
     if b"\r\nx-request-id:" not in low:
-        # As a UUID (RFC 9562 section 4), which is what those who check this field expect.
-        request_id = b"-".join((trace[:8], trace[8:12], trace[12:16], trace[16:20], trace[20:]))
+        request_id = _as_uuid(trace)
         lines += b"x-request-id: %b\r\n" % request_id
         added.append(b"=" + request_id)
     return lines, added
+
+
+def _as_uuid(trace: bytes) -> bytes:
+    """A trace id in the form that those who check an `x-request-id` expect (RFC 9562 section 4)."""
+    return b"-".join((trace[:8], trace[8:12], trace[12:16], trace[16:20], trace[20:]))
 
 
 def _from_other_formats(

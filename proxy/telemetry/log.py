@@ -62,6 +62,7 @@ LEVELS = ("debug", "info", "warning", "error")
 
 def configure(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
     """Send all records to one place. Our own loggers speak at `level`, everybody else's from warnings on."""
+    logging.raiseExceptions = False  # a broken log pipe must not print tracebacks
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(FORMATS[form]())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

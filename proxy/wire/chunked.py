@@ -84,13 +84,14 @@ class ChunkedReader:
         """Take one line, or what there is of it. Returns where the next thing begins."""
         stop = data.find(b"\n", start) + 1
         limit = MAX_TRAILER if self._state == _TRAILER else MAX_LINE
+        line = self._line + data[start : stop or len(data)]
+        if len(line) > limit:
+            raise Refused(self._failure, f"a line of a chunked body has more than {limit} bytes")
         if not stop:
-            self._line += data[start:]
-            if len(self._line) > limit:
-                raise Refused(self._failure, "a chunk line is too long (RFC 9112 section 7.1)")
+            self._line = line
             self._check_prefix()
             return len(data)
-        line, self._line = self._line + data[start:stop], b""
+        self._line = b""
         if self._state == _SIZE:
             self._end_of_size(line)
         elif self._state == _CRLF:
@@ -110,7 +111,7 @@ class ChunkedReader:
 
     def _end_of_size(self, line: bytes) -> None:
         match = self._size_line.fullmatch(line)
-        if match is None or len(line) > MAX_LINE:
+        if match is None:
             raise Refused(self._failure, "the chunk size is not hexadecimal digits CRLF (RFC 9112 section 7.1)")
         self._left = int(match[1], 16)
         self._state = _DATA if self._left else _TRAILER

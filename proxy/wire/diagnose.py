@@ -18,70 +18,69 @@ _FIELD = re.compile(FIELD_LINE)
 _SPACE_BEFORE_COLON = re.compile(TOKEN + rb"++[ \t]++:")
 _REPAIRABLE = re.compile(rb"[ \t]|" + TOKEN + rb"++[ \t]++:")
 
+_FOLDS = re.compile(rb"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
+"""Obsolete line folding, with the white space in front of it. Not tried from the middle of a run of white space: a
+long one that ends in no fold would be searched once from each of its characters."""
+
+_NAME_AND_SPACE = re.compile(rb"(\r\n" + TOKEN + rb"++)[ \t]++:")
+
 
 def diagnose_request(data: bytes, head_bytes: int, header_lines: int) -> None:
     """Return when `data` may still become a request head, raise Refused when it never will."""
-    lines, rest = _complete_lines(data)
-    _check_characters(data, BAD_REQUEST)
-    if lines or len(rest) > head_bytes:
-        line = lines[0] if lines else rest[:head_bytes]
-        if lines and not _REQUEST_LINE.fullmatch(line):
-            raise Refused(BAD_REQUEST, _bad_request_line(line))
+    lines, size, _ = _examine(data, BAD_REQUEST)
+    if lines and not _REQUEST_LINE.fullmatch(lines[0]):
+        raise Refused(BAD_REQUEST, _bad_request_line(lines[0]))
     for line in lines[1:]:
         if not _FIELD.fullmatch(line + b"\r\n"):
             raise Refused(BAD_REQUEST, _bad_field(line))
-    if len(lines) - 1 > header_lines:
-        raise Refused(HEAD_TOO_LARGE, f"the head has more than {header_lines} field lines")
-    if len(data) > head_bytes:
-        raise Refused(HEAD_TOO_LARGE, f"the head has more than {head_bytes} bytes")
+    _check_size(len(lines) - 1, header_lines, size, head_bytes, HEAD_TOO_LARGE)
 
 
 def diagnose_response(data: bytes, head_bytes: int, header_lines: int) -> bool:
     """False when `data` may still become a response head, True when the head is complete and only needs the repair
     that RFC 9112 sections 5.1 and 5.2 ask of a proxy. Raises Refused otherwise."""
-    lines, _ = _complete_lines(data)
-    _check_characters(data, BAD_RESPONSE)
+    lines, size, complete = _examine(data, BAD_RESPONSE)
     if lines and not _STATUS_LINE.fullmatch(lines[0]):
         raise Refused(BAD_RESPONSE, "the status line is malformed (RFC 9112 section 4)")
+    if len(lines) > 1 and lines[1].startswith((b" ", b"\t")):
+        raise Refused(BAD_RESPONSE, "white space between the status line and the first field (RFC 9112 section 2.2)")
     for line in lines[1:]:
         if not _FIELD.fullmatch(line + b"\r\n") and not _REPAIRABLE.match(line):
             raise Refused(BAD_RESPONSE, _bad_field(line))
-    if len(lines) - 1 > header_lines:
-        raise Refused(BAD_RESPONSE, f"the head has more than {header_lines} field lines")
-    if len(data) > head_bytes:
-        raise Refused(BAD_RESPONSE, f"the head has more than {head_bytes} bytes")
-    return b"\r\n\r\n" in data
+    _check_size(len(lines) - 1, header_lines, size, head_bytes, BAD_RESPONSE)
+    return complete
 
 
 def repair_response(data: bytes) -> bytes:
     """Replace obsolete line folding with a space and remove white space before colons, in the head only."""
     end = data.index(b"\r\n\r\n")
-    head = re.sub(rb"[ \t]*\r\n[ \t]+", b" ", data[:end])
-    head = re.sub(rb"(\r\n" + TOKEN + rb"++)[ \t]++:", rb"\1:", head)
+    head = _NAME_AND_SPACE.sub(rb"\1:", _FOLDS.sub(b" ", data[:end]))
     return head + data[end:]
 
 
-def _complete_lines(data: bytes) -> tuple[list[bytes], bytes]:
-    """The head's lines that have come whole, and what is left when the head is not complete."""
-    end = data.find(b"\r\n\r\n")
-    if end >= 0:
-        return data[:end].split(b"\r\n"), b""
-    lines = data.split(b"\r\n")
-    return lines[:-1], lines[-1]
-
-
-def _check_characters(data: bytes, failure: Failure) -> None:
+def _examine(data: bytes, failure: Failure) -> tuple[list[bytes], int, bool]:
+    """The head's lines that have come whole, its bytes so far, and whether it is complete. Refuses characters that
+    must not stand anywhere in a head."""
     end = data.find(b"\r\n\r\n")
     head = data if end < 0 else data[: end + 4]
     if BARE_LINE_END.search(head):
         raise Refused(failure, "a CR or LF that stands alone (RFC 9112 section 2.2)")
     if b"\0" in head:
         raise Refused(failure, "a NUL character in the head (RFC 9110 section 5.5)")
+    lines = head.split(b"\r\n")
+    return (lines[:-1] if end < 0 else lines[:-2]), len(head), end >= 0
+
+
+def _check_size(lines: int, most_lines: int, size: int, most_bytes: int, failure: Failure) -> None:
+    if lines > most_lines:
+        raise Refused(failure, f"the head has more than {most_lines} field lines")
+    if size > most_bytes:
+        raise Refused(failure, f"the head has more than {most_bytes} bytes")
 
 
 def _bad_request_line(line: bytes) -> str:
     parts = line.split(b" ")
-    if len(parts) != 3:
+    if len(parts) != 3 or not all(parts):
         return "the request line is not METHOD SP TARGET SP VERSION (RFC 9112 section 3)"
     method, target, version = parts
     if not re.fullmatch(TOKEN + rb"++", method):

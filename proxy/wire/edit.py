@@ -14,13 +14,30 @@ from functools import lru_cache
 
 from proxy.wire.head import RequestHead, ResponseHead
 
-_ALWAYS = (b"connection", b"keep-alive", b"proxy-connection", b"upgrade")
+_ALWAYS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+
+_NOT_FIELDS = frozenset({b"close", b"keep-alive", b"upgrade"})
+"""What `connection` usually names: options that are no fields, or are removed anyway."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _field_lines(names: frozenset[bytes]) -> re.Pattern[bytes]:
     """Matches every field line that has one of the names, from its leading CRLF on."""
     return re.compile(rb"\r\n(?:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+", re.IGNORECASE)
+
+
+def _without(fields: bytes, names: frozenset[bytes], nominated: frozenset[bytes]) -> bytes:
+    """Field lines, each behind its CRLF, without those that have one of the names.
+
+    names:     of our own choice, so that there are few different sets of them.
+    nominated: by the sender (RFC 9110 section 7.6.1). No pattern is made of them: they may be 64 KiB of text that is
+               never seen again.
+    """
+    fields = _field_lines(names).sub(b"", fields)
+    if not nominated:
+        return fields
+    lines = fields.split(b"\r\n")
+    return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)
 
 
 def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], default_host: bytes) -> bytes:
@@ -35,16 +52,14 @@ def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], defau
         return data[: end - 2] + insert + b"\r\n"
     line_end = head.low.find(b"\r\n")
     fields = data[line_end : end - 4]
-    names = drop
-    if head.hop or head.http10:
-        names = frozenset(_ALWAYS) | head.options | drop
+    names = _ALWAYS | drop if head.hop or head.http10 else drop
     if head.authority:
         names |= {b"host"}
         insert = b"host: %b\r\n%b" % (head.authority, insert)
     elif head.http10 and b"\r\nhost:" not in head.low:
         insert = b"host: %b\r\n%b" % (default_host, insert)
     if names:
-        fields = _field_lines(names).sub(b"", fields)
+        fields = _without(fields, names, head.options - _NOT_FIELDS)
     if head.upgrade:
         insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"%b %b HTTP/1.1%b\r\n%b\r\n" % (head.method, _origin_form(head), fields, insert)
@@ -69,13 +84,9 @@ def response_head(head: ResponseHead, insert: bytes, drop: frozenset[bytes]) -> 
     data, end = head.data, head.end
     if not head.hop and not head.http10 and not drop:
         return data[: end - 2] + insert + b"\r\n"
-    names = drop
-    if head.hop or head.http10:
-        names = frozenset(_ALWAYS) | head.options | drop
+    names = _ALWAYS | drop if head.hop or head.http10 else drop
     # Behind "HTTP/1.x": the version is always our own (RFC 9110 section 6.2).
-    rest = data[8 : end - 4]
-    if names:
-        rest = _field_lines(names).sub(b"", rest)
+    rest = _without(data[8 : end - 4], names, head.options - _NOT_FIELDS)
     if head.status == 101:
         insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"HTTP/1.1%b\r\n%b\r\n" % (rest, insert)

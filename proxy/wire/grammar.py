@@ -23,10 +23,11 @@ TARGET = rb"[!-\"$-~]++"
 """Visible ASCII without `#`: a fragment is never sent (RFC 9110 section 7.1)."""
 
 HOST = (
-    rb"(?:[a-z0-9\-._~!$&'()*+,;=%]*+|\[[0-9a-f:.]++\]|\[v[0-9a-f]++\.[a-z0-9\-._~!$&'()*+,;=:]++\])"
+    rb"(?:[a-z0-9\-._~!$&'()*+;=%]*+|\[[0-9a-f:.]++\]|\[v[0-9a-f]++\.[a-z0-9\-._~!$&'()*+,;=:]++\])"
     rb"(?::[0-9]{0,5}+)?"
 )
-"""uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), in lower case: no path, no userinfo."""
+"""uri-host [":" port] (RFC 9110 section 7.2, RFC 3986 section 3.2.2), in lower case: no path, no userinfo. Without
+the comma that RFC 3986 allows in a name: no name has one, and two Host fields that were joined do."""
 
 CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 """1*DIGIT (RFC 9110 section 8.6); 18 digits are an exabyte and fit every implementation's integer."""

@@ -1,23 +1,28 @@
-"""A head: the start line and the field lines, checked by one pattern and read by a few searches.
+"""A head: the start line and the field lines, checked and read by one pattern in one pass.
 
-A head that fits the pattern is well-formed as a whole. What else we need of it is found in a lower-case copy,
-because a search for lower-case literals is several times as fast as a pattern that ignores case. Names and framing
-values are case-insensitive, so the copy is what we want of them; where case matters (the key in `baggage`, the
-target) the same offsets are used on the original.
+The pattern runs over a lower-case copy of the head: names and framing values are case-insensitive, so the copy is what
+we want of them, and a pattern that ignores case costs several times as much. Where case matters (method, target, the
+key in `baggage`) the same offsets are used on the original.
 
-Only when the pattern does not match is the head looked at line by line (`proxy.wire.diagnose`), to tell an
-incomplete head from a bad one and to name what is bad.
+The pattern captures what nearly every request has. Whatever else could matter, or stands there twice, sets the group
+`unusual`; such a head is *not plain*, and its fields are then searched for one by one. So the usual request costs one
+pass, and the unusual one is read by code that is simple rather than fast. Measured on ten realistic fields: 2.3 us in
+one pass, against 1.6 us for the bare check and 2.8 us for the searches that it replaces.
+
+Only when the pattern does not match is the head looked at line by line (`proxy.wire.diagnose`), to tell an incomplete
+head from a bad one and to name what is bad.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
 from proxy.wire.diagnose import diagnose_request, diagnose_response, repair_response
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_framing, response_framing
-from proxy.wire.grammar import CONTENT_LENGTH, FIELD_LINE, FIELD_VALUE, HOST, TARGET, TOKEN
+from proxy.wire.grammar import FIELD_VALUE, HOST, TARGET, TOKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,57 +41,55 @@ class Limits:
 class RequestHead:
     """A request head that may be forwarded.
 
-    data:       the bytes that it stands at the start of; `end` is where its body begins
-    low:        the head in lower case, same offsets
-    method:     as sent; methods are case-sensitive (RFC 9110 section 9.1)
-    target:     as sent
-    authority:  HOST[:PORT] of a target in absolute or authority form, else empty
-    http10:     the client speaks HTTP/1.0
-    body:       content-length, or CHUNKED
-    keep_alive: the client wants to send another request on this connection
-    hop:        it has fields for this connection only (RFC 9110 section 7.6.1) that must not be passed on
-    options:    what its `connection` fields name, lower case
-    upgrade:    the protocols asked for, empty when there is no wish that may be passed on
+    data:        the bytes that it stands at the start of; `end` is where its body begins
+    low:         the head in lower case, same offsets
+    method:      as sent; methods are case-sensitive (RFC 9110 section 9.1)
+    authority:   HOST[:PORT] of a target in absolute or authority form, else empty
+    http10:      the client speaks HTTP/1.0
+    body:        content-length, or CHUNKED
+    keep_alive:  the client wants to send another request on this connection
+    hop:         it has fields for this connection only (RFC 9110 section 7.6.1) that must not be passed on
+    options:     what its `connection` fields name, lower case
+    upgrade:     the protocols asked for, empty when there is no wish that may be passed on
+    plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace
+    baggage:     the value of its one `baggage` field, None without one
+    traceparent: the value of a well-formed `traceparent`, None without one; `request_id` that of `x-request-id`
     """
 
-    __slots__ = (
-        "authority",
-        "body",
-        "data",
-        "end",
-        "hop",
-        "http10",
-        "keep_alive",
-        "low",
-        "method",
-        "options",
-        "target",
-        "upgrade",
-    )
+    # Defaults of the class, not of each object: most requests differ from them in nothing.
+    authority = b""
+    http10 = False
+    body = NO_BODY
+    keep_alive = True
+    hop = False
+    options: frozenset[bytes] = frozenset()
+    upgrade = b""
+    plain = True
+    baggage: bytes | None = None
+    traceparent: bytes | None = None
+    request_id: bytes | None = None
 
-    def __init__(self, data: bytes, low: bytes, method: bytes, target: bytes, http10: bool) -> None:
+    def __init__(self, data: bytes, low: bytes, method: bytes) -> None:
         self.data = data
         self.low = low
         self.end = len(low)
         self.method = method
-        self.target = target
-        self.authority = b""
-        self.http10 = http10
-        self.body = NO_BODY
-        self.keep_alive = not http10
-        self.hop = False
-        self.options: frozenset[bytes] = _NO_OPTIONS
-        self.upgrade = b""
 
     def __repr__(self) -> str:
-        return f"<RequestHead {self.method.decode()} {self.target.decode()} body={self.body}>"
+        return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
+
+    @property
+    def target(self) -> bytes:
+        """As sent."""
+        start = len(self.method) + 1
+        return self.data[start : self.data.find(b" ", start)]
 
 
 class ResponseHead:
     """A response head that may be forwarded.
 
     data:       the bytes that it stands at the start of, repaired where RFC 9112 asks a proxy to repair
-    low, end, http10, hop, options: as in RequestHead
+    low, end, http10, hop, options, plain: as in RequestHead
     status:     100-599
     body:       content-length, CHUNKED, or UNTIL_CLOSE
     keep_alive: the upstream keeps its connection open after this answer
@@ -94,45 +97,49 @@ class ResponseHead:
     upgrade:    the protocol it switches to, or names
     """
 
-    __slots__ = (
-        "body",
-        "data",
-        "end",
-        "hop",
-        "http10",
-        "idle",
-        "keep_alive",
-        "low",
-        "options",
-        "status",
-        "upgrade",
-    )
+    http10 = False
+    keep_alive = True
+    idle = -1
+    hop = False
+    options: frozenset[bytes] = frozenset()
+    upgrade = b""
+    plain = True
 
-    def __init__(self, data: bytes, low: bytes, status: int, http10: bool) -> None:
+    def __init__(self, data: bytes, low: bytes, status: int, body: int) -> None:
         self.data = data
         self.low = low
         self.end = len(low)
         self.status = status
-        self.http10 = http10
-        self.body = NO_BODY
-        self.keep_alive = not http10
-        self.idle = -1
-        self.hop = False
-        self.options: frozenset[bytes] = _NO_OPTIONS
-        self.upgrade = b""
+        self.body = body
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} body={self.body}>"
 
 
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-
 _FRAMING_FIELDS = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*)"
 )
-"""What makes a message other than a keep-alive message without a body. Most requests have none of them."""
 
-_HOST_LINE = re.compile(rb"\r\nhost:[ \t]*+" + HOST + rb"[ \t]*+(?=\r\n)")
+_LENGTH = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
+"""Group %d. When it is set already, or the value is not a number, this does not match and the field is unusual."""
+
+# `connection: keep-alive` alone asks for nothing that is not so anyway.
+_UNUSUAL_FRAMING = (
+    rb"c(?:ontent-length|onnection(?!:[ \t]*+keep-alive[ \t]*+\r))"
+    rb"|transfer-encoding|keep-alive|proxy-connection|upgrade"
+)
+
+# Groups 4 to 8, each of which matches once.
+_CAPTURED = (
+    rb"host:(?(4)(?!))[ \t]*+(" + HOST + rb")[ \t]*+(?=\r)"
+    rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + FIELD_VALUE + rb")"
+    rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
+    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)"
+)
+_CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
+_OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
+
+_HOST_VALUE = re.compile(HOST)
 _ABSOLUTE = re.compile(rb"[a-z][a-z0-9+\-.]*+://([^/?]*+).*", re.IGNORECASE)
 _AUTHORITY = re.compile(HOST, re.IGNORECASE)
 _IDLE_SECONDS = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
@@ -145,34 +152,55 @@ _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
 class HeadParser:
-    """Heads under one set of limits. Keeps no state between calls."""
+    """Heads under one set of limits. Keeps no state between calls.
+
+    watched: names of further fields, lower case, that make a request unusual: configured carriers of key or trace.
+    """
 
     __slots__ = ("_request", "_response", "limits")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, watched: Sequence[str] = ()) -> None:
         self.limits = limits
-        fields = rb"(?:" + FIELD_LINE + rb"){0,%d}+\r\n" % limits.header_lines
-        self._request = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb") HTTP/1\.([01])\r\n" + fields)
-        self._response = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: " + FIELD_VALUE + rb")?+\r\n" + fields)
+        further = b"".join(b"|" + re.escape(name.encode()) for name in watched)
+        unusual = b"|".join((_UNUSUAL_FRAMING, _CAPTURED_NAMES, _OTHER_ROUTING + further))
+        # The outer repeat is greedy, the lines are atomic: captures in a possessive repeat are broken in CPython 3.11
+        # ("the span of capturing group is wrong"), and without either a bad head would be tried in every combination.
+        lines = rb"(?:(?>%%b|(%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
+        other = TOKEN + rb"++:" + FIELD_VALUE
+        self._request = re.compile(
+            rb"(" + TOKEN + rb"++) (" + TARGET + rb") http/1\.([01])\r\n"
+            + lines % (_CAPTURED, unusual, FIELD_VALUE, other)
+        ).fullmatch  # fmt: skip
+        self._response = re.compile(
+            rb"http/1\.([01]) ([1-5][0-9][0-9])(?: " + FIELD_VALUE + rb")?+\r\n"
+            + lines % (_LENGTH % 3, _UNUSUAL_FRAMING + rb"|skycap-served-by", FIELD_VALUE, other)
+        ).fullmatch  # fmt: skip
 
     def request(self, data: bytes) -> RequestHead | None:
         """The request head at the start of `data`, None when it is not complete. Raises Refused."""
-        match = self._request.match(data)
+        low = data[: data.find(b"\r\n\r\n") + 4].lower()
+        match = self._request(low)
         if match is None:
             diagnose_request(data, self.limits.head_bytes, self.limits.header_lines)
             return None
-        low = data[: match.end()].lower()
+        head = RequestHead(data, low, data[: match.end(1)])
+        _, target, minor, host, length, baggage, parent, request_id, unusual = match.groups()
         if len(low) > self.limits.head_bytes:
             raise Refused(HEAD_TOO_LARGE, f"the head has more than {self.limits.head_bytes} bytes")
-        method, target, minor = match.groups()
-        head = RequestHead(data, low, method, target, minor == b"0")
-        host = _HOST_LINE.search(low)
-        if host is None or low.find(b"\r\nhost:", host.end()) >= 0:
+        if baggage is not None:
+            start, stop = match.span(6)
+            head.baggage = data[start:stop]
+        head.traceparent = parent
+        head.request_id = request_id
+        if length is not None:
+            head.body = int(length)
+        if unusual is not None or host is None or minor == b"0":
+            head.plain = False
+            head.http10 = minor == b"0"
             _check_host(head)
+            _frame_request(head)
         if target[0] != 47:  # "/" begins the origin-form; everything else is rare
             _check_target(head)
-        if _FRAMING_FIELDS.search(low) is not None:
-            _frame_request(head)
         return head
 
     def response(self, data: bytes, method: bytes) -> ResponseHead | None:
@@ -180,28 +208,31 @@ class HeadParser:
 
         method: of the request that it answers; with the status it decides whether there is a body.
         """
-        match = self._response.match(data)
+        low = data[: data.find(b"\r\n\r\n") + 4].lower()
+        match = self._response(low)
         if match is None:
             if not diagnose_response(data, self.limits.head_bytes, self.limits.header_lines):
                 return None
             data = repair_response(data)
-            match = self._response.match(data)
+            low = data[: data.find(b"\r\n\r\n") + 4].lower()
+            match = self._response(low)
             if match is None:
                 raise Refused(BAD_RESPONSE, "the head cannot be repaired (RFC 9112 section 5)")
-        low = data[: match.end()].lower()
         if len(low) > self.limits.head_bytes:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
-        minor, status = match.groups()
-        head = ResponseHead(data, low, int(status), minor == b"0")
-        found = _FRAMING_FIELDS.findall(low)
-        if len(found) == 1 and found[0][0] == b"content-length" and head.status >= 200:
-            # One length and nothing else to consider: most answers.
-            value = found[0][1]
-            if method != b"HEAD" and head.status != 304 and head.status != 204 and CONTENT_LENGTH.fullmatch(value):
-                head.body = int(value)
-                return head
-        _frame_response(head, method, collect(found))
+        minor, code, length, unusual = match.groups()
+        status = int(code)
+        if unusual is None and length is not None and status in _PLAIN and method != b"HEAD" and minor == b"1":
+            return ResponseHead(data, low, status, int(length))
+        head = ResponseHead(data, low, status, NO_BODY)
+        head.plain = False
+        head.http10 = minor == b"0"
+        _frame_response(head, method)
         return head
+
+
+_PLAIN = frozenset(range(200, 600)) - {204, 304}
+"""Status codes of final answers that have a body, RFC 9112 section 6.3 (1)."""
 
 
 def field_values(head: RequestHead | ResponseHead, name: bytes) -> list[bytes]:
@@ -223,9 +254,9 @@ def _check_host(head: RequestHead) -> None:
     hosts = field_values(head, b"host")
     if len(hosts) > 1:
         raise Refused(BAD_REQUEST, "more than one host field (RFC 9112 section 3.2)")
-    if hosts:
+    if hosts and not _HOST_VALUE.fullmatch(hosts[0].lower()):
         raise Refused(BAD_REQUEST, "the host field is not HOST[:PORT] (RFC 9112 section 3.2)")
-    if not head.http10:
+    if not hosts and not head.http10:
         raise Refused(BAD_REQUEST, "the host field is missing (RFC 9112 section 3.2)")
 
 
@@ -261,7 +292,8 @@ def _frame_request(head: RequestHead) -> None:
     head.hop = _has_hop_fields(fields, options)
 
 
-def _frame_response(head: ResponseHead, method: bytes, fields: Fields) -> None:
+def _frame_response(head: ResponseHead, method: bytes) -> None:
+    fields = collect(_FRAMING_FIELDS.findall(head.low))
     head.options = options = _connection_options(fields, BAD_RESPONSE)
     if head.status < 200:
         # RFC 9110 section 15.2: no content; the connection's fate is the final answer's to tell
