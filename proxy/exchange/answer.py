@@ -52,36 +52,45 @@ class Answer:
     def received(self, data: bytes) -> None:
         """Bytes from the upstream."""
         exchange = self._exchange
-        if exchange.phase == WAITING:
-            exchange.replay = None  # an answer has begun: never send the request again
-            if self._held:
-                data, self._held = self._held + data, b""
-            try:
-                self._read_heads(data)
-            except Refused as refused:
-                exchange.fail(refused.failure, refused.detail)
-        elif exchange.phase == ANSWERING:
+        if exchange.phase != WAITING:
+            self._received_more(data)
+            return
+        exchange.replay = None  # an answer has begun: never send the request again
+        if self._held:
+            data, self._held = self._held + data, b""
+        try:
+            head = exchange.side.parser.response(data, exchange.head.method)
+            if head is not None and head.status < 200:
+                head = self._interim(head)
+            elif head is None:
+                self._held = data
+            if head is not None:
+                self._forward(head)
+        except Refused as refused:
+            exchange.fail(refused.failure, refused.detail)
+
+    def _received_more(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange.phase == ANSWERING:
             self._more(data)
         elif exchange.tunnel is not None:
             exchange.due = exchange.side.wheel.now + exchange.side.settings.stream_ticks
             exchange.tunnel.upstream_received(data)
 
-    def _read_heads(self, data: bytes) -> None:
-        """The final head, and the interim ones before it (RFC 9110 section 15.2)."""
+    def _interim(self, head: ResponseHead | None) -> ResponseHead | None:
+        """Pass interim answers on (RFC 9110 section 15.2). Returns the final head, None when it has not come."""
         exchange = self._exchange
-        parser, request = exchange.side.parser, exchange.head
-        head = parser.response(data, request.method)
-        while head is not None and head.status < 200 and head.status != 101:
-            if not request.http10:
+        while head is not None and head.status < 200:
+            if head.status == 101:
+                self._switch(head)
+                return None
+            if not exchange.head.http10:
                 exchange.stream.write(response_head(head, b"", _NOTHING))
             data = head.data[head.end :]
-            head = parser.response(data, request.method) if data else None
-        if head is None:
-            self._held = data
-        elif head.status == 101:
-            self._switch(head)
-        else:
-            self._forward(head)
+            head = exchange.side.parser.response(data, exchange.head.method) if data else None
+            if head is None:
+                self._held = data
+        return head
 
     def _forward(self, head: ResponseHead) -> None:
         """Send the final head and as much of the body as came with it."""

@@ -118,7 +118,7 @@ class ConnectionPool:
         ticks = IDLE_TICKS
         if idle_seconds >= 0:
             ticks = min(ticks, int(idle_seconds / TICK_SECONDS) - IDLE_MARGIN)
-        if ticks <= 0 or len(self.idle) >= MAX_IDLE or upstream.stream.is_closing():
+        if ticks <= 0 or len(self.idle) >= MAX_IDLE:
             upstream.stream.close()
             return
         upstream.reused = True

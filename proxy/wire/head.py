@@ -53,7 +53,8 @@ class RequestHead:
     upgrade:     the protocols asked for, empty when there is no wish that may be passed on
     plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace
     baggage:     the value of its one `baggage` field, None without one
-    traceparent: the value of a well-formed `traceparent`, None without one; `request_id` that of `x-request-id`
+    traceparent: the value of a well-formed `traceparent`, None without one
+    request_id:  beside a traceparent, the value of `x-request-id`, None without one
     """
 
     # Defaults of the class, not of each object: most requests differ from them in nothing.
@@ -129,9 +130,9 @@ _UNUSUAL_FRAMING = (
     rb"|transfer-encoding|keep-alive|proxy-connection|upgrade"
 )
 
-# Groups 4 to 8, each of which matches once.
+# Groups 4 to 8, each of which matches once; of Host it is enough to know that it is there.
 _CAPTURED = (
-    rb"host:(?(4)(?!))[ \t]*+(" + HOST + rb")[ \t]*+(?=\r)"
+    rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
     rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + FIELD_VALUE + rb")"
     rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
     rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)"
@@ -168,7 +169,7 @@ class HeadParser:
         lines = rb"(?:(?>%%b|(%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
         other = TOKEN + rb"++:" + FIELD_VALUE
         self._request = re.compile(
-            rb"(" + TOKEN + rb"++) (" + TARGET + rb") http/1\.([01])\r\n"
+            rb"(" + TOKEN + rb"++) (?=(.))" + TARGET + rb" http/1\.([01])\r\n"
             + lines % (_CAPTURED, unusual, FIELD_VALUE, other)
         ).fullmatch  # fmt: skip
         self._response = re.compile(
@@ -183,15 +184,16 @@ class HeadParser:
         if match is None:
             diagnose_request(data, self.limits.head_bytes, self.limits.header_lines)
             return None
-        head = RequestHead(data, low, data[: match.end(1)])
-        _, target, minor, host, length, baggage, parent, request_id, unusual = match.groups()
+        method, first, minor, host, length, baggage, parent, request_id, unusual = match.groups()
+        head = RequestHead(data, low, data[: len(method)])
         if len(low) > self.limits.head_bytes:
             raise Refused(HEAD_TOO_LARGE, f"the head has more than {self.limits.head_bytes} bytes")
         if baggage is not None:
-            start, stop = match.span(6)
-            head.baggage = data[start:stop]
-        head.traceparent = parent
-        head.request_id = request_id
+            start = match.start(6)
+            head.baggage = data[start : start + len(baggage)]
+        if parent is not None:
+            head.traceparent = parent
+            head.request_id = request_id
         if length is not None:
             head.body = int(length)
         if unusual is not None or host is None or minor == b"0":
@@ -199,7 +201,7 @@ class HeadParser:
             head.http10 = minor == b"0"
             _check_host(head)
             _frame_request(head)
-        if target[0] != 47:  # "/" begins the origin-form; everything else is rare
+        if first != b"/":  # it begins the origin-form; everything else is rare
             _check_target(head)
         return head
 
