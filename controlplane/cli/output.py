@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -67,6 +68,11 @@ class Output:
         """Foreign text for people, already `printable`: tabs and long lines stay as they are."""
         if not self.json:
             click.echo(text)
+
+    def waiting(self) -> Status:
+        """A line that shows that something goes on, until it is stopped; on a terminal only."""
+        shown = self.console if self.terminal and not self.json else Console(quiet=True)
+        return Status("starting", console=shown)
 
     def table(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Rows for people, the column names above them."""

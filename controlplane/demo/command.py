@@ -24,6 +24,7 @@ from controlplane.demo.stage import FILE, Roll, elsewhere, shop
 from controlplane.demo.story import Story
 from controlplane.local.command import stop_signals
 from controlplane.local.environment import Environment, NotReadyError
+from controlplane.local.events import Event
 
 CHECK_SECONDS = 50.0
 """For the whole play with `--check`. It takes five on an idle machine; what hangs must not hang for ever."""
@@ -57,7 +58,13 @@ class _Performance:
         self._roll = Roll()
         self._stop = asyncio.Event()
         self._patience: asyncio.Timeout | None = None
-        self._environment = Environment(shop(well_known=not check), FILE.parent, folder, self._roll.observe)
+        self._environment = Environment(shop(well_known=not check), FILE.parent, folder, self._observe)
+
+    def _observe(self, event: Event) -> None:
+        self._roll.observe(event)
+        if self._story:
+            with suppress(OSError):  # a reader that went away must not keep the environment from stopping in order
+                self._story.observe(event)
 
     async def run(self) -> int:
         """The exit code. Raises ConfigurationError when nothing could be started."""
@@ -73,7 +80,9 @@ class _Performance:
             if self._check:
                 left = tuple(await self._roll.left())
                 self._tell(Scene("everything is stopped", left, time.monotonic() - stopping))
-                self._output.result({**self._report.document(), "seconds": time.monotonic() - started}, lambda: None)
+                self._output.result(
+                    {**self._report.document(), "seconds": round(time.monotonic() - started, 3)}, lambda: None
+                )
         if not done and self._stop.is_set():
             return INTERRUPTED
         return 0 if self._report.good else FAILED

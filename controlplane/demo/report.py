@@ -27,7 +27,7 @@ class Report:
         if not self._printing:
             return
         line = Text("FAILED  " if scene.problems else "ok      ", style="bold red" if scene.problems else "green")
-        line.append(f"{scene.title:62} {scene.seconds:6.2f} s", style="default not bold")
+        line.append(f"{scene.title:66} {scene.seconds:6.2f} s", style="default not bold")
         self._output.say(line)
         for problem in scene.problems:
             self._output.say(f"        {printable(problem)}", "red")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from controlplane.cli.output import Output, printable
 from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, receipt
+from controlplane.local.events import Ended, Event, Ready, Stopped, Stopping
 
 SHOP = """
   frontend --> users
@@ -40,12 +41,27 @@ class Story:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._asked: list[Asked] = []
+        self._waiting = output.waiting()
 
     def opening(self) -> None:
         self._say("Skycap demo: one shop for everybody, two engineers who change the same service", "bold")
         self._say(SHOP)
+        self._waiting.start()
+
+    def observe(self, event: Event) -> None:
+        """What happens in the environment, as far as the audience should know."""
+        if isinstance(event, Ready):
+            self._waiting.update(f"starting: {event.process} is ready")
+        elif isinstance(event, Ended):
+            self._say(f"{event.process} {event.how}; it is started again", "bold red")
+        elif isinstance(event, Stopping):
+            self._waiting.stop()
+            self._say("\nStopping: requests in flight may finish first.")
+        elif isinstance(event, Stopped):
+            self._say("Nothing is left running.")
 
     def tell(self, scene: Scene) -> None:
+        self._waiting.stop()
         if isinstance(scene, Asked):
             self._asked.append(scene)
         elif isinstance(scene, Forked):
