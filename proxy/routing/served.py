@@ -14,8 +14,8 @@ import re
 
 NAME = b"skycap-served-by"
 
-_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9:/!#$%&'*+\-.^_`|~]*")
-_FIRST_ITEM = re.compile(rb"[ \t]*(?:\"([^\"]*)\"|([^\";, \t]+))([^,]*)")
+_TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9:/!#$%&'*+\-.^_`|~]*+")
+_FIRST_ITEM = re.compile(rb"[ \t]*+(?:\"([^\"]*+)\"|([^\";, \t]++))([^,]*+)")
 
 
 def baseline_item(workload: str, reason: str = "") -> bytes:

@@ -58,8 +58,7 @@ def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], defau
         insert = b"host: %b\r\n%b" % (head.authority, insert)
     elif head.http10 and b"\r\nhost:" not in head.low:
         insert = b"host: %b\r\n%b" % (default_host, insert)
-    if names:
-        fields = _without(fields, names, head.options - _NOT_FIELDS)
+    fields = _without(fields, names, head.options - _NOT_FIELDS)
     if head.upgrade:
         insert += b"connection: upgrade\r\nupgrade: %b\r\n" % head.upgrade
     return b"%b %b HTTP/1.1%b\r\n%b\r\n" % (head.method, _origin_form(head), fields, insert)
