@@ -107,7 +107,10 @@ def show(output: Output, answer: Answer) -> None:
     if answer.hops:
         output.table(
             ["served by", "copy"],
-            [[hop.workload, Text(str(hop), style="bold magenta" if hop.sandbox else "")] for hop in answer.hops],
+            [
+                [hop.workload, Text(str(hop), style="bold red" if hop.error else "bold magenta" if hop.sandbox else "")]
+                for hop in answer.hops
+            ],
         )
     else:
         output.say(answer.malformed or "nothing says who served it: the answer did not come through a sidecar")

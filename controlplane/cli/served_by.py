@@ -25,17 +25,21 @@ class Hop:
 
     sandbox:  whose shadow answered; "" for the baseline.
     revision: of that shadow, None where the sidecar does not say.
-    reason:   why the baseline answered although the key might have led elsewhere, for example
-              `shadow-unreachable`; else "".
+    reason:   why the baseline answered although the key might have led elsewhere, for example `unsynced`;
+              else "".
+    error:    the `skycap-error` that the sidecar answered itself, because no copy did; else "".
     """
 
     workload: str
     sandbox: str = ""
     revision: int | None = None
     reason: str = ""
+    error: str = ""
 
     def __str__(self) -> str:
-        """`baseline`, or `sandbox agent-42, revision 3`."""
+        """`baseline`, `sandbox agent-42, revision 3`, or `nobody (shadow-unreachable)`."""
+        if self.error:
+            return f"nobody ({self.error})"
         who = f"sandbox {self.sandbox}" if self.sandbox else "baseline"
         revision = f", revision {self.revision}" if self.revision is not None else ""
         return f"{who}{revision}" + (f" ({self.reason})" if self.reason else "")
@@ -47,6 +51,7 @@ class Hop:
             "sandbox": self.sandbox,
             "revision": self.revision,
             "reason": self.reason,
+            "error": self.error,
         }
 
 
@@ -65,8 +70,11 @@ def _hop(item: object) -> Hop:
     # A boolean is an integer to Python, and is none in a structured field.
     if revision is not None and type(revision) is not int:
         raise ValueError(f"rev={revision} is no number")
-    reason = _text(parameters.get("reason", ""))
-    return Hop(_text(workload), _text(parameters.get("sandbox", "")), revision, reason)
+    name, sandbox = _text(workload), _text(parameters.get("sandbox", ""))
+    error = _text(parameters.get("error", ""))
+    if not (sandbox or error or parameters.get("baseline") is True):
+        raise ValueError(f"{name} does not say which copy answered")
+    return Hop(name, sandbox, revision, _text(parameters.get("reason", "")), error)
 
 
 def _text(value: object) -> str:

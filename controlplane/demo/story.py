@@ -158,6 +158,8 @@ def _served(scene: Asked, index: int, name: str) -> Text:
     if index >= len(hops) or hops[index].workload.partition("/")[2] != name:
         return Text("?", style="bold red")
     hop = hops[index]
+    if hop.error:
+        return Text(hop.error, style="bold red")
     if hop.sandbox:
         return Text(f"{hop.sandbox} rev {hop.revision}", style=STYLES.get(hop.sandbox, "bold"))
     return Text("baseline" + (f" ({hop.reason})" if hop.reason else ""), style="dim")

@@ -73,8 +73,8 @@ def test_the_answer_for_programs(skycap: Skycap, origin: Origin) -> None:
         "status": 200,
         "reason": "OK",
         "servedBy": [
-            {"workload": "shop/frontend", "sandbox": "", "revision": None, "reason": ""},
-            {"workload": "shop/users", "sandbox": "agent-42", "revision": 3, "reason": ""},
+            {"workload": "shop/frontend", "sandbox": "", "revision": None, "reason": "", "error": ""},
+            {"workload": "shop/users", "sandbox": "agent-42", "revision": 3, "reason": "", "error": ""},
         ],
         "skycapError": "",
         "body": "hello\n",
@@ -83,10 +83,12 @@ def test_the_answer_for_programs(skycap: Skycap, origin: Origin) -> None:
 
 
 def test_a_refusal_ends_with_1_and_shows_whose_it_is(skycap: Skycap, origin: Origin) -> None:
-    origin.status, origin.headers = 503, [("skycap-error", "shadow-unreachable")]
+    served_by = ("skycap-served-by", "shop/users;error=shadow-unreachable")
+    origin.status, origin.headers = 503, [("skycap-error", "shadow-unreachable"), served_by]
     ended = skycap("request", "k", origin.url)
     assert ended.code == 1
     assert "HTTP 503 Service Unavailable" in ended.out
+    assert "shop/users  nobody (shadow-unreachable)" in ended.out
     assert "answered by the sidecar itself, not by an application: shadow-unreachable" in ended.out
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controlplane.cli.served_by import Hop, parse_served_by
 from proxy.contract.names import DNS_LABEL
-from proxy.routing.served import baseline_item, sandbox_item
+from proxy.routing.served import baseline_item, error_item, sandbox_item
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,11 @@ from proxy.routing.served import baseline_item, sandbox_item
         (["a/b;baseline", "c/d;baseline"], [Hop("a/b"), Hop("c/d")]),
         (["a/b;baseline;reason=unsynced"], [Hop("a/b", reason="unsynced")]),
         (['"1a/2b";sandbox="42";rev=1'], [Hop("1a/2b", "42", 1)]),
-        (["a/b; sandbox=x; rev=1 ,  c/d"], [Hop("a/b", "x", 1), Hop("c/d")]),
+        (["a/b; sandbox=x; rev=1 ,  c/d;baseline"], [Hop("a/b", "x", 1), Hop("c/d")]),
+        (["a/b;error=shadow-unreachable"], [Hop("a/b", error="shadow-unreachable")]),
+        (["a/b"], None),
+        (["a/b;baseline=?0"], None),
+        (["a/b;sandbox"], None),
         (["a/b;baseline;later=(1)"], None),
         (["a/b;baseline;later=1.5"], [Hop("a/b")]),
         (["a/b;baseline,"], None),
@@ -47,9 +51,9 @@ def test_field_lines(lines: list[str], hops: list[Hop] | None) -> None:
 LABEL = st.from_regex(DNS_LABEL, fullmatch=True)
 
 
-@given(st.lists(st.tuples(LABEL, LABEL, st.none() | st.tuples(LABEL, st.integers(1, 2**49)))))
+@given(st.lists(st.tuples(LABEL, LABEL, st.none() | LABEL | st.tuples(LABEL, st.integers(1, 2**49)))))
 def test_every_item_that_the_sidecar_writes_is_read_back(
-    items: list[tuple[str, str, tuple[str, int] | None]],
+    items: list[tuple[str, str, tuple[str, int] | str | None]],
 ) -> None:
     written, hops = [], []
     for namespace, name, shadow in items:
@@ -57,6 +61,10 @@ def test_every_item_that_the_sidecar_writes_is_read_back(
         if shadow is None:
             written.append(baseline_item(workload, "unsynced").decode())
             hops.append(Hop(workload, reason="unsynced"))
+        elif isinstance(shadow, str):
+            code = f"x{shadow}"
+            written.append(error_item(workload, code).decode())
+            hops.append(Hop(workload, error=code))
         else:
             written.append(sandbox_item(workload, *shadow).decode())
             hops.append(Hop(workload, *shadow))
@@ -67,4 +75,5 @@ def test_a_hop_in_words() -> None:
     assert str(Hop("a/b")) == "baseline"
     assert str(Hop("a/b", reason="unsynced")) == "baseline (unsynced)"
     assert str(Hop("a/b", "agent-42", 3)) == "sandbox agent-42, revision 3"
+    assert str(Hop("a/b", error="loop")) == "nobody (loop)"
     assert str(Hop("a/b", "agent-42")) == "sandbox agent-42"
