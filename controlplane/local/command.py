@@ -14,9 +14,9 @@ import click
 
 from controlplane.local.console import JsonConsole, TextConsole, Writer, has_colour
 from controlplane.local.document import read_file
-from controlplane.local.environment import REGISTRY, Environment, NotReadyError
+from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Observer, Service, Up
-from controlplane.model.environment import EnvironmentFile
+from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.tasks import Tasks
 from proxy.errors import ConfigurationError
 
@@ -70,7 +70,7 @@ async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, j
         loop.call_soon_threadsafe(closed.set)
         loop.call_soon_threadsafe(stop.set)
 
-    writer = Writer(sys.stdout, reader_gone)
+    writer = Writer(sys.stdout.fileno(), reader_gone)
     observe: Observer = JsonConsole(writer) if json else _text(writer, file)
     environment = Environment(file, folder, state_dir, observe)
     tasks = Tasks("skycap up")

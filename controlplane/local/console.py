@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shlex
 import threading
 import time
@@ -45,13 +46,15 @@ _US = "skycap"
 
 
 class Writer:
-    """Lines to a stream, from a thread, never blocking who writes.
+    """Lines to a file descriptor, from a thread, never blocking who writes.
+
+    It bypasses `sys.stdout`, whose lock a thread that is stuck in `write` would hold while the interpreter exits.
 
     on_closed: called from that thread when the reader has gone away.
     """
 
-    def __init__(self, stream: TextIO, on_closed: Callable[[], None] = lambda: None) -> None:
-        self._stream = stream
+    def __init__(self, descriptor: int, on_closed: Callable[[], None] = lambda: None) -> None:
+        self._descriptor = descriptor
         self._on_closed = on_closed
         self._lines: deque[str] = deque()
         self._dropped = 0
@@ -77,10 +80,11 @@ class Writer:
 
     def _run(self) -> None:
         while lines := self._next():
+            left = memoryview("".join(f"{line}\n" for line in lines).encode(errors="replace"))
             try:
-                self._stream.write("".join(f"{line}\n" for line in lines))
-                self._stream.flush()
-            except (OSError, ValueError):
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+            except OSError:
                 self._on_closed()
                 return
 

@@ -36,11 +36,10 @@ from controlplane.local.layout import (
 from controlplane.local.preflight import preflight
 from controlplane.local.state import StateFolder
 from controlplane.local.unit import Surroundings, Unit
-from controlplane.model.environment import EnvironmentFile
+from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.tasks import Tasks
 from proxy.errors import ConfigurationError
 
-REGISTRY = "registry"
 OURS_SECONDS = 30.0
 """Until a registry or a sidecar that does not answer is worth a word. They take half a second on an idle machine."""
 REGISTRY_GRACE = DRAIN_SECONDS + 2 * GRACE_SECONDS

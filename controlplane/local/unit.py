@@ -84,10 +84,10 @@ class Unit:
     async def _watch(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        missing = await self._around.readiness.until(self._probe, self.seconds, child.exited)
+        missing = await self._around.readiness.until(self._ask, self.seconds, child.exited)
         if missing and not child.exited.done():
             self._complain(missing)
-            await self._around.readiness.until(self._probe, inf, child.exited)
+            await self._around.readiness.until(self._ask, inf, child.exited)
         while self._after_probe is not None and not child.exited.done():
             missing = await self._after_probe()
             if not missing:
@@ -97,6 +97,12 @@ class Unit:
         if not child.exited.done():
             self.ready.set()
             self._around.observe(Ready(self.name, round(loop.time() - began, 3)))
+
+    async def _ask(self) -> str:
+        missing = await self._probe()
+        if missing:
+            self.trouble = f"is not ready: {missing}"
+        return missing
 
     def _complain(self, missing: str) -> None:
         self.trouble = f"is not ready: {missing}"

@@ -48,6 +48,9 @@ MAX_SERVICES = 200
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
 
+REGISTRY = "registry"
+"""The process that every environment has; no service may be called so."""
+
 
 def split_listen(text: str) -> tuple[str, int]:
     """(host, port) of a loopback address HOST:PORT; port 0 stands for a free one. Raises ValueError."""
@@ -168,6 +171,8 @@ def _whole(document: object) -> Iterator[FieldProblem]:
     yield from _repeated([(f"{path}.name", item.get("name")) for path, item in services])
     yield from _repeated_ports(spec, services)
     for path, service in services:
+        if service.get("name") == REGISTRY:
+            yield FieldProblem(path=f"{path}.name", message=f"{REGISTRY!r} is what skycap calls its own registry")
         upstreams = [
             (f"{path}.upstreams[{index}]", item) for index, item in enumerate(_objects(service.get("upstreams")))
         ]

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 VARIABLE = "TEST_OF_SKYCAP"
 
@@ -44,6 +46,14 @@ class Marked:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return list(found.values())
+
+
+@pytest.fixture
+def marked() -> Iterator[Marked]:
+    """An environment to start processes with. At the end of the test none of them may be left."""
+    marked = Marked()
+    yield marked
+    assert marked.end() == []
 
 
 async def eventually(check: Callable[[], object], seconds: float = 20.0) -> None:
