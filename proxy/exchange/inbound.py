@@ -9,6 +9,7 @@ from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, LOOP, SHADOW_PENDING, SHA
 from proxy.exchange.exchange import Exchange
 from proxy.exchange.plan import Plan
 from proxy.exchange.side import Side, SideParts
+from proxy.routing.correlation import Served
 from proxy.routing.decision import Action, decide
 from proxy.routing.served import NAME, baseline_item, names_shadow, sandbox_item
 from proxy.routing.table import RouteTable
@@ -65,25 +66,41 @@ class Inbound(Side):
     def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
         if head.authority and head.method == b"CONNECT":
             raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener guards one application")
-        key = self.carriers.read(head).key
-        if not key:
-            return self._unkeyed
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._remember(key)
-        if head.plain and head.traceparent is not None:
-            ids, lines = plain_context(head.traceparent, head.request_id)
-        else:
-            low = head.low
-            if _VISITED_LINE in low and self._instance in b",".join(field_values(head, VISITED)).split(b","):
-                raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
-            ids = self.traces.ids(low)
-            lines, added = missing_context(low, ids, self._random_bits)
-            ids += added
+        try:
+            key = self.carriers.read(head).key
+            if not key:
+                return self._unkeyed
+            plan = self._plans.get(key)
+            if plan is None:
+                plan = self._remember(key)
+            if head.plain and head.traceparent is not None:
+                ids, lines = plain_context(head.traceparent, head.request_id)
+            else:
+                self._check_visited(head)
+                ids = self.traces.ids(head.low)
+                lines, added = missing_context(head.low, ids, self._random_bits)
+                ids += added
+            exchange.served = self.correlation.enter(ids, key)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 (a bug in routing must not cost the application its request)
+            return self._despite(exchange, error)
         exchange.ids = ids
-        exchange.served = self.correlation.enter(ids, key)
         exchange.insert = lines + plan.insert
         return plan
+
+    def _check_visited(self, head: RequestHead) -> None:
+        if _VISITED_LINE in head.low:
+            sidecars = b",".join(field_values(head, VISITED)).split(b",")
+            if self._instance in (sidecar.strip(b" \t") for sidecar in sidecars):
+                raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
+
+    def _despite(self, exchange: Exchange, error: Exception) -> Plan:
+        """Deciding has failed: to the application, and the answer says so."""
+        self.counters.failures["internal"] += 1
+        self.reporter.routing_failed(error)
+        exchange.served = Served()
+        return self._to_app(Action.FALLBACK, "", baseline_item(self.workload, "internal-error"))
 
     def decide_again(self, plan: Plan) -> Plan:
         return self._plans.get(plan.key) or self._remember(plan.key)

@@ -125,3 +125,7 @@ class Reporter(Protocol):
     def key_lost(self, upstream: str, method: str, target: str) -> None:
         """A call to `upstream` had neither key nor trace while keyed requests were in flight."""
         ...
+
+    def routing_failed(self, error: Exception) -> None:
+        """Deciding on a request has failed by a bug of ours; it went to the application."""
+        ...

@@ -57,14 +57,15 @@ class OncePerPair:
 
 
 class Notices:
-    """The two notices of the data path."""
+    """The notices of the data path."""
 
-    __slots__ = ("_conflicts", "_losses", "_workload")
+    __slots__ = ("_bugs", "_conflicts", "_losses", "_workload")
 
     def __init__(self, workload: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._workload = workload
         self._losses = OncePerPair(clock=clock)
         self._conflicts = OncePerPair(clock=clock)
+        self._bugs = OncePerPair(clock=clock)
 
     def key_lost(self, upstream: str, method: str, target: str) -> None:
         """An outbound call with neither key nor trace, while keyed requests were in flight.
@@ -85,3 +86,8 @@ class Notices:
                 "carriers disagree about the routing key at %s: %s says %s, %s says %s; %s wins",
                 self._workload, winner, key, loser, other, winner,
             )  # fmt: skip
+
+    def routing_failed(self, error: Exception) -> None:
+        """Deciding on a request has failed by a bug; it went to the application."""
+        if self._bugs.first(type(error).__name__, str(error)[:SHOWN_CHARACTERS]):
+            log.error("routing failed at %s, the baseline answers", self._workload, exc_info=error)
