@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 from controlplane.model.routes import RouteChange
 from controlplane.store.port import KEPT_EVENTS, RouteEvent
 from proxy.contract.routes import Route, encode_route
 from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SNAPSHOT_ROUTES, SYNCED, Event, encode_event
+
+MAX_PIECE_BYTES = 256 * 1024
+"""Of the routes in one piece of a snapshot: 200 of the largest legal ones, with 64 long names each, are 3 MB."""
 
 
 class PublishedRoutes:
@@ -112,13 +114,19 @@ def synced(revision: int) -> bytes:
 
 
 def _pieces(texts: list[str], ident: str) -> Iterator[bytes]:
-    rest = iter(texts)
-    piece = list(islice(rest, SNAPSHOT_ROUTES))
-    while True:
-        yield encode_event(Event(SNAPSHOT, f'{{"routes":[{",".join(piece)}]}}', ident))
-        piece = list(islice(rest, SNAPSHOT_ROUTES))
-        if not piece:
-            return
+    piece: list[str] = []
+    size = 0
+    for text in texts:
+        if len(piece) == SNAPSHOT_ROUTES or (piece and size + len(text) > MAX_PIECE_BYTES):
+            yield _piece(piece, ident)
+            piece, size = [], 0
+        piece.append(text)
+        size += len(text)
+    yield _piece(piece, ident)
+
+
+def _piece(texts: list[str], ident: str) -> bytes:
+    return encode_event(Event(SNAPSHOT, f'{{"routes":[{",".join(texts)}]}}', ident))
 
 
 def _text(document: object) -> str:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controlplane.model.problem import DocumentError
+from controlplane.model.workload import parse_workload
+
+USERS: dict[str, Any] = {
+    "workload": "shop/users",
+    "address": "127.0.0.1:18081",
+    "command": ["python", "users.py", "--port", "${PORT}"],
+    "cwd": "/srv/shop",
+    "env": {"LOG": "debug"},
+    "upstreams": [{"name": "payments", "workload": "shop/payments", "address": "127.0.0.1:18082"}],
+    "readiness": {"path": "/health", "timeout": 5},
+}
+
+
+def problems(given: object, name: str | None = None) -> dict[str, str]:
+    with pytest.raises(DocumentError) as raised:
+        parse_workload(given, name)
+    return {item.path: item.message for item in raised.value.problems}
+
+
+def test_a_definition_reads_back_as_it_was() -> None:
+    workload = parse_workload(USERS, "shop/users")
+    assert workload.model_dump(mode="json") == USERS
+    assert parse_workload(workload.model_dump(mode="json")) == workload
+
+
+def test_the_least() -> None:
+    workload = parse_workload({"workload": "shop/users", "address": "127.0.0.1:1"})
+    assert workload.command == ()
+    assert workload.readiness.timeout == 30
+
+
+def test_every_problem_at_once() -> None:
+    given = {
+        "workload": "users",
+        "address": "127.0.0.1",
+        "command": [""],
+        "cwd": "a\0b",
+        "env": {"1": "x"},
+        "upstreams": [{"name": "P", "workload": "shop/payments", "address": "169.254.0.1:80", "port": 3}],
+        "readiness": {"path": "health", "timeout": 0},
+        "replicas": 2,
+    }
+    assert list(problems(given)) == [
+        "workload",
+        "address",
+        "command[0]",
+        "cwd",
+        "env['1']",
+        "upstreams[0].name",
+        "upstreams[0].address",
+        "upstreams[0].port",
+        "readiness.path",
+        "readiness.timeout",
+        "replicas",
+    ]
+
+
+def test_the_name_must_be_the_one_of_the_path() -> None:
+    assert problems(USERS, "shop/cart") == {"workload": "'shop/users' is not 'shop/cart', as the path says"}
