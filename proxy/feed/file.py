@@ -143,7 +143,7 @@ class FileFeed:
         if await self._identity() != seen:
             return False
         self._judged = seen
-        old = snapshot.swap(self._table)
+        old = snapshot.swap()
         self._state.applied += 1
         self._state.connected = True
         self._state.problem = self._said = ""
@@ -156,12 +156,11 @@ class FileFeed:
 
     async def _collect(self, chunks: AsyncGenerator[bytes, None]) -> tuple[Snapshot, int]:
         parser = EventParser()
-        snapshot = Snapshot(self._table.workload)
+        snapshot = Snapshot(self._table)
         async for chunk in chunks:
             for event in parser.feed(chunk):
                 if event.name == SNAPSHOT:
-                    snapshot.add(event.data)
-                    await asyncio.sleep(0)
+                    await snapshot.add(event.data)
                 elif event.name == SYNCED:
                     return snapshot, json.loads(event.data)["total"]
                 elif event.name == REFUSED:

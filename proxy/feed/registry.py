@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from proxy.contract.watch import HEARTBEAT_SECONDS, SNAPSHOT, EventParser
+from proxy.contract.watch import HEARTBEAT_SECONDS, EventParser
 from proxy.errors import ConfigurationError, ContractError
 from proxy.feed.backoff import Backoff
 from proxy.feed.holder import FeedState
@@ -36,7 +36,7 @@ MISSED_HEARTBEATS = 3
 """Until the peer counts as gone."""
 
 YIELD_EVENTS = 20
-"""Changes applied at a stretch, about 0.5 ms; a piece of a snapshot is a stretch of its own."""
+"""Changes applied at a stretch, about 0.5 ms."""
 
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 """Visible ASCII: what may stand in a header field without breaking out of it."""
@@ -184,7 +184,7 @@ class RegistryFeed:
             changed = False
             for count, event in enumerate(events, 1):
                 changed |= await stream.apply(event)
-                if event.name == SNAPSHOT or count % YIELD_EVENTS == 0:
+                if count % YIELD_EVENTS == 0:
                     await asyncio.sleep(0)
             if events or parser.comments != comments:
                 comments = parser.comments

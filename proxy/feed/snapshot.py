@@ -22,6 +22,9 @@ from proxy.routing.table import RouteTable
 FREEZE_ROUTES = 1000
 """Routes between two calls of `gc.freeze()`: the collector walks 3,000 new objects at most, under 1 ms."""
 
+DECODE_ROUTES = 50
+"""Routes decoded at a stretch, under 1 ms."""
+
 FREE_ROUTES = 1000
 """Routes freed at a stretch, about 0.5 ms."""
 
@@ -52,42 +55,49 @@ def check_size(routes: Sized) -> None:
 
 
 class Snapshot:
-    """The table to be: pieces are added, changes are made, and `swap` puts it in force as a whole."""
+    """What a table is to become: pieces are added, changes are made, and `swap` puts it in force as a whole.
 
-    def __init__(self, workload: str) -> None:
-        self._workload = workload
+    A route that is in force already is kept as it is: after most reconnects that is nearly all of them, and a
+    second table need not be held.
+    """
+
+    def __init__(self, table: RouteTable) -> None:
+        self._table = table
         self._routes: dict[str, Route] = {}
         self._unfrozen = 0
 
     def __len__(self) -> int:
         return len(self._routes)
 
-    def add(self, data: str) -> None:
+    async def add(self, data: str) -> None:
         """The data of one `snapshot` event. Raises ContractError; the snapshot is worthless then."""
         document = parse(data)
         listed = document.get("routes") if isinstance(document, dict) else None
         if not isinstance(listed, list) or len(listed) > SNAPSHOT_ROUTES:
             raise ContractError([("", f"a snapshot is an object with up to {SNAPSHOT_ROUTES} `routes`")])
-        for index, item in enumerate(listed):
-            self.put(decode(item, self._workload, f"routes[{index}]"))
+        for index, item in enumerate(listed, 1):
+            self.put(decode(item, self._table.workload, f"routes[{index - 1}]"))
+            if index % DECODE_ROUTES == 0:
+                await asyncio.sleep(0)
         self._unfrozen += len(listed)
         if self._unfrozen >= FREEZE_ROUTES:
             self._freeze()
 
     def put(self, route: Route) -> None:
         """One more route, or another one for its key. Raises ContractError past MAX_ROUTES."""
-        self._routes[route.key] = route
+        in_force = self._table.lookup(route.key)
+        self._routes[route.key] = in_force if in_force == route else route
         check_size(self._routes)
 
     def delete(self, key: str) -> None:
         self._routes.pop(key, None)
 
-    def swap(self, table: RouteTable) -> list[Route]:
+    def swap(self) -> list[Route]:
         """Put it in force. The caller gives what is returned, the old routes, to `discard`."""
         if len(self._routes) >= FREEZE_ROUTES:
             self._freeze()
-        old = table.routes()  # holds the routes while the table drops its dictionary: 2 ms for 100,000
-        table.replace(self._routes)
+        old = self._table.routes()  # holds the routes while the table drops its dictionary: 2 ms for 100,000
+        self._table.replace(self._routes)
         self._routes = {}
         return old
 

@@ -36,7 +36,7 @@ class WatchStream:
         self.synced = False
         self._table = table
         self._state = state
-        self._snapshot = None if resumed else Snapshot(table.workload)
+        self._snapshot = None if resumed else Snapshot(table)
         self._last = 0
         """Of this stream."""
 
@@ -49,8 +49,8 @@ class WatchStream:
         revision = int(event.id)
         if event.name == SNAPSHOT:
             if self._snapshot is None:
-                self._snapshot = Snapshot(self._table.workload)
-            self._snapshot.add(event.data)
+                self._snapshot = Snapshot(self._table)
+            await self._snapshot.add(event.data)
         elif event.name == SYNCED:
             await self._sync(revision)
         elif not self._change(event, revision):
@@ -61,7 +61,7 @@ class WatchStream:
     async def _sync(self, revision: int) -> None:
         old = []
         if self._snapshot is not None:
-            old = self._snapshot.swap(self._table)
+            old = self._snapshot.swap()
             self._snapshot = None
         elif revision < self._state.applied:
             raise ContractError([("", f"synced at {revision} without a snapshot, after {self._state.applied}")])

@@ -13,6 +13,7 @@ OTEL_TRACES_EXPORTER=none. Attributes are those of its HTTP semantic conventions
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from proxy.errors import ConfigurationError
 from proxy.telemetry.counters import INBOUND
+from proxy.telemetry.notices import OncePerPair
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -35,6 +37,19 @@ METHODS = frozenset(
 
 CARRIERS = ("traceparent", "tracestate", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags")
 """The request headers that may say who the parent is."""
+
+
+COMPLAINT_SECONDS = 600.0
+"""Between two lines of one kind about a collector that does not answer; the SDK writes several per batch."""
+
+
+class _Seldom(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self._once = OncePerPair(period=COMPLAINT_SECONDS)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self._once.first(record.name, str(record.msg))  # the template, without its arguments
 
 
 def traces_endpoint(setting: str, environ: Mapping[str, str]) -> str:
@@ -82,6 +97,9 @@ def open_tracing(setting: str, environ: Mapping[str, str], *, workload: str, ver
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    seldom = _Seldom()
+    for speaker in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
+        logging.getLogger(speaker).addFilter(seldom)
     namespace, _, name = workload.partition("/")
     named = "OTEL_SERVICE_NAME" in environ or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if named else {"service.name": f"{name}.{namespace}"})

@@ -215,7 +215,7 @@ class TestEvents:
         with (tmp_path / "routes").open("wb") as file:
             file.truncate(document.MAX_FILE_BYTES)
         command = [sys.executable, "-m", "proxy.feed.document", str(tmp_path / "routes"), WORKLOAD]
-        limited = lambda: resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))  # noqa: E731
+        limited = lambda: resource.setrlimit(resource.RLIMIT_AS, (140 << 20, 140 << 20))  # noqa: E731
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=50, preexec_fn=limited)
         assert parsed(done.stdout) == [(REFUSED, {"problems": [["", "does not fit into memory"]]})]
 

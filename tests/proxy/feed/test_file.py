@@ -33,11 +33,11 @@ class Clock:
 class Sidecar:
     """Table, state and feed, as the composition root makes them; looks often."""
 
-    def __init__(self, path: Path, settle: float = 0.01) -> None:
+    def __init__(self, path: Path) -> None:
         self.clock = Clock()
         self.table = RouteTable(WORKLOAD)
         self.state = FeedState(f"file {path}", self.table, self.clock)
-        self.feed = FileFeed(path, self.table, self.state, look=0.005, settle=settle)
+        self.feed = FileFeed(path, self.table, self.state, look=0.005, settle=0.005)
 
     @property
     def keys(self) -> set[str]:
@@ -57,8 +57,8 @@ def write(path: Path, content: str) -> None:
 
 
 def ended(pid: Path) -> bool:
-    """The process whose id stands in the file is no more."""
-    return not Path(f"/proc/{pid.read_text().strip()}").exists()
+    """The process whose id stands in the file is no more; without a file it did not get as far as to write it."""
+    return not pid.exists() or not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
 def replace(path: Path, content: str) -> None:
@@ -76,8 +76,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def watching(path: Path, settle: float = 0.01) -> AsyncIterator[Sidecar]:
-    sidecar = Sidecar(path, settle)
+async def watching(path: Path) -> AsyncIterator[Sidecar]:
+    sidecar = Sidecar(path)
     await sidecar.feed.start()
     async with running(sidecar.feed.run()):
         yield sidecar
@@ -195,18 +195,25 @@ class TestChanges:
             publish("2", text("b"))
             await sidecar.has("b")
 
-    async def test_half_written_is_left_alone_until_it_rests(self, path: Path) -> None:
-        async with watching(path, settle=0.1) as sidecar:
-            whole = "routes:\n" + "".join(f"- {json.dumps(route(f'k{n}'))}\n" for n in range(20))
-            with path.open("w") as file:
-                for line in whole.splitlines(keepends=True):  # valid YAML after every line
-                    file.write(line)
-                    file.flush()
-                    assert sidecar.keys == {"a", "b"}
-                    for _ in range(3):
-                        await sidecar.feed._identity()
+    async def test_half_written_is_left_alone_until_it_rests(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sidecar = Sidecar(path)
+        await sidecar.feed.start()
+        write(path, "routes:\n")
+        lines = [f"- {json.dumps(route(f'k{n}'))}\n" for n in range(20)]  # valid YAML after every one of them
+        unwritten = lines[::-1]
+        real = module.identity
+
+        def while_it_is_written(which: Path) -> module.Identity:
+            if unwritten:
+                assert sidecar.keys == {"a", "b"}
+                with path.open("a") as file:
+                    file.write(unwritten.pop())
+            return real(which)
+
+        monkeypatch.setattr(module, "identity", while_it_is_written)
+        async with running(sidecar.feed.run()):
             await sidecar.has(*(f"k{n}" for n in range(20)))
-            assert (sidecar.state.applied, sidecar.state.refused) == (2, 0)
+        assert (sidecar.state.applied, sidecar.state.refused) == (2, 0)
 
     async def test_an_unchanged_file_is_confirmed_and_not_read(self, path: Path) -> None:
         async with watching(path) as sidecar:

@@ -193,11 +193,11 @@ class TestManyRoutes:
         gc.unfreeze()
 
     async def fill(self, table: RouteTable, count: int) -> None:
-        whole = Snapshot(WORKLOAD)
+        whole = Snapshot(table)
         for start in range(0, count, 200):
-            whole.add(snapshot(1, *(route(f"k{n}") for n in range(start, start + 200))).data)
+            await whole.add(snapshot(1, *(route(f"k{n}") for n in range(start, start + 200))).data)
         assert len(whole) == count
-        await discard(whole.swap(table))
+        await discard(whole.swap())
 
     async def test_the_old_table_is_freed_in_slices(self) -> None:
         table = RouteTable(WORKLOAD)
@@ -211,7 +211,7 @@ class TestManyRoutes:
                 await asyncio.sleep(0)
 
         async with running(count_turns()):
-            await discard(Snapshot(WORKLOAD).swap(table))
+            await discard(Snapshot(table).swap())
         assert len(table) == 0
         assert turns >= 4000 // pieces.FREE_ROUTES
 
@@ -229,6 +229,29 @@ class TestManyRoutes:
         frozen = gc.get_freeze_count()
         await self.fill(RouteTable(WORKLOAD), 200)
         assert gc.get_freeze_count() == frozen
+
+    async def test_a_piece_is_decoded_in_slices(self) -> None:
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        whole = Snapshot(RouteTable(WORKLOAD))
+        async with running(count_turns()):
+            await whole.add(snapshot(1, *(route(f"k{n}") for n in range(200))).data)
+        assert turns >= 200 // pieces.DECODE_ROUTES
+
+    async def test_a_route_that_has_not_changed_is_kept(self) -> None:
+        table = RouteTable(WORKLOAD)
+        await self.fill(table, 200)
+        before = {item.key: item for item in table.routes()}
+        whole = Snapshot(table)
+        await whole.add(snapshot(2, *(route(f"k{n}", port=9102 if n else 1) for n in range(200))).data)
+        await discard(whole.swap())
+        assert [key for key, item in before.items() if table.lookup(key) is not item] == ["k0"]
 
     async def test_strings_that_repeat_are_shared(self) -> None:
         table = RouteTable(WORKLOAD)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from proxy.errors import ConfigurationError
 from proxy.telemetry.tracing import Tracing, open_tracing, traces_endpoint
+from tests.proxy.feed.eventually import eventually
 from tests.proxy.telemetry.otlp_collector import Collector, values
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -181,22 +184,37 @@ async def test_more_than_the_queue_holds_costs_no_memory(collector: Collector, m
     assert 100 <= len(collector.spans) <= 300  # one batch on its way, one waiting, one more while it went
 
 
+def flushing() -> bool:
+    return any(thread.name == "tracing flush" for thread in threading.enumerate())
+
+
 async def test_closing_does_not_wait_for_a_collector_that_hangs(collector: Collector) -> None:
     collector.stalled = True
     tracing = opened(collector)
     tracing.record(**REQUEST)
     began = time.monotonic()
-    await asyncio.to_thread(tracing.close, 0.2)
+    await asyncio.to_thread(tracing.close, 0.1)
     assert time.monotonic() - began < 5
+    assert flushing()
+    collector.released.set()
+    await eventually(lambda: not flushing())
 
 
-async def test_a_collector_that_is_gone_disturbs_nothing() -> None:
+async def test_a_collector_that_is_gone_disturbs_nothing_and_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     nobody = Collector()
     nobody.port = 1
     tracing = opened(nobody)
+    for _ in range(5):
+        tracing.record(**REQUEST)
+    await asyncio.to_thread(tracing.close, 0.1)
+    await eventually(lambda: not flushing())
     tracing.record(**REQUEST)
-    await asyncio.to_thread(tracing.close, 0.2)
-    tracing.record(**REQUEST)
+    complaints = [record.msg for record in caplog.records if record.levelno >= logging.WARNING]
+    assert 1 <= len(complaints) == len(set(complaints))
 
 
 async def test_the_service_name_of_the_environment_wins(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
