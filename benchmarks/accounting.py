@@ -48,6 +48,11 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """CPU time of `pid` alone since it began, in seconds."""
+    return time.clock_gettime_ns(cpu_clock(pid)) / 1e9
+
+
 def resident_bytes(pid: int) -> int:
     """Resident memory of `pid` and its living descendants; pages shared among them count for each."""
     return sum(_status(process, "VmRSS") for process in descendants(pid))

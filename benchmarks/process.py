@@ -28,10 +28,13 @@ _POLL_SECONDS = 0.02
 _TAIL_LINES = 5
 
 
-def confined(command: Sequence[str], cores: Iterable[int]) -> list[str]:
-    """`command` bound to `cores` and to our life. Both tools belong to util-linux and keep the process id."""
+def confined(command: Sequence[str], cores: Iterable[int], death: str = "KILL") -> list[str]:
+    """`command` bound to `cores` and to our life. Both tools belong to util-linux and keep the process id.
+
+    death: the signal that it gets when we die; TERM for a program that has to end others first.
+    """
     listed = ",".join(str(core) for core in cores)
-    return ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", listed, *command]
+    return ["setpriv", "--pdeathsig", death, "taskset", "--cpu-list", listed, *command]
 
 
 def environment() -> dict[str, str]:
@@ -43,15 +46,18 @@ def environment() -> dict[str, str]:
 class Process:
     """A running program. Use as a context manager: leaving the block ends it.
 
-    name: for messages and the log's file name.
+    name:  for messages and the log's file name.
+    death: as in `confined`.
     """
 
-    def __init__(self, name: str, command: Sequence[str], cores: Iterable[int], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], cores: Iterable[int], folder: Path, death: str = "KILL"
+    ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._popen = subprocess.Popen(
-                confined(command, cores),
+                confined(command, cores, death),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -91,14 +97,18 @@ class Process:
         lines = self._log.read_text(errors="replace").split("\n")
         return " / ".join([line.strip() for line in lines if line.strip()][-_TAIL_LINES:]) or "it printed nothing"
 
-    def await_ready(self, ready: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
-        """Ask `ready` until it says yes. Raises BenchmarkError when the process ends or time runs out."""
+    def await_ready(
+        self, ready: Callable[[], bool], seconds: float = READY_SECONDS, poll: float = _POLL_SECONDS
+    ) -> None:
+        """Ask `ready` until it says yes, with `poll` seconds between two questions.
+
+        Raises BenchmarkError when the process ends or time runs out."""
         deadline = time.monotonic() + seconds
         while not ready():
             self.check()
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"{self.name} is not ready after {seconds:.0f} s: {self.last_words()}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(poll)
 
     def stop(self) -> None:
         """End it and everything that it started. Without effect on one that has ended."""

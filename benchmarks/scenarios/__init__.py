@@ -1,7 +1,7 @@
 """The scenarios, in the order in which they run."""
 
 from benchmarks.scenario import Scenario
-from benchmarks.scenarios import bodies, connections, http1, latency, outbound, routes
+from benchmarks.scenarios import agents, bodies, connections, http1, latency, outbound, propagation, routes
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -11,6 +11,8 @@ SCENARIOS: dict[str, Scenario] = {
         bodies.SCENARIO,
         connections.SCENARIO,
         routes.SCENARIO,
+        propagation.SCENARIO,
+        agents.SCENARIO,
         outbound.SCENARIO,
     )
 }
