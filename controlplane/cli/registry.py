@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
-from yarl import URL
 
 from controlplane.cli.cause import why
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
@@ -68,8 +68,9 @@ def refusal(error: RegistryError, url: str) -> CommandError:
 
 def _registry(context: click.Context, _parameter: click.Parameter, value: str) -> Registry:
     try:
-        url = URL(value)
-        valid = url.scheme in {"http", "https"} and bool(url.host) and url.path in {"", "/"} and not url.query
+        url = urlsplit(value)
+        valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.path in {"", "/"} and not url.query
+        valid = valid and url.port != 0  # reading it raises ValueError when it is no number
     except ValueError:
         valid = False
     if not valid:

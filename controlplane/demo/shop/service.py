@@ -10,11 +10,10 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp import web
-from yarl import URL
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -70,7 +69,7 @@ class Caller:
         self, method: str, name: str, path: tuple[str, ...], query: dict[str, str], document: object = None
     ) -> Any:
         segments = "/".join(quote(segment, safe="") for segment in path)
-        url = URL(f"{os.environ[variable(name)]}/{segments}", encoded=True).with_query(query)
+        url = f"{os.environ[variable(name)]}/{segments}" + (f"?{urlencode(query)}" if query else "")
         try:
             async with self._session.request(method, url, json=document, headers=self._headers) as answer:
                 body = await answer.read()

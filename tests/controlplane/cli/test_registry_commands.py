@@ -185,7 +185,7 @@ def test_every_problem_of_a_file_is_one_line(registry: str, skycap: Skycap, tmp_
         ("- a\n", "holds no sandbox: it must be an object"),
         ("a: 2026-01-01\n", "holds what cannot be said in JSON"),
         ("a: &a [*a]\n", "holds what cannot be said in JSON"),
-        ("[" * 5000, "is nested too deeply"),
+        ("[" * 600, "is nested too deeply"),
         ("\x00", "this is no YAML"),
     ],
 )
@@ -211,6 +211,8 @@ def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, sa
         (("-f", "/"), "/ cannot be read: Is a directory"),
         (("-f", "x", "--registry", "localhost:7070"), "'localhost:7070' is not http://HOST:PORT"),
         (("-f", "x", "--registry", "http://h/p"), "'http://h/p' is not http://HOST:PORT"),
+        (("-f", "x", "--registry", "http://h:99999"), "'http://h:99999' is not http://HOST:PORT"),
+        (("-f", "x", "--registry", "http://[::1"), "'http://[::1' is not http://HOST:PORT"),
         (("-f", "x", "--token-file", "/nowhere"), "/nowhere cannot be read"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controlplane.cli.served_by import Hop, parse_served_by
@@ -51,6 +51,7 @@ def test_field_lines(lines: list[str], hops: list[Hop] | None) -> None:
 LABEL = st.from_regex(DNS_LABEL, fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LABEL, LABEL, st.none() | LABEL | st.tuples(LABEL, st.integers(1, 2**49)))))
 def test_every_item_that_the_sidecar_writes_is_read_back(
     items: list[tuple[str, str, tuple[str, int] | str | None]],
