@@ -62,4 +62,4 @@ async def eventually(check: Callable[[], object], seconds: float = 20.0) -> None
         while True:
             if check():
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)

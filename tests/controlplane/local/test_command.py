@@ -1,0 +1,199 @@
+"""`skycap up` as a person or a program runs it: a process of its own, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from controlplane.launch.ports import PortPool
+from controlplane.launch.readiness import Readiness, answers
+from controlplane.local.supervised import Lines
+from tests.controlplane.launch.processes import Marked, eventually
+from tests.controlplane.local.files import APP, document, service
+
+SKYCAP = (sys.executable, "-c", "from controlplane.cli import main; main()", "up")
+
+
+class Up:
+    """A running `skycap up`. lines: of its output so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process, output: int) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._output = Lines(output, self.lines.append)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def events(self, *names: str) -> list[dict[str, Any]]:
+        """Of `--output json`: those with these names."""
+        return [event for event in map(json.loads, self.lines) if event["event"] in names]
+
+    async def until(self, check: Callable[[], object]) -> None:
+        """Wait until `check` holds; its end before that, with all that it said, is a failure."""
+        await eventually(lambda: check() or self.process.returncode is not None)
+        assert check(), self.text
+
+    def close(self) -> None:
+        """Read no more, as `head` does."""
+        self._output.finish()
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return await self.wait()
+
+    async def wait(self) -> int:
+        async with asyncio.timeout(30):
+            code = await self.process.wait()
+        self._output.finish()
+        return code
+
+
+Start = Callable[..., Awaitable[Up]]
+
+
+def write(file: Path, *services: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump(document(*services)))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.yaml"
+    write(path, service("frontend", "users"), service("users"))
+    return path
+
+
+async def launch(marked: Marked, output: int, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *SKYCAP, *arguments, env=marked.environ, stdout=output, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.fixture
+def up(file: Path, marked: Marked) -> Start:
+    async def up(*arguments: str) -> Up:
+        reader, writer = os.pipe()
+        try:
+            process = await launch(marked, writer, *(arguments or (str(file),)))
+        finally:
+            os.close(writer)
+        return Up(process, reader)
+
+    return up
+
+
+async def test_a_run_from_the_table_to_ctrl_c(up: Start, file: Path, marked: Marked) -> None:
+    running = await up()
+    await running.until(lambda: "Ctrl-C stops everything." in running.text)
+    columns = [line.split() for line in running.lines if "http://" in line and "ready" in line]
+    assert [(row[0], row[3], row[4]) for row in columns] == [
+        ("frontend", "users", "ready"),
+        ("users", "-", "ready"),
+        ("registry", "-", "ready"),
+    ]
+    curl = next(line for line in running.lines if line.startswith("  curl http"))
+    async with aiohttp.ClientSession() as session, session.get(f"{curl.split()[1]}call/users/who") as answer:
+        users = (await answer.json())["pid"]
+    assert "\x1b" not in running.text
+
+    os.kill(users, signal.SIGKILL)
+    await running.until(lambda: "users was ended by SIGKILL, starts again in 0." in running.text)
+    await running.until(lambda: "users is ready after" in running.text)
+
+    assert await running.end(signal.SIGINT) == 0
+    assert running.lines[-1].split() == ["skycap", "|", "stopped"]
+    assert marked.alive() == {}
+    assert (file.parent / ".skycap" / "shop" / "registry.db").exists()
+
+
+async def test_a_run_that_was_killed_is_cleaned_up_by_the_next(up: Start, file: Path, marked: Marked) -> None:
+    first = await up(str(file), "--output", "json")
+    await first.until(lambda: first.events("up"))
+    before = {event["process"]: event["pid"] for event in first.events("started")}
+
+    second = await up()
+    assert await second.wait() == 2
+    (refusal,) = second.lines
+    assert refusal.startswith(f"skycap: {file}: the environment shop is up already, process {first.process.pid}: ")
+
+    assert await first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert set(marked.alive()) == set(before.values())
+    third = await up(str(file), "--output", "json")
+    await third.until(lambda: third.events("up"))
+    assert {event["process"]: event["pid"] for event in third.events("leftover")} == before
+    assert [(service["name"], service["address"]) for service in third.events("up")[0]["services"]] == [
+        (service["name"], service["address"]) for service in first.events("up")[0]["services"]
+    ]
+    assert len(marked.alive()) == 6  # itself and its five
+    assert await third.end() == 0
+    assert [event["event"] for event in third.events("stopping", "stopped")] == ["stopping", "stopped"]
+    assert marked.alive() == {}
+
+
+async def test_everything_wrong_is_a_line_and_nothing_is_started(up: Start, file: Path, marked: Marked) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        write(file, service("frontend", "users", port=port), service("users", command=["no-such-program"]))
+        running = await up()
+        assert await running.wait() == 2
+    assert running.lines == [
+        f"skycap: {file}: spec.services[0].port: port {port} is in use",
+        f"skycap: {file}: spec.services[1].command: there is no program 'no-such-program' in PATH",
+    ]
+    assert marked.alive() == {}
+    again = await up("--output", "yaml", str(file))
+    assert await again.wait() == 2
+    assert "'yaml' is not one of 'text', 'json'" in again.text
+
+
+async def test_the_second_ctrl_c_insists(up: Start, file: Path, marked: Marked) -> None:
+    deaf = f"import signal, runpy; signal.signal(15, signal.SIG_IGN); runpy.run_path({APP!r}, run_name='__main__')"
+    write(file, service("users", command=[sys.executable, "-c", deaf]))
+    running = await up(str(file), "--state-dir", str(file.parent / "elsewhere"))
+    await running.until(lambda: "Ctrl-C stops everything." in running.text)
+    running.process.send_signal(signal.SIGINT)
+    await running.until(lambda: "drained in" in running.text)
+    began = asyncio.get_running_loop().time()
+    assert await running.end(signal.SIGINT) == 0
+    assert asyncio.get_running_loop().time() - began < 4.5  # less than the grace that a deaf application is given
+    assert marked.alive() == {}
+    assert (file.parent / "elsewhere" / "registry.db").exists()
+    assert not (file.parent / ".skycap").exists()
+
+
+async def test_a_reader_that_has_seen_enough_ends_it(up: Start, marked: Marked) -> None:
+    running = await up()
+    await running.until(lambda: running.lines)
+    running.close()
+    assert await running.wait() == 141
+    assert marked.alive() == {}
+
+
+async def test_a_reader_that_has_stopped_reading_holds_up_nothing(file: Path, marked: Marked) -> None:
+    """Neither the services, whose output is still taken, nor the end."""
+    loud = f"import runpy\nfor _ in range(20000): print('x' * 100)\nrunpy.run_path({APP!r}, run_name='__main__')"
+    port = PortPool().take()
+    write(file, service("users", command=[sys.executable, "-c", loud], port=port))
+    reader, writer = os.pipe()
+    process = await launch(marked, writer, str(file))
+    os.close(writer)
+    missing = await Readiness().until(answers(port, "/who", "silent"), 30.0)
+    assert missing == ""
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+    os.close(reader)
+    assert marked.alive() == {}
