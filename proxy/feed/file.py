@@ -22,7 +22,6 @@ from pathlib import Path
 
 from proxy.contract.watch import SNAPSHOT, SYNCED, EventParser
 from proxy.errors import ConfigurationError, ContractError
-from proxy.feed.document import REFUSED, events
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, discard
 from proxy.routing.table import RouteTable
@@ -163,12 +162,17 @@ class FileFeed:
                     await snapshot.add(event.data)
                 elif event.name == SYNCED:
                     return snapshot, json.loads(event.data)["total"]
-                elif event.name == REFUSED:
+                else:
                     raise ContractError([(path, message) for path, message in json.loads(event.data)["problems"]])
         raise ContractError([("", "cannot be read: the reading process died, perhaps for want of memory")])
 
     async def _in_a_thread(self) -> AsyncGenerator[bytes, None]:
-        yield await asyncio.to_thread(lambda: b"".join(events(self._path, self._table.workload)))
+        def read() -> bytes:
+            from proxy.feed.document import events  # PyYAML: 1.4 MB that only a small file needs here
+
+            return b"".join(events(self._path, self._table.workload))
+
+        yield await asyncio.to_thread(read)
 
     async def _in_a_process(self) -> AsyncGenerator[bytes, None]:
         try:

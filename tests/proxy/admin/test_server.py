@@ -276,10 +276,10 @@ class TestLife:
             assert await Client(session, server).document("/live") == {"live": True}
         await server.stop()
 
-    def test_aiohttp_is_not_imported_before_the_start(self) -> None:
+    def test_nothing_heavy_is_imported_before_it_is_needed(self) -> None:
         modules = ("proxy.admin.server", "proxy.feed.registry", "proxy.feed.file", "proxy.telemetry.exposition",
                    "proxy.telemetry.tracing", "proxy.telemetry.log", "proxy.telemetry.notices")  # fmt: skip
-        heavy = ("aiohttp", "prometheus_client", "opentelemetry", "requests")
+        heavy = ("aiohttp", "prometheus_client", "opentelemetry", "requests", "yaml")
         program = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
