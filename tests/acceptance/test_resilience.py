@@ -1,0 +1,173 @@
+"""The registry may die at any time, and a sandbox may be updated at any time: requests never notice.
+
+The load is bounded: LOAD_SECONDS long, WORKERS requests at a time, each followed by a short pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientError, ClientSession
+
+from controlplane.client import Client
+from controlplane.model.sandbox import Phase
+from controlplane.model.workload import Workload
+from tests.acceptance.running import ROOT, accepts, free_port, naming, serving, sidecar, start, stop
+
+LOAD_SECONDS = float(os.environ.get("SKYCAP_LOAD_SECONDS", "60"))
+"""As long as the promise is; a shorter run is for looking at one failure."""
+
+WORKERS = 8
+PAUSE_SECONDS = 0.01
+KEYED = {"baggage": "routing-key=agent-42"}
+
+
+@dataclass
+class Load:
+    """Keyed and unkeyed requests by turns, and everything that was wrong with their answers."""
+
+    url: str
+    unkeyed: Callable[[str], bool]
+    keyed: Callable[[str], bool]
+    answered: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    async def run(self, until: float) -> None:
+        async with ClientSession() as session, asyncio.TaskGroup() as tasks:
+            for worker in range(WORKERS):
+                tasks.create_task(self._work(session, until, worker))
+
+    async def _work(self, session: ClientSession, until: float, worker: int) -> None:
+        turn = worker
+        while time.monotonic() < until and len(self.wrong) < 20:
+            turn += 1
+            headers, right = (KEYED, self.keyed) if turn % 2 else ({}, self.unkeyed)
+            try:
+                async with session.get(self.url, headers=headers) as answer:
+                    text = await answer.text()
+            except ClientError as error:
+                self.wrong.append(f"{headers}: {error!r}")
+                continue
+            self.answered[text] += 1
+            if answer.status != 200 or not right(text):
+                self.wrong.append(f"{headers}: {answer.status} {text} {answer.headers.get('skycap-served-by')}")
+            await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def during(load: Load, trouble: Callable[[], Awaitable[None]]) -> int:
+    """Run the load, and `trouble` again and again beside it. Returns how often the trouble came."""
+    async with ClientSession() as session, session.get(load.url, headers=KEYED) as first:
+        assert load.keyed(await first.text())  # held up until the first table has come
+    until = time.monotonic() + LOAD_SECONDS
+    times = 0
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(load.run(until))
+        while not running.done() and time.monotonic() < until:
+            await trouble()
+            times += 1
+    assert not load.wrong, "\n".join(load.wrong)
+    return times
+
+
+@pytest.mark.timeout(LOAD_SECONDS + 60)
+async def test_the_registry_is_killed_and_restarted_all_the_time(tmp_path: Path) -> None:
+    registry_port, port = free_port(), free_port()
+    registry_url = f"http://127.0.0.1:{registry_port}"
+
+    async def registry() -> asyncio.subprocess.Process:
+        process = await start(
+            "-m", "controlplane", "--listen", f"127.0.0.1:{registry_port}", "--store", str(tmp_path / "store.db"),
+            "--state-dir", str(tmp_path / "state"), "--log-level", "error",
+        )  # fmt: skip
+        await accepts(registry_port, process)
+        return process
+
+    async with serving(naming("baseline")) as app, serving(naming("shadow")) as shadow:
+        process = await registry()
+        async with Client(registry_url) as client:
+            await client.apply(sandbox({"workload": "shop/users", "endpoints": [f"127.0.0.1:{shadow}"]}))
+        arguments = ("--workload", "shop/users", "--inbound", f"127.0.0.1:{port}=127.0.0.1:{app}")
+        async with sidecar(*arguments, "--registry", registry_url, port=port):
+            load = Load(f"http://127.0.0.1:{port}/", lambda text: "baseline" in text, lambda text: "shadow" in text)
+
+            async def trouble() -> None:
+                nonlocal process
+                process.kill()
+                await process.wait()
+                process = await registry()
+
+            times = await during(load, trouble)
+        await stop(process)
+    assert times > LOAD_SECONDS / 10
+    assert sum(load.answered.values()) > LOAD_SECONDS * 20
+
+
+@pytest.mark.timeout(LOAD_SECONDS + 60)
+async def test_a_sandbox_is_updated_every_second(tmp_path: Path) -> None:
+    registry_port, port = free_port(), free_port()
+    registry_url = f"http://127.0.0.1:{registry_port}"
+    process = await start(
+        "-m", "controlplane", "--listen", f"127.0.0.1:{registry_port}", "--memory",
+        "--state-dir", str(tmp_path / "state"), "--log-level", "error",
+    )  # fmt: skip
+    await accepts(registry_port, process)
+    revision = 0
+
+    async with serving(naming("baseline")) as app, Client(registry_url, timeout=30) as client:
+        arguments = ("--workload", "shop/users", "--inbound", f"127.0.0.1:{port}=127.0.0.1:{app}")
+        async with sidecar(*arguments, "--registry", registry_url, port=port):
+
+            async def update() -> None:
+                nonlocal revision
+                revision += 1
+                command = [sys.executable, str(ROOT / "tests/acceptance/app.py")]
+                fork: dict[str, object] = {
+                    "workload": "shop/users",
+                    "command": command,
+                    "env": {"ANSWER": f"revision-{revision}"},
+                }
+                await client.apply(sandbox(fork))
+                settled = await client.wait("agent-42", 30)
+                assert settled.status is not None
+                assert settled.status.phase is Phase.READY, settled
+
+            async def trouble() -> None:
+                started = time.monotonic()
+                await update()
+                await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
+
+            await client.put_workload(definition(tmp_path, port))
+            await update()
+            load = Load(
+                f"http://127.0.0.1:{port}/",
+                lambda text: "baseline" in text,
+                lambda text: text in (f"revision-{revision - 1}", f"revision-{revision}"),
+            )
+            times = await during(load, trouble)
+    assert await stop(process) == 0
+    assert times > LOAD_SECONDS / 4
+    assert sum(load.answered.values()) > LOAD_SECONDS * 20
+
+
+def sandbox(fork: dict[str, object]) -> dict[str, object]:
+    return {
+        "apiVersion": "skycap.dev/v1alpha1",
+        "kind": "Sandbox",
+        "metadata": {"name": "agent-42"},
+        "spec": {"forks": [fork]},
+    }
+
+
+def definition(folder: Path, port: int) -> Workload:
+    """The baseline's definition, as `skycap up` would register it."""
+    return Workload(
+        workload="shop/users", address=f"127.0.0.1:{port}", command=(sys.executable, "app.py"), cwd=str(folder)
+    )
