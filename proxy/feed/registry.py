@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -124,7 +125,7 @@ class RegistryFeed:
 
     async def _attempt(self, session: ClientSession) -> _Ended:
         """One connection, until it is over."""
-        from aiohttp import ClientConnectorError, ClientError
+        from aiohttp import ClientConnectorError, ClientError, ClientPayloadError
 
         try:
             return await self._watch(session)
@@ -135,7 +136,11 @@ class RegistryFeed:
         except ConfigurationError as error:
             return _Ended("token", f"needs a token ({error})")
         except ClientConnectorError as error:
-            return _Ended("unreachable", f"cannot be reached ({error.os_error})")
+            # asyncio writes the address into strerror; a failed look-up has a negative number of its own.
+            number = error.os_error.errno or 0
+            return _Ended("unreachable", f"cannot be reached ({os.strerror(number) if number > 0 else error.os_error})")
+        except ClientPayloadError:
+            return _Ended("closed", "closed the connection")
         except TimeoutError:
             return _Ended("silent", f"has said nothing for {self._silence:g} s")
         except (ClientError, OSError) as error:

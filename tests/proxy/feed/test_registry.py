@@ -112,7 +112,7 @@ async def test_the_registry_is_killed_and_comes_back_with_an_older_store(registr
         await registry.stop()
         await eventually(lambda: sidecar.state.failures > 3)
         assert (sidecar.keys, sidecar.state.connected) == ({"a", "b"}, False)
-        assert "cannot be reached" in sidecar.state.problem
+        assert sidecar.state.problem == "registry cannot be reached (Connection refused)"
         await registry.start()
         watch = await registry.watch()
         assert watch.last_event_id == "10"
