@@ -111,7 +111,7 @@ class Pair:
         if self.app.exited.done():
             wanted.append(self.ports.app)
         if self.sidecar.exited.done():
-            wanted += [self.ports.inbound, self.ports.admin, *self.ports.outbound]
+            wanted += [self.ports.inbound, *self.ports.outbound]
         return any(why_busy(port) for port in wanted)
 
     def log(self, lines: int) -> str:
@@ -164,7 +164,7 @@ def _record(name: str, command: str, ports: CopyPorts, children: list[Child]) ->
     return {
         "id": name,
         "command": command,
-        "ports": [ports.inbound, ports.app, ports.admin, *ports.outbound],
+        "ports": list(ports.all()),
         **identities,
     }
 
@@ -177,7 +177,7 @@ def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _decode_ports(document: object) -> CopyPorts | None:
-    if not isinstance(document, list) or len(document) < 3 or not all(isinstance(port, int) for port in document):
+    if not isinstance(document, list) or len(document) < 2 or not all(isinstance(port, int) for port in document):
         return None
-    inbound, app, admin, *outbound = document
-    return CopyPorts(inbound, app, admin, tuple(outbound))
+    inbound, app, *outbound = document
+    return CopyPorts(inbound, app, tuple(outbound))

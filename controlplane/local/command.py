@@ -106,7 +106,7 @@ async def _announce(environment: Environment, observe: Observer) -> None:
             command=service.definition.command,
             address=service.address,
             app=f"127.0.0.1:{service.ports.app}",
-            admin=f"127.0.0.1:{service.ports.admin}",
+            admin=f"127.0.0.1:{service.admin}",
             upstreams=tuple(upstream.name for upstream in service.definition.upstreams),
             ready=environment.is_ready(service.name),
         )

@@ -242,5 +242,5 @@ def _app_of(service: ServiceLayout, around: Surroundings) -> Unit:
 
 
 def _sidecar_of(service: ServiceLayout, around: Surroundings) -> Unit:
-    probe = answers(service.ports.admin, "/ready", "its admin listener does not answer")
+    probe = answers(service.admin, "/ready", "its admin listener does not answer")
     return Unit(f"{service.name}/sidecar", service.sidecar, probe, OURS_SECONDS, around)

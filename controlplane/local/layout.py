@@ -24,11 +24,13 @@ TakePort = Callable[[int | None], int]
 class ServiceLayout:
     """One service: its ports, its two processes, and what the registry is told about it.
 
+    admin:   the port of the sidecar's admin listener.
     callers: the services of the file that call it.
     """
 
     name: str
     ports: CopyPorts
+    admin: int
     app: Command
     sidecar: Command
     definition: Workload
@@ -86,7 +88,8 @@ def lay_out(
     registry_listen = f"{listen}:{port('registry', wanted or None)}"
     copies = {service.name: _copy_ports(service, port) for service in file.spec.services}
     services = tuple(
-        _service(file, service, copies, folder, environ, f"http://{registry_listen}") for service in file.spec.services
+        _service(file, service, copies, port(f"{service.name} admin", None), folder, environ, registry_listen)
+        for service in file.spec.services
     )
     return Layout(file.name, file.namespace, registry_listen, services, ports)
 
@@ -110,7 +113,6 @@ def _copy_ports(service: ServiceSpec, port: Callable[[str, int | None], int]) ->
     return CopyPorts(
         inbound=port(name, service.port),
         app=port(f"{name} app", service.app_port),
-        admin=port(f"{name} admin", None),
         outbound=tuple(port(f"{name} to {upstream.name}", upstream.port) for upstream in service.upstreams),
     )
 
@@ -119,9 +121,10 @@ def _service(
     file: EnvironmentFile,
     service: ServiceSpec,
     copies: Mapping[str, CopyPorts],
+    admin: int,
     folder: Path,
     environ: Mapping[str, str],
-    registry_url: str,
+    registry_listen: str,
 ) -> ServiceLayout:
     ports = copies[service.name]
     cwd = str((folder / service.cwd).absolute())
@@ -146,8 +149,11 @@ def _service(
     return ServiceLayout(
         name=service.name,
         ports=ports,
+        admin=admin,
         app=app_command(service.command, cwd, service.env, upstreams, ports, environ),
-        sidecar=sidecar_command(workload, upstreams, ports, str(folder), environ, registry_url=registry_url),
+        sidecar=sidecar_command(
+            workload, upstreams, ports, str(folder), environ, registry_url=f"http://{registry_listen}", admin=admin
+        ),
         definition=definition,
         callers=tuple(
             caller.name

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -53,6 +54,9 @@ def marked() -> Iterator[Marked]:
     """An environment to start processes with. At the end of the test none of them may be left."""
     marked = Marked()
     yield marked
+    deadline = time.monotonic() + 5.0
+    while marked.alive() and time.monotonic() < deadline:
+        time.sleep(0.01)  # a killed process needs a moment to be gone
     assert marked.end() == []
 
 

@@ -6,7 +6,7 @@ from controlplane.launch.plan import CopyPorts, Shadow, app_command, sidecar_com
 from controlplane.model.variables import reserved_variables
 from controlplane.model.workload import Upstream
 
-PORTS = CopyPorts(inbound=20001, app=20002, admin=20003, outbound=(20004, 20005))
+PORTS = CopyPorts(inbound=20001, app=20002, outbound=(20004, 20005))
 UPSTREAMS = (
     Upstream(name="payments", workload="shop/payments", address="127.0.0.1:18082"),
     Upstream(name="mail-relay", workload="infra/mail", address="10.0.0.7:80"),
@@ -35,7 +35,7 @@ def test_who_wins_in_the_environment() -> None:
         "SKYCAP_REGISTRY": "x",
     }
     env = {"B": "env", "SKYCAP_REVISION": "env"}
-    ports = CopyPorts(20001, 20002, 20003)
+    ports = CopyPorts(20001, 20002)
     command = app_command(["server"], "", env, (), ports, inherited)
     assert command.env == {
         "A": "inherited",
@@ -47,7 +47,7 @@ def test_who_wins_in_the_environment() -> None:
 
 
 def test_the_variables_that_nobody_else_may_set() -> None:
-    ports = CopyPorts(20001, 20002, 20003, (20004,))
+    ports = CopyPorts(20001, 20002, (20004,))
     bare = app_command(["server"], "", {}, UPSTREAMS[1:], ports, {"PYTHONUNBUFFERED": "1"})
     assert set(reserved_variables(["mail-relay"])) == set(bare.env) - {"PYTHONUNBUFFERED"}
 
@@ -68,7 +68,6 @@ def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
         *("--inbound", "127.0.0.1:20001=127.0.0.1:20002"),
         *("--outbound", "127.0.0.1:20004=127.0.0.1:18082"),
         *("--outbound", "127.0.0.1:20005=10.0.0.7:80"),
-        *("--admin", "127.0.0.1:20003"),
     )
     assert command.env == {"A": "1", "SKYCAP_KEY_NAMES": "k"}
     assert command.cwd == "/state"
@@ -76,7 +75,7 @@ def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
 
 def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
     command = sidecar_command(
-        "shop/users", (), CopyPorts(1001, 1002, 1003), "/", {}, registry_url="http://127.0.0.1:7070"
+        "shop/users", (), CopyPorts(1001, 1002), "/", {}, registry_url="http://127.0.0.1:7070", admin=1003
     )
     assert command.argv[4:] == (
         *("--workload", "shop/users", "--registry", "http://127.0.0.1:7070"),
@@ -85,4 +84,4 @@ def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
 
 
 def test_all_ports_of_a_copy() -> None:
-    assert PORTS.all() == (20001, 20002, 20003, 20004, 20005)
+    assert PORTS.all() == (20001, 20002, 20004, 20005)

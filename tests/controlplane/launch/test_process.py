@@ -219,8 +219,8 @@ async def test_a_port_that_somebody_took_first(
     with socket.create_server(("127.0.0.1", 0)) as busy:
         taken = busy.getsockname()[1]
         real = launcher._ports.take
-        # Every start takes three ports, the second is the application's.
-        answers = iter([port for _ in range(losses) for port in (real(), taken, real())])
+        # Every start takes two ports, the second is the application's.
+        answers = iter([port for _ in range(losses) for port in (real(), taken)])
         monkeypatch.setattr(launcher._ports, "take", lambda: next(answers, None) or real())
         if losses == process.PORT_ATTEMPTS:
             with pytest.raises(LaunchError, match=r"ended with exit code 1 before it was ready") as caught:
@@ -358,7 +358,7 @@ async def test_half_a_shadow_is_none(launcher: ProcessLauncher, folder: Path, ma
 async def test_a_handle_that_makes_no_sense(launcher: ProcessLauncher, tmp_path: Path) -> None:
     good = {
         "id": "a.shop.users.r1.abc",
-        "ports": [1, 2, 3],
+        "ports": [1, 2],
         "app": {"pid": 999_999_999, "started": "x"},
         "sidecar": {"pid": 999_999_998, "started": "x"},
     }
@@ -368,7 +368,7 @@ async def test_a_handle_that_makes_no_sense(launcher: ProcessLauncher, tmp_path:
         {"id": ""},
         {"id": 7},
         {"ports": [1]},
-        {"ports": ["1", 2, 3]},
+        {"ports": ["1", 2]},
         {"ports": None},
         {"app": {}},
     ]

@@ -30,16 +30,17 @@ def test_what_the_file_leaves_open_is_chosen() -> None:
     laid = layout(service("frontend", "users"), service("users"))
     frontend, users = laid.services
     assert laid.registry_url == "http://127.0.0.1:20000"
-    assert frontend.ports == CopyPorts(20001, 20002, 20003, (20004,))
-    assert users.ports == CopyPorts(20005, 20006, 20007)
+    assert frontend.ports == CopyPorts(20001, 20002, (20003,))
+    assert users.ports == CopyPorts(20004, 20005)
+    assert (frontend.admin, users.admin) == (20006, 20007)
     assert laid.ports == {
         "registry": 20000,
         "frontend": 20001,
         "frontend app": 20002,
-        "frontend admin": 20003,
-        "frontend to users": 20004,
-        "users": 20005,
-        "users app": 20006,
+        "frontend to users": 20003,
+        "frontend admin": 20006,
+        "users": 20004,
+        "users app": 20005,
         "users admin": 20007,
     }
 
@@ -51,7 +52,7 @@ def test_what_the_file_says_is_kept() -> None:
         registry={"listen": "[::1]:7171"},
     )
     assert laid.registry_url == "http://[::1]:7171"
-    assert laid.services[0].ports == CopyPorts(18080, 18081, 20000, (18082,))
+    assert laid.services[0].ports == CopyPorts(18080, 18081, (18082,))
 
 
 def test_ports_are_remembered() -> None:
@@ -94,6 +95,7 @@ def test_what_is_run() -> None:
     argv = " ".join(frontend.sidecar.argv)
     assert f"--outbound 127.0.0.1:{frontend.ports.outbound[0]}={users.address}" in argv
     assert f"--registry {laid.registry_url}" in argv
+    assert f"--admin 127.0.0.1:{frontend.admin}" in argv
     assert frontend.sidecar.env == {"A": "1"}
 
     registry = registry_command(laid, StateFolder(Path("/state/shop")), {"A": "1", "SKYCAP_STATE_DIR": "/x"})
