@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,11 @@ def draw(document: dict[str, Any], path: Path) -> str:
         return "nothing that it shows was measured"
     if find_spec("matplotlib") is None:
         return "matplotlib is not installed: pip install matplotlib"
-    import matplotlib
-
+    matplotlib = import_module("matplotlib")
     matplotlib.use("Agg")
     # Text stays text: small, sharp, and the same bytes for the same figures.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "skycap", "font.size": 9})
-    from matplotlib import pyplot
-
+    pyplot = import_module("matplotlib.pyplot")
     figure, axes = pyplot.subplots(len(panels), 1, figsize=(7.5, 0.6 + 1.5 * len(panels)), squeeze=False)
     for axis, (title, bars) in zip(axes[:, 0], panels, strict=True):
         names = [name for name, _, _, _ in bars]

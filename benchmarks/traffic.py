@@ -1,4 +1,4 @@
-"""The requests that the load sends: ten headers as a service behind a gateway sees them, 590 bytes.
+"""The requests that the load sends: ten headers as a service behind a gateway sees them, 608 bytes.
 
 No two requests of a run are the same: trace id, span id and request id change with every one, as they do in life,
 so that nobody's cache is flattered. Routing keys come in turn from a set, other members stand around them.

@@ -1,7 +1,7 @@
 """The scenarios, in the order in which they run."""
 
 from benchmarks.scenario import Scenario
-from benchmarks.scenarios import agents, bodies, connections, http1, latency, outbound, propagation, routes
+from benchmarks.scenarios import agents, bodies, connections, http1, latency, micro, outbound, propagation, routes
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -14,5 +14,6 @@ SCENARIOS: dict[str, Scenario] = {
         propagation.SCENARIO,
         agents.SCENARIO,
         outbound.SCENARIO,
+        micro.SCENARIO,
     )
 }

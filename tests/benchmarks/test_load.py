@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -95,6 +97,29 @@ def test_a_stall_is_seen_by_all_requests_that_were_due_in_it() -> None:
     late = [latency for latency in outcome.latencies_us if latency > 20_000]
     assert len(late) >= 25
     assert outcome.lost == 0
+
+
+def test_cpu_that_the_watched_process_burns_while_a_request_waits_is_a_stall() -> None:
+    def respond(path: str, number: int) -> bytes:
+        end = time.thread_time() + (0.05 if number == 10 else 0.0)
+        while time.thread_time() < end:
+            pass
+        return response(b"shadow")
+
+    with server(respond) as port:
+        outcome = paced.PacedLoad(order(port, connections=1, rate=100.0, warm_up=0.0, watch=os.getpid())).run()
+    assert 50_000 <= outcome.worst_cpu_us < 150_000
+
+
+def test_a_load_that_is_stopped_waits_for_what_was_sent_and_loses_nothing() -> None:
+    with server(lambda path, number: response(b"shadow")) as port:
+        load = paced.PacedLoad(order(port, rate=200.0, seconds=30.0, warm_up=0.0))
+        timer = threading.Timer(0.1, load.stop)
+        timer.start()
+        outcome = load.run()
+        timer.join()
+    assert (outcome.wrong, outcome.lost) == (0, 0)
+    assert 5 <= len(outcome.latencies_us) < 200
 
 
 def test_wrong_answers_and_lost_ones_are_counted() -> None:

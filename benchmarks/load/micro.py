@@ -1,0 +1,195 @@
+"""The steps of a proxied request one by one, and the whole of it without sockets. A pyperf program:
+
+    python -m benchmarks.load.micro --fast
+
+`exchange` is everything that Python does for a request between two reads of uvloop: the request's bytes come in, go
+out to a pooled upstream, the answer comes in and goes out. Its sockets are replaced by ones that forget; pool,
+timers, counters, correlation and plans are the real ones. What `http1` measures beyond this is uvloop and the kernel.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from types import FrameType
+
+from benchmarks.traffic import FORKED, Traffic
+from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
+from proxy.exchange.carriers import Carriers
+from proxy.exchange.exchange import Exchange
+from proxy.exchange.inbound import Inbound
+from proxy.exchange.settings import ExchangeSettings
+from proxy.exchange.side import SideParts
+from proxy.net.addresses import OwnAddresses
+from proxy.net.tasks import Tasks
+from proxy.net.timers import TimerWheel
+from proxy.net.upstream import Pools, UpstreamConnection
+from proxy.routing.correlation import Correlation
+from proxy.routing.key import KeyReader
+from proxy.routing.table import RouteTable
+from proxy.routing.trace import TraceReader
+from proxy.telemetry.counters import Counters
+from proxy.telemetry.notices import Notices
+from proxy.wire.head import HeadParser, Limits
+
+WORKLOAD = "shop/users"
+KEY_NAMES = ("routing-key", "sd-routing-key")
+
+_HEADS = 1_000
+"""Different requests that take turns, so that nothing is read from a cache that life would not have."""
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nserver: nginx/1.22.1\r\ndate: Mon, 23 Nov 2026 10:00:00 GMT\r\n"
+    b"content-type: text/plain\r\ncontent-length: 100\r\nconnection: keep-alive\r\n\r\n" + b"." * 100
+)
+
+Case = Callable[[int], object]
+"""Does its work once, for the request of that number."""
+
+
+class Forgetful:
+    """A transport that takes everything and keeps nothing."""
+
+    def write(self, data: bytes, /) -> None:
+        return
+
+    def write_eof(self) -> None:
+        return
+
+    def pause_reading(self) -> None:
+        return
+
+    def resume_reading(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+    def abort(self) -> None:
+        return
+
+    def is_closing(self) -> bool:
+        return False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        return
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+def heads(keys: tuple[str, ...]) -> list[bytes]:
+    """Requests as the load sends them."""
+    traffic = Traffic(keys)
+    template = traffic.template()
+    return [traffic.head(number, template) for number in range(_HEADS)]
+
+
+def table(size: int) -> RouteTable:
+    """A table with that many routes, the keys of the load among them."""
+    made = RouteTable(WORKLOAD)
+    keys = [*FORKED, *(f"other-{number}" for number in range(size - len(FORKED)))]
+    shadow = (Endpoint("127.0.0.1", 9002),)
+    made.replace({key: Route(WORKLOAD, key, shadow, key, 1, State.READY, OnUnavailable.ERROR) for key in keys})
+    return made
+
+
+def exchange(keys: tuple[str, ...]) -> Case:
+    """A whole request and its answer on a connection that stays open."""
+    counters, wheel, notices = Counters(), TimerWheel(), Notices(WORKLOAD)
+    pools = Pools(counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks())
+    app = Endpoint("127.0.0.1", 9001)
+    side = Inbound(
+        SideParts(
+            workload=WORKLOAD,
+            settings=ExchangeSettings(),
+            parser=HeadParser(Limits()),
+            counters=counters.inbound,
+            wheel=wheel,
+            clock=time.perf_counter,
+            carriers=Carriers(KeyReader(KEY_NAMES), counters.inbound, notices),
+            traces=TraceReader(),
+            correlation=Correlation(),
+            pools=pools,
+            reporter=notices,
+        ),
+        app=app,
+        table=table(100),
+        gave_up=lambda: False,
+        instance="0123456789abcdef",
+        sandbox="",
+        revision=1,
+        random_bits=random.getrandbits,
+    )
+    pool = pools(Endpoint("127.0.0.1", 9002) if keys else app)
+    upstream = UpstreamConnection(pool)
+    upstream.connection_made(Forgetful())  # type: ignore[arg-type]
+    pool.give(upstream, -1)
+    ours = Exchange(side, Forgetful())
+    requests = heads(keys)
+
+    def once(number: int) -> None:
+        ours.request_received(requests[number % _HEADS])
+        upstream.data_received(ANSWER)
+
+    once(0)
+    assert counters.inbound.requests["shadow" if keys else "baseline"][2] == 1, ours
+    return once
+
+
+def cases() -> dict[str, Case]:
+    """Name -> what to do."""
+    keyed = heads(FORKED)
+    parser = HeadParser(Limits())
+    reader = KeyReader(KEY_NAMES)
+    baggage = [f"tenant=acme,routing-key={key},user.tier=gold;source=gateway".encode() for key in FORKED]
+    small, large = table(100), table(100_000)
+    return {
+        "request head": lambda number: parser.request(keyed[number % _HEADS]),
+        "answer head": lambda number: parser.response(ANSWER, b"GET"),
+        "key in baggage": lambda number: reader.read((baggage[number % len(FORKED)],)),
+        "route among 100": lambda number: small.lookup(FORKED[number % len(FORKED)]),
+        "route among 100,000": lambda number: large.lookup(FORKED[number % len(FORKED)]),
+        "exchange, no key": exchange(()),
+        "exchange, keyed": exchange(FORKED),
+    }
+
+
+def python_calls(case: Case) -> int:
+    """Python-level calls that the case makes, those of this file not counted. The same on every machine."""
+    case(0)
+    case(1)
+    count = 0
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call" and frame.f_code.co_filename != __file__
+
+    sys.setprofile(profile)
+    try:
+        case(2)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def timed(loops: int, case: Case) -> float:
+    """CPU seconds for so many times, the cost of the loop included: other programs are not in it."""
+    began = time.process_time()
+    for number in range(loops):
+        case(number)
+    return time.process_time() - began
+
+
+def main() -> None:
+    """Time all cases, as pyperf's command line says."""
+    runner = import_module("pyperf").Runner(program_args=("-m", "benchmarks.load.micro"))
+    for title, case in cases().items():
+        runner.bench_time_func(title, timed, case)
+
+
+if __name__ == "__main__":
+    main()
