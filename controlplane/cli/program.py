@@ -21,17 +21,17 @@ from controlplane.cli.output import printable
 from proxy.errors import ConfigurationError
 
 COMMANDS = {
-    "demo": "controlplane.demo.command:demo",
-    "up": "controlplane.local.command:up",
-    "sandbox": "controlplane.cli.sandbox:sandbox",
-    "request": "controlplane.cli.request:request",
-    "explain": "controlplane.cli.explain:explain",
-    "doctor": "controlplane.cli.doctor:doctor",
-    "controlplane": "controlplane.__main__:command",
-    "proxy": "controlplane.cli.sidecar:proxy",
-    "version": "controlplane.cli.version:version",
+    "demo": ("controlplane.demo.command:demo", "See it work: a shop, two sandboxes, one broken contract."),
+    "up": ("controlplane.local.command:up", "Run an environment on this machine."),
+    "sandbox": ("controlplane.cli.sandbox:sandbox", "Create, look at and remove sandboxes."),
+    "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
+    "explain": ("controlplane.cli.explain:explain", "Say where a request with a key goes, and why."),
+    "doctor": ("controlplane.cli.doctor:doctor", "Check that an environment is whole."),
+    "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
+    "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),
+    "version": ("controlplane.cli.version:version", "Say which version this is."),
 }
-"""Name -> MODULE:ATTRIBUTE, in the order of `skycap --help`."""
+"""Name -> MODULE:ATTRIBUTE and what it is for in a few words, in the order of `skycap --help`."""
 
 
 class LazyGroup(click.Group):
@@ -58,12 +58,13 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        place = COMMANDS.get(name)
-        if place is None:
+        if name not in COMMANDS:
             return None
+        place, purpose = COMMANDS[name]
         module, _, attribute = place.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        command.short_help = purpose
         command.epilog = command.epilog or EXIT_CODES
         return command
 
@@ -99,6 +100,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = skycap.main(arguments, prog_name="skycap", standalone_mode=False)
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "skycap"
         _complain([f"{error.format_message().rstrip('.')} (see {command} --help)"])

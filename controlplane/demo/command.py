@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, CommandError
+from controlplane.cli.failures import FAILED, INTERRUPTED, CommandError, InvalidError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import refusal
 from controlplane.client import Client, RegistryError
@@ -26,7 +26,7 @@ from controlplane.local.command import stop_signals
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Event
 
-CHECK_SECONDS = 50.0
+CHECK_SECONDS = 40.0
 """For the whole play with `--check`. It takes five on an idle machine; what hangs must not hang for ever."""
 
 
@@ -39,8 +39,12 @@ def demo(check: bool, output: Output) -> int:
     Sends the same request without a key and with the key of each sandbox, shows who served it and how a broken
     contract comes to light, and leaves everything running to try more. Ctrl-C stops it.
     """
-    with tempfile.TemporaryDirectory(prefix="skycap-demo-") as folder:
-        return asyncio.run(_Performance(check, output, Path(folder)).run())
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="skycap-demo-")
+    except OSError as error:
+        raise InvalidError(f"no temporary folder can be made: {error.strerror or error}") from None
+    with folder as path:
+        return asyncio.run(_Performance(check, output, Path(path)).run())
 
 
 class _Performance:

@@ -36,6 +36,14 @@ def test_help_fits_a_terminal(skycap: Skycap) -> None:
     out = skycap("--help").out
     assert all(name in out for name in program.COMMANDS)
     assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.partition("Commands:")[2], "what a command is for is told whole"
+
+
+@pytest.mark.parametrize("arguments", [(), ("sandbox",)])
+def test_no_command_shows_the_help(skycap: Skycap, arguments: tuple[str, ...]) -> None:
+    ended = skycap(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"Usage: {' '.join(('skycap', *arguments))} [OPTIONS] COMMAND")
 
 
 @pytest.mark.parametrize(
