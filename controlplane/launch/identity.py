@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,17 +60,21 @@ def identify_child(pid: int) -> Identity:
 
 def group_runs(group: int) -> bool:
     """Whether any process of this group still runs. Zombies do not count: who reaps them may take its time."""
-    if not _BOOT_ID.exists():
-        with suppress(OSError):
-            os.killpg(group, 0)
-            return True
-        return False
-    for folder in _PROC.iterdir():
+    if _BOOT_ID.exists():
+        return next(members(group), None) is not None
+    with suppress(OSError):
+        os.killpg(group, 0)
+        return True
+    return False
+
+
+def members(group: int) -> Iterator[int]:
+    """The processes of a group that run. None where there is no /proc."""
+    for folder in _PROC.iterdir() if _PROC.is_dir() else ():
         if folder.name.isdigit():
             fields = _stat(folder.name)
             if fields and fields[2] == str(group) and fields[0] not in _DEAD:
-                return True
-    return False
+                yield int(folder.name)
 
 
 def _look(pid: int) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from controlplane.launch.listeners import instead
 from controlplane.launch.pair import Pair, read_records
 from controlplane.launch.plan import (
     LOOPBACK,
@@ -187,7 +188,8 @@ class ProcessLauncher:
         if pair.gone.done():
             raise LaunchError(f"{pair.how_it_ended()} before it was ready", log)
         if missing[0]:
-            raise LaunchError(f"`{pair.command}` is not ready after {readiness.timeout:g} s: {missing[0]}", log)
+            why = f"{missing[0]}{instead(pair.app.pid)}"
+            raise LaunchError(f"`{pair.command}` is not ready after {readiness.timeout:g} s: {why}", log)
         if missing[1]:
             raise LaunchError(f"its sidecar is not ready after {SIDECAR_SECONDS:g} s: {missing[1]}", log)
 

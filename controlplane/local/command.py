@@ -120,7 +120,7 @@ def stop_signals(first: Callable[[], None], again: Callable[[], None]) -> Iterat
     """Call `first` at the first SIGINT, SIGTERM or SIGHUP, and `again` at every further one.
 
     For whoever keeps an `Environment` running: its processes are in sessions of their own, so that a Ctrl-C on the
-    terminal reaches nobody else.
+    terminal reaches nobody else. A SIGHUP that is ignored stays so: that is what nohup is for.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -130,7 +130,9 @@ def stop_signals(first: Callable[[], None], again: Callable[[], None]) -> Iterat
         (again if asked else first)()
         asked = True
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, ask)
     try:

@@ -20,6 +20,7 @@ from types import TracebackType
 
 from controlplane.client import Client, RegistryError
 from controlplane.launch.child import Child
+from controlplane.launch.listeners import instead
 from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
 from controlplane.launch.ports import PortPool
 from controlplane.launch.process import ProcessLauncher
@@ -238,7 +239,7 @@ class Environment:
 def _app_of(service: ServiceLayout, around: Surroundings) -> Unit:
     port = service.ports.app
     probe = answers(port, service.readiness.path, f"nothing listens on port {port}, which $PORT says")
-    return Unit(service.name, service.app, probe, service.readiness.timeout, around)
+    return Unit(service.name, service.app, probe, service.readiness.timeout, around, hint=instead)
 
 
 def _sidecar_of(service: ServiceLayout, around: Surroundings) -> Unit:

@@ -35,6 +35,7 @@ class Unit:
     """One process of the environment.
 
     probe, seconds: how it shows that it is ready, and how long that may take.
+    hint:           more about a process that is not, given its pid; stands behind what is missing.
     ready:          it is, now.
     trouble:        why it is not, as far as is known; stands behind its name.
     """
@@ -47,6 +48,7 @@ class Unit:
         seconds: float,
         around: Surroundings,
         after_probe: AfterProbe | None = None,
+        hint: Callable[[int], str] = lambda pid: "",
     ) -> None:
         self.name = name
         self.seconds = seconds
@@ -56,6 +58,7 @@ class Unit:
         self._probe = probe
         self._around = around
         self._after_probe = after_probe
+        self._hint = hint
 
     def __repr__(self) -> str:
         return f"<Unit {self.name} {'ready' if self.ready.is_set() else self.trouble}>"
@@ -86,7 +89,7 @@ class Unit:
         began = loop.time()
         missing = await self._around.readiness.until(self._ask, self.seconds, child.exited)
         if missing and not child.exited.done():
-            self._complain(missing)
+            self._complain(f"{missing}{self._hint(child.pid)}")
             await self._around.readiness.until(self._ask, inf, child.exited)
         while self._after_probe is not None and not child.exited.done():
             missing = await self._after_probe()

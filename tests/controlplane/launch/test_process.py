@@ -134,6 +134,14 @@ async def test_one_that_is_never_ready(launcher: ProcessLauncher, marked: Marked
     assert not marked.alive()
 
 
+async def test_one_that_listens_elsewhere_is_found_out(launcher: ProcessLauncher) -> None:
+    stubborn = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(60)"
+    with pytest.raises(
+        LaunchError, match=r"nothing listens on port .* it listens on port [0-9]+: does it heed \$PORT\?$"
+    ):
+        await launcher.start(request(PYTHON, "-S", "-E", "-c", stubborn, of=definition(timeout=2.0)))
+
+
 async def test_a_sidecar_that_cannot_start(
     launcher: ProcessLauncher, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

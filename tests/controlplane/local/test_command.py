@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 import yaml
 
+from controlplane.launch.listeners import holder
 from controlplane.launch.ports import PortPool
 from controlplane.launch.readiness import Readiness, answers
 from controlplane.local.supervised import Lines
@@ -146,11 +147,12 @@ async def test_a_run_that_was_killed_is_cleaned_up_by_the_next(up: Start, file: 
 async def test_everything_wrong_is_a_line_and_nothing_is_started(up: Start, file: Path, marked: Marked) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
+        mine = holder(port)
         write(file, service("frontend", "users", port=port), service("users", command=["no-such-program"]))
         running = await up()
         assert await running.wait() == 2
     assert running.lines == [
-        f"skycap: {file}: spec.services[0].port: port {port} is in use",
+        f"skycap: {file}: spec.services[0].port: port {port} is in use by {mine}",
         f"skycap: {file}: spec.services[1].command: there is no program 'no-such-program' in PATH",
     ]
     assert marked.alive() == {}

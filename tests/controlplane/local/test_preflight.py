@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.launch.listeners import holder
 from controlplane.local.preflight import preflight
 from tests.controlplane.local.files import environment, service
 
@@ -23,7 +24,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
             service("four", command=[str(tmp_path)]),
         )
         assert preflight(file, tmp_path, {"PATH": "/bin"}) == [
-            f"spec.services[0].port: port {port} is in use",
+            f"spec.services[0].port: port {port} is in use by {holder(port)}",
             f"spec.services[0].cwd: there is no folder {tmp_path}/nowhere",
             "spec.services[1].command: there is no program 'no-such-program' in PATH",
             "spec.services[2].command: there is no program './run.sh'",
