@@ -26,11 +26,14 @@ def holder(port: int) -> str:
     return ""
 
 
-def instead(group: int) -> str:
-    """To stand behind "nothing listens on port 20001": where the processes of this group do listen, or ""."""
+def instead(group: int, port: int) -> str:
+    """To stand behind "nothing listens on port 20001": where the processes of this group do listen.
+
+    "" when they listen nowhere, or on that port too.
+    """
     listening = _listeners()
     found = {listening[inode] for pid in members(group) for inode in _sockets(str(pid)) if inode in listening}
-    if not found:
+    if not found or port in found:
         return ""
     ports = ", ".join(map(str, sorted(found)))
     return f"; it listens on port{'s' if len(found) > 1 else ''} {ports}: does it heed $PORT?"

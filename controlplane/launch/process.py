@@ -188,7 +188,7 @@ class ProcessLauncher:
         if pair.gone.done():
             raise LaunchError(f"{pair.how_it_ended()} before it was ready", log)
         if missing[0]:
-            why = f"{missing[0]}{instead(pair.app.pid)}"
+            why = f"{missing[0]}{instead(pair.app.pid, pair.ports.app)}"
             raise LaunchError(f"`{pair.command}` is not ready after {readiness.timeout:g} s: {why}", log)
         if missing[1]:
             raise LaunchError(f"its sidecar is not ready after {SIDECAR_SECONDS:g} s: {missing[1]}", log)

@@ -15,6 +15,7 @@ import asyncio
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -239,7 +240,7 @@ class Environment:
 def _app_of(service: ServiceLayout, around: Surroundings) -> Unit:
     port = service.ports.app
     probe = answers(port, service.readiness.path, f"nothing listens on port {port}, which $PORT says")
-    return Unit(service.name, service.app, probe, service.readiness.timeout, around, hint=instead)
+    return Unit(service.name, service.app, probe, service.readiness.timeout, around, hint=partial(instead, port=port))
 
 
 def _sidecar_of(service: ServiceLayout, around: Surroundings) -> Unit:
