@@ -4,9 +4,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := test
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test unit lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,8 +35,11 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 demo: $(VENV)/.run ## run the demo; CHECK=1 asserts every step and stops
 	@$(BIN)/skycap demo $(if $(CHECK),--check)
 
-test: $(VENV)/.test ## run the tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test ## run all tests, on all cores
+	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+unit: $(VENV)/.test ## run the quick tests: no acceptance, no conformance, no namespaces
+	@$(BIN)/python -m pytest -n auto tests/proxy tests/controlplane tests/benchmarks $(ARGS)
 
 lint: $(VENV)/.test ## style, types and the direction of the imports
 	$(BIN)/ruff check .
