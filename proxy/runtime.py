@@ -53,8 +53,9 @@ from proxy.telemetry.notices import Notices
 from proxy.telemetry.tracing import CARRIERS, Tracing, open_tracing
 from proxy.wire.head import HeadParser
 
-LAST_CALL_SECONDS = 1.0
-"""From the start of the drain: idle connections may still send a request and learn that it was their last."""
+LAST_CALL_SECONDS = 0.25
+"""From the start of the drain: a request that was on its way to an idle connection is still answered, and learns that
+it was the last. Many round trips of a cluster; a chain of services that end in turn waits this long for each."""
 
 _log = logging.getLogger("skycap.sidecar")
 
