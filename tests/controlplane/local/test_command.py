@@ -156,9 +156,6 @@ async def test_everything_wrong_is_a_line_and_nothing_is_started(up: Start, file
         f"skycap: {file}: spec.services[1].command: there is no program 'no-such-program' in PATH",
     ]
     assert marked.alive() == {}
-    again = await up("--output", "yaml", str(file))
-    assert await again.wait() == 2
-    assert "'yaml' is not one of 'text', 'json'" in again.text
 
 
 async def test_the_second_ctrl_c_insists(up: Start, file: Path, marked: Marked) -> None:

@@ -152,17 +152,6 @@ async def test_what_is_not_ready_is_named_and_the_rest_works(make: Make, events:
         assert len(of(events, NotReady, "orders")) == 1
 
 
-async def test_late_is_better_than_never(make: Make, events: list[Event], tmp_path: Path) -> None:
-    late = f"until [ -e {tmp_path}/go ]; do sleep 0.02; done; exec python3 {APP}"
-    users = service("users", command=["sh", "-c", late], readiness={"timeout": 0.1})
-    async with make(users) as running:
-        with pytest.raises(NotReadyError):
-            await running.ready()
-        (tmp_path / "go").touch()
-        await eventually(lambda: of(events, Ready, "users"))
-        assert running.is_ready("users")
-
-
 async def test_insisting_leaves_nothing_either(make: Make, marked: Marked) -> None:
     deaf = f"import signal, runpy; signal.signal(15, signal.SIG_IGN); runpy.run_path({APP!r}, run_name='__main__')"
     async with make(*shop(command=["python3", "-c", deaf])) as running:
