@@ -1,0 +1,83 @@
+"""The routes of one workload: changed in place, swapped whole, and whoever depends on them is told."""
+
+from __future__ import annotations
+
+from proxy.contract.routes import Endpoint, Route
+from proxy.routing.table import RouteTable
+
+
+def route(key: str, revision: int = 1) -> Route:
+    return Route("shop/users", key, (Endpoint("127.0.0.1", 9102),), revision=revision)
+
+
+class Watcher:
+    """Notes what the table said each time it was told of a change."""
+
+    def __init__(self, table: RouteTable) -> None:
+        self.seen: list[str] = []
+        self._table = table
+        table.watchers.append(self)
+
+    def __call__(self) -> None:
+        self.seen.append(repr(self._table))
+
+
+def test_new() -> None:
+    table = RouteTable("shop/users")
+    assert (table.workload, table.synced, len(table), table.routes()) == ("shop/users", False, 0, [])
+    assert table.lookup("a") is None
+    assert repr(table) == "<RouteTable shop/users 0 routes never synced>"
+
+
+def test_put_and_delete() -> None:
+    table = RouteTable("shop/users")
+    first, second, newer = route("a"), route("b"), route("a", revision=2)
+    table.put(first)
+    table.put(second)
+    assert table.lookup("a") is first
+    assert table.lookup("A") is None
+    table.put(newer)
+    assert table.lookup("a") is newer
+    assert table.routes() == [newer, second]
+    table.delete("a")
+    assert table.lookup("a") is None
+    assert len(table) == 1
+    assert not table.synced, "changes alone are no table"
+
+
+def test_replace_is_the_whole_table() -> None:
+    table = RouteTable("shop/users")
+    table.put(route("old"))
+    new = route("new")
+    table.replace({"new": new})
+    assert table.synced
+    assert table.lookup("old") is None
+    assert table.routes() == [new]
+    assert repr(table) == "<RouteTable shop/users 1 routes>"
+    table.replace({})
+    assert table.synced, "an empty table is one, too"
+    assert len(table) == 0
+
+
+def test_the_list_of_routes_is_a_copy() -> None:
+    table = RouteTable("shop/users")
+    table.put(route("a"))
+    table.routes().clear()
+    assert len(table) == 1
+
+
+def test_watchers_are_told_after_each_change_and_only_then() -> None:
+    table = RouteTable("shop/users")
+    one, other = Watcher(table), Watcher(table)
+    table.put(route("a"))
+    table.replace({"a": route("a"), "b": route("b")})
+    table.delete("a")
+    table.delete("a")
+    table.delete("never there")
+    table.lookup("b")
+    assert one.seen == [
+        "<RouteTable shop/users 1 routes never synced>",
+        "<RouteTable shop/users 2 routes>",
+        "<RouteTable shop/users 1 routes>",
+    ]
+    assert other.seen == one.seen

@@ -1,0 +1,92 @@
+"""The shortcut through a head in which nothing is unusual: what it offers says the same as the fields do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import Refused
+from proxy.wire.framing import NO_BODY
+from proxy.wire.head import HeadParser, Limits, field_values
+from tests.proxy.wire.reading import PARSER, get, read_request
+
+PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class TestShortcuts:
+    """What the head offers beside its fields says the same as they do."""
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"tracestate: a=b", b"b3: 0", b"X-B3-TraceId: 1", b"uber-trace-id: 1", b"x-datadog-trace-id: 1",
+            b"skycap-visited: x", b"X-Watched: 1", b"Baggage: second", b"traceparent: " + PARENT, b"X-Request-ID: 2",
+            b"Connection: close", b"Transfer-Encoding: chunked", b"Upgrade: x", b"Keep-Alive: 1",
+        ],
+    )  # fmt: skip
+    def test_whatever_else_could_matter_makes_a_head_not_plain(self, line: bytes) -> None:
+        parser = HeadParser(Limits(), ["x-watched"])
+        lines = (b"Baggage: First", b"X-Request-ID: 1", b"traceparent: " + PARENT)
+        assert read_request(get(*lines), parser).plain
+        for data in (get(*lines, line), get(*lines, line, b"A: b"), get(line, *lines), get(b"A: b", line, *lines)):
+            assert not read_request(data, parser).plain
+
+    def test_values_of_a_plain_head(self) -> None:
+        head = read_request(get(b"BAGGAGE: \tA=B ,c ", b"x-request-id: Ab-9", b"Traceparent: " + PARENT.upper()))
+        assert head.plain
+        assert head.baggage is not None
+        assert head.baggage.strip(b" \t") == b"A=B ,c"
+        assert head.request_id == b"ab-9"
+        assert head.traceparent == PARENT
+
+    def test_a_head_without_them(self) -> None:
+        head = read_request(get(b"A: b", b"Content-Length: 3"))
+        assert head.plain
+        assert (head.baggage, head.request_id, head.traceparent) == (None, None, None)
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"traceparent: ff" + PARENT[2:], b"traceparent: " + PARENT[:-1], b"traceparent: " + PARENT + b"-more",
+            b"traceparent:", b"x-request-id:", b"x-request-id: a b", b"x-request-id: " + b"a" * 201,
+        ],
+    )  # fmt: skip
+    def test_a_value_of_unusual_form_makes_a_head_not_plain(self, line: bytes) -> None:
+        assert not read_request(get(line)).plain
+        assert not read_request(get(line, b"A: b")).plain
+
+    def test_http_1_0_is_not_plain(self) -> None:
+        assert not read_request(get(start=b"GET / HTTP/1.0")).plain
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Baggage: Routing-Key=A", b"baggage:b", b"X-Request-Id: 7", b"x-request-id: a b",
+                    b"TraceParent: " + PARENT, b"traceparent: x", b"Content-Length: 4", b"Connection: keep-alive",
+                    b"Connection: close", b"b3: 0", b"Accept: */*", b"tracestate: x=y", b"Host-Name: x", b"",
+                ]
+            ),
+            max_size=6,
+        )
+    )  # fmt: skip
+    @settings(deadline=None, max_examples=120)
+    def test_any_mixture(self, lines: list[bytes]) -> None:
+        data = get(*filter(None, lines))
+        try:
+            head = PARSER.request(data)
+        except Refused:
+            assert sum(line.startswith(b"Content-Length") for line in lines) > 1
+            return
+        assert head is not None
+        assert head.keep_alive is (b"Connection: close" not in lines)
+        assert head.body == (4 if b"Content-Length: 4" in lines else NO_BODY)
+        if head.plain:
+            baggage = [head.baggage.strip(b" \t")] if head.baggage is not None else []
+            assert baggage == field_values(head, b"baggage")
+            parent = [head.traceparent] if head.traceparent is not None else []
+            assert parent == field_values(head, b"traceparent")
+            request_id = [head.request_id] if head.request_id is not None else []
+            assert request_id == (field_values(head, b"x-request-id") if parent else [])
+            assert not head.hop
