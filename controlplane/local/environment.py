@@ -142,6 +142,7 @@ class Environment:
             await self.stop()
         except BaseException:
             self.kill()
+            self._state.unlock()
             raise
 
     async def stop(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from controlplane.client import Client
 from controlplane.local.environment import Environment, NotReadyError
-from controlplane.local.events import Ended, Event, NotReady, Ready, Started, Stopped, Stopping
+from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping
 from controlplane.model.sandbox import Phase
 from proxy.errors import ConfigurationError
 from tests.controlplane.launch.processes import Marked, eventually
@@ -187,6 +187,26 @@ async def test_a_cancelled_owner_leaves_nothing(make: Make, marked: Marked) -> N
         owner.cancel()
     assert owner.cancelled()
     assert marked.alive() == {}
+
+
+async def test_an_owner_that_is_cancelled_again_waits_no_longer(
+    make: Make, marked: Marked, events: list[Event]
+) -> None:
+    async def own() -> None:
+        async with make(service("users", command=["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"])):
+            await asyncio.Event().wait()
+
+    async with asyncio.TaskGroup() as group:
+        owner = group.create_task(own())
+        await eventually(lambda: Output("users", "deaf") in events)
+        owner.cancel()
+        await eventually(lambda: Stopping() in events)
+        owner.cancel()
+    assert Stopped() not in events
+    async with asyncio.timeout(4):  # less than the grace that a deaf application is given
+        await eventually(lambda: not marked.alive())
+    async with make(service("users")):  # the lock is free again
+        pass
 
 
 async def test_what_would_go_wrong_is_said_before_anything_is_started(make: Make, marked: Marked) -> None:
