@@ -76,5 +76,5 @@ SCENARIO = Scenario(
     ),
     run=run,
     rounds=3,
-    duration=2.0,
+    duration=1.5,
 )

@@ -88,6 +88,6 @@ SCENARIO = Scenario(
         Target("cpu_us", Bound.AT_MOST, 1.4, against="haproxy"),
     ),
     run=run,
-    rounds=2,
-    duration=2.0,
+    rounds=3,
+    duration=1.0,
 )

@@ -17,7 +17,9 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import cycle, islice
 
 from benchmarks import accounting
 from benchmarks.errors import BenchmarkError
@@ -51,13 +53,14 @@ _CHANGE_SECONDS = 10.0
 def run(run: Run) -> None:
     """Every size in every round, with watchers of its own; one registry for all."""
     registry, url = start_registry(run, run.cores.proxy)
+    ports = cycle(_PORTS)
     run.steps(run.rounds * len(SIZES))
     for number in range(run.rounds):
         for size in SIZES:
             run.step(f"round {number + 1} of {run.rounds}", f"{size} sidecars")
             with ExitStack() as stack:
                 watchers = _start(run, url, size, stack)
-                values = asyncio.run(_changes(watchers, registry, url, size))
+                values = asyncio.run(_changes(watchers, registry, url, size, ports))
             run.record(str(size), SKYCAP, number, values)
 
 
@@ -80,14 +83,15 @@ def _start(run: Run, url: str, size: int, stack: ExitStack) -> subprocess.Popen[
     return watchers
 
 
-async def _changes(watchers: subprocess.Popen[str], registry: Process, url: str, size: int) -> dict[str, float]:
+async def _changes(
+    watchers: subprocess.Popen[str], registry: Process, url: str, size: int, ports: Iterator[int]
+) -> dict[str, float]:
     """Times in milliseconds: of the last sidecar over the changes, and of all sidecars over all changes."""
     last: list[float] = []
     each: list[float] = []
     cpu = registry.cpu_seconds()
     async with Client(url) as client:
-        for change in range(_CHANGES):
-            port = _PORTS[change % len(_PORTS)]
+        for port in islice(ports, _CHANGES):
             document = sandbox(KEY, WORKLOAD, {"endpoints": [f"127.0.0.1:{port}"]})
             began = time.monotonic_ns()
             await client.apply(document)
