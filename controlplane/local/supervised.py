@@ -152,7 +152,7 @@ class Supervised:
     async def _live(self) -> str:
         """One life of the process. Returns how it ended."""
         self._last.clear()
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+        reader, writer = os.pipe()
         try:
             child = spawn(self._command, writer)
         except LaunchError as error:
