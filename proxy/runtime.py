@@ -17,6 +17,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,7 @@ class Sidecar:
         self._inbound_pools = self._pools(self.counters.inbound)
         self._outbound_pools = self._pools(self.counters.outbound)
         self._listeners: list[Listener] = []
+        self._admin_sockets: list[socket.socket] = []
         self._inbound: list[Inbound] = []
         self._outbound: list[Outbound] = []
         self.table.watchers.append(self._table_changed)
@@ -144,10 +146,16 @@ class Sidecar:
             )
             self._outbound.append(carrier)
             self._listeners.append(Listener(carrier, sockets))
+        if settings.admin is not None:
+            try:
+                self._admin_sockets = bind(settings.admin.host, settings.admin.port)
+            except ConfigurationError as error:
+                problems += error.problems
         if problems:
             raise ConfigurationError(problems)
         for listener in self._listeners:
             self._own.add(listener.sockets)
+        self._own.add(self._admin_sockets)
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -261,7 +269,7 @@ class Sidecar:
             drain=self.begin_drain,
             draining=self._drain.is_set,
         )
-        return AdminServer(Endpoint(listen.host, listen.port), pages)
+        return AdminServer(Endpoint(listen.host, listen.port), pages, self._admin_sockets)
 
     def connections(self) -> Iterator[dict[str, object]]:
         for listener in self._listeners:

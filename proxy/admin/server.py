@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.admin.port import Sidecar
@@ -17,11 +19,12 @@ STOP_SECONDS = 1.0
 
 
 class AdminServer:
-    """Listens on `listen` (port 0: any free one) once started."""
+    """Listens on `listen` (port 0: any free one) once started, or on `sockets` that are bound already."""
 
-    def __init__(self, listen: Endpoint, sidecar: Sidecar) -> None:
+    def __init__(self, listen: Endpoint, sidecar: Sidecar, sockets: Sequence[socket.socket] = ()) -> None:
         self._listen = listen
         self._sidecar = sidecar
+        self._sockets = sockets
         self._runner: AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -45,7 +48,10 @@ class AdminServer:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._listen.host, self._listen.port).start()
+            for bound in self._sockets:
+                await web.SockSite(runner, bound).start()
+            if not self._sockets:
+                await web.TCPSite(runner, self._listen.host, self._listen.port).start()
         except OSError as error:
             await runner.cleanup()
             # asyncio writes the address into strerror; a failed look-up has a negative errno of its own.

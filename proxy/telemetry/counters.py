@@ -26,16 +26,14 @@ forward:  carried on by the outbound side
 STATUS_CLASSES = 6
 """Index = status // 100; index 0 counts requests that ended without an answer."""
 
-DURATION_BUCKETS = 40
-"""2**39 us is six days."""
+DURATION_BUCKETS = 64
+"""2**63 us: a stream or a tunnel may live for months."""
 
 
 class SideCounters:
     """One direction's figures. All are totals since start unless the name says `open`, `busy` or `idle`."""
 
     __slots__ = (
-        "body_bytes_received",
-        "body_bytes_sent",
         "connections_accepted",
         "connections_open",
         "duration_sum",
@@ -62,9 +60,9 @@ class SideCounters:
         self.duration_sum = 0.0
         """Seconds."""
         self.failures: Counter[str] = Counter()
-        """By `Failure.code`: answers that we made ourselves."""
+        """By `Failure.code`: answers that we made ourselves. Besides: client-truncated, answer-truncated, internal."""
         self.timeouts: Counter[str] = Counter()
-        """By phase: header, idle, connect, response, body, hold, upstream-idle, drain."""
+        """By phase: header, idle, hold, connect, response, body, tunnel."""
         self.key_carriers: Counter[str] = Counter()
         """Where keys were found: baggage, tracestate, header, trace, sandbox."""
         self.keys_malformed = 0
@@ -73,8 +71,6 @@ class SideCounters:
         self.connections_accepted = 0
         self.connections_open = 0
         self.tunnels_opened = 0
-        self.body_bytes_received = 0
-        self.body_bytes_sent = 0
         self.paused_downstream = 0
         """How often reading from the client was paused because the upstream took no more."""
         self.paused_upstream = 0

@@ -202,16 +202,6 @@ def _labelled(sides: Sides) -> Iterator[Metric]:
         {(side, carrier): n for side, figures in sides for carrier, n in figures.key_carriers.items()},
     )
     yield _counter(
-        "body_bytes",
-        "Bodies, without framing",
-        ("direction", "flow"),
-        {
-            (side, flow): n
-            for side, figures in sides
-            for flow, n in (("received", figures.body_bytes_received), ("sent", figures.body_bytes_sent))
-        },
-    )
-    yield _counter(
         "reads_paused",
         "How often reading from one peer waited for the other",
         ("direction", "peer"),

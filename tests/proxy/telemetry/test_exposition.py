@@ -101,8 +101,6 @@ def test_failures_by_code_are_there_from_the_start(sidecar: Sidecar) -> None:
         ("connections_accepted", "skycap_connections_accepted_total", {}),
         ("connections_open", "skycap_connections_open", {}),
         ("tunnels_opened", "skycap_tunnels_opened_total", {}),
-        ("body_bytes_received", "skycap_body_bytes_total", {"flow": "received"}),
-        ("body_bytes_sent", "skycap_body_bytes_total", {"flow": "sent"}),
         ("paused_downstream", "skycap_reads_paused_total", {"peer": "downstream"}),
         ("paused_upstream", "skycap_reads_paused_total", {"peer": "upstream"}),
         ("upstream_dials", "skycap_upstream_dials_total", {}),
