@@ -16,6 +16,7 @@ import logging
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import sys
@@ -336,6 +337,13 @@ async def _wait(emptied: asyncio.Future[list[None]], seconds: float) -> None:
         await asyncio.wait_for(asyncio.shield(emptied), max(seconds, 0))
 
 
+def _raise_file_limit() -> None:
+    """A connection is a file; the soft limit of 1024 is there for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def serve(settings: Settings, tracing: Tracing | None) -> None:
     """Run one sidecar until it is told to end."""
     await Sidecar(settings, tracing).run()
@@ -347,6 +355,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = parse_settings(arguments, os.environ)
         log.configure(settings.log_level, settings.log_format)
         tracing = open_tracing(settings.otlp_endpoint, os.environ, workload=settings.workload, version=__version__)
+        _raise_file_limit()
         uvloop.run(serve(settings, tracing))
     except ConfigurationError as error:
         for problem in error.problems:
