@@ -7,12 +7,9 @@ with bytes and events, and calls these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from proxy.contract.routes import Endpoint
-
-if TYPE_CHECKING:
-    from proxy.exchange.exchange import Exchange
 
 
 class Stream(Protocol):
@@ -46,16 +43,57 @@ class Timed(Protocol):
     def expired(self) -> None: ...
 
 
+class Receiver(Protocol):
+    """Where the bytes of an upstream go."""
+
+    def received(self, data: bytes, /) -> None: ...
+
+
+class Borrower(Protocol):
+    """Who has an upstream, or waits for one to be dialled: an exchange, or a connection that is not HTTP."""
+
+    @property
+    def answer(self) -> Receiver: ...
+
+    def connected(self, upstream: Upstream) -> None:
+        """The dial has succeeded."""
+        ...
+
+    def dial_failed(self, reason: str) -> None:
+        """reason: a phrase, as `connection refused`."""
+        ...
+
+    def dial_refused(self) -> None:
+        """It was not made, because it would have reached this very sidecar."""
+        ...
+
+    def upstream_eof(self) -> bool:
+        """The upstream sends no more. True: keep the way to it open."""
+        ...
+
+    def upstream_lost(self, *, error: bool) -> None:
+        """The upstream's connection is gone; `error` when it was reset rather than closed."""
+        ...
+
+    def upstream_full(self) -> None:
+        """The upstream takes no more."""
+        ...
+
+    def upstream_drained(self) -> None: ...
+
+
 class Upstream(Timed, Protocol):
-    """A connection to an application, a shadow or another sidecar, lent to one exchange at a time.
+    """A connection to an application, a shadow or another sidecar, lent to one borrower at a time.
 
     exchange: who has it, None while it is idle.
     reused:   it has carried an exchange before, so its other end may just have closed it.
     """
 
-    stream: Stream
-    exchange: Exchange | None
+    exchange: Borrower | None
     reused: bool
+
+    @property
+    def stream(self) -> Stream: ...
 
 
 class IdleConnections(Protocol):
@@ -77,12 +115,13 @@ class Pool(Protocol):
     @property
     def idle(self) -> IdleConnections: ...
 
-    def dial(self, exchange: Exchange) -> None:
-        """Open a connection, then call the exchange's `connected` or `dial_failed`, never from within this call."""
+    def dial(self, exchange: Borrower) -> None:
+        """Open a connection, then call the borrower's `connected`, `dial_failed` or `dial_refused`, never from within
+        this call."""
         ...
 
-    def forget(self, exchange: Exchange) -> None:
-        """The exchange does not wait for its dial any more."""
+    def forget(self, exchange: Borrower) -> None:
+        """The borrower does not wait for its dial any more."""
         ...
 
     def give(self, upstream: Upstream, idle_seconds: int) -> None:

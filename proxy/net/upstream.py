@@ -12,8 +12,8 @@ import socket
 from collections.abc import Iterator
 
 from proxy.contract.routes import Endpoint
-from proxy.exchange.exchange import FAR, Exchange
-from proxy.exchange.ports import Stream, Upstream, Wheel
+from proxy.exchange.exchange import FAR
+from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import OwnAddresses
 from proxy.net.tasks import Tasks
@@ -43,7 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
-        self.exchange: Exchange | None = None
+        self.exchange: Borrower | None = None
         self.reused = False
         self.due = 0
         self.slot = FAR
@@ -98,7 +98,7 @@ class ConnectionPool:
         self.endpoint = endpoint
         self.open: set[UpstreamConnection] = set()
         self.idle: list[Upstream] = []
-        self._dials: dict[Exchange, asyncio.Task[None]] = {}
+        self._dials: dict[Borrower, asyncio.Task[None]] = {}
         self._counters = counters
         self._wheel = wheel
         self._own = own
@@ -127,10 +127,10 @@ class ConnectionPool:
             self._wheel.arm(upstream)
         self.idle.append(upstream)
 
-    def dial(self, exchange: Exchange) -> None:
+    def dial(self, exchange: Borrower) -> None:
         self._dials[exchange] = self._tasks.spawn(self._dial(exchange), f"dial {self.endpoint}")
 
-    def forget(self, exchange: Exchange) -> None:
+    def forget(self, exchange: Borrower) -> None:
         task = self._dials.pop(exchange, None)
         if task is not None:
             task.cancel()
@@ -156,7 +156,7 @@ class ConnectionPool:
             upstream.stream.close()
         self.idle.clear()
 
-    async def _dial(self, exchange: Exchange) -> None:
+    async def _dial(self, exchange: Borrower) -> None:
         loop = asyncio.get_running_loop()
         self._counters.upstream_dials += 1
         host, port = self.endpoint.host, self.endpoint.port
