@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import ConfigurationError
-from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
+from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.wire.head import Limits
 
 DEFAULTS = ExchangeSettings()
@@ -302,7 +302,7 @@ def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str
 def _assemble(values: dict[str, Any]) -> Settings:
     def ticks(name: str) -> int:
         seconds = float(values.pop(f"{name}_timeout"))
-        return max(1, round(seconds / TICK_SECONDS)) if seconds else 0
+        return max(1, round(seconds / TICK_SECONDS)) if seconds else NO_LIMIT
 
     sync_seconds = values["sync_timeout"]
     exchange = ExchangeSettings(

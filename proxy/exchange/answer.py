@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NOTHING: frozenset[bytes] = frozenset()
 _CONNECTION = frozenset({b"connection"})
-_CHUNK_FIELDS = frozenset({b"transfer-encoding", b"trailer"})
+_NOT_FOR_10 = _CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
 class Answer:
@@ -73,7 +73,8 @@ class Answer:
         exchange = self._exchange
         if exchange.phase == ANSWERING:
             self._more(data)
-        elif exchange.tunnel is not None:
+        else:
+            assert exchange.tunnel is not None
             exchange.due = exchange.side.wheel.now + exchange.side.settings.stream_ticks
             exchange.tunnel.upstream_received(data)
 
@@ -111,7 +112,6 @@ class Answer:
             if request.http10 and isinstance(reader, ChunkedReader):
                 # RFC 9112 section 6.1: it gets the payload, and the connection's end as its end
                 reader.payload = []
-                drop |= _CHUNK_FIELDS
                 exchange.close_after = True
             stop = reader.feed(data, stop)
         if stop < size:
@@ -120,10 +120,10 @@ class Answer:
             exchange.close_after = True
         if exchange.close_after:
             insert += b"connection: close\r\n"
-            drop |= _CONNECTION
+            drop |= _NOT_FOR_10 if request.http10 else _CONNECTION
         elif request.http10:
             insert += b"connection: keep-alive\r\n"
-            drop |= _CONNECTION
+            drop |= _NOT_FOR_10
         if insert and head.plain and not drop:
             end = head.end - 2
             data = data[:end] + insert + data[end:stop]

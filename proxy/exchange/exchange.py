@@ -127,7 +127,7 @@ class Exchange:
             return
         if self.held:
             held, self.held = self.held, b""
-            if b"\n" not in data and len(held) <= self.side.settings.held_bytes:
+            if b"\n" not in data and len(held) <= self.side.parser.limits.head_bytes:
                 # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
                 self.held = held + data
                 return
@@ -182,6 +182,8 @@ class Exchange:
         reader = body_reader(head.body, BAD_REQUEST)
         stop = reader.feed(data, head.end)
         if not reader.done:
+            if self.ended:
+                raise Refused(BAD_REQUEST, "the client has ended its connection inside the body (RFC 9112 section 8)")
             self.request_body = reader
         if stop > 16 * head.end:
             head.data = data[: head.end]  # it is looked at again; what came with it is not, and may be large
@@ -223,7 +225,7 @@ class Exchange:
         if self.replay is not None:
             self.replay = self.replay + data if len(self.replay) + len(data) <= limit else None
         if self.phase == WAITING:
-            self.due = side.wheel.now + (side.settings.response_ticks if reader.done else side.settings.stream_ticks)
+            self._arm(side.settings.response_ticks if reader.done else side.settings.stream_ticks)
         self.upstream.stream.write(data)
 
     def _hold(self, data: bytes) -> None:
@@ -251,22 +253,25 @@ class Exchange:
         if self.phase == ROUTING:
             self._stop_waiting()
         self.release(reuse=False)
-        if in_hand:
+        if self.phase == TUNNEL:
+            self._count(self.answer.status, "")  # whoever ends a tunnel, and however: it has done its work
+        elif in_hand:
             self._count(0 if self.phase < ANSWERING else self.answer.status, "client-lost")
-        if self.phase != CLOSED:
-            self._closed()
+        self._closed()
 
     # -- the way to an upstream -----------------------------------------------------------------------------------
 
     def routed(self, plan: Plan) -> None:
         """Carry out a plan: a first one, or the one that follows a change of the table or a failure."""
-        self.plan = plan
+        before, self.plan = self.plan, plan
+        if before is not None and before.insert != plan.insert:
+            self._replace_lines(before.insert, plan.insert)
         if plan.pools:
             self.side.held.discard(self)
             self.attempt = 0
             self._acquire(plan.next_pool(0))
         elif plan.action is Action.HOLD_PENDING or plan.action is Action.HOLD_UNSYNCED:
-            if self not in self.side.held:
+            if before is None or before.action is not plan.action:
                 self.side.held.add(self)
                 self.phase = ROUTING
                 settings = self.side.settings
@@ -275,6 +280,12 @@ class Exchange:
         else:
             self.side.held.discard(self)
             self.fail(plan.failure, plan.detail)
+
+    def _replace_lines(self, old: bytes, new: bytes) -> None:
+        """The field lines that a plan adds to the request take the place of those of the plan before it."""
+        assert self.replay is not None
+        head, _, body = self.replay.partition(b"\r\n\r\n")
+        self.replay = b"%b%b\r\n%b" % ((head + b"\r\n").replace(b"\r\n" + old, b"\r\n", 1), new, body)
 
     def _acquire(self, pool: Pool) -> None:
         self.pool = pool
@@ -294,6 +305,8 @@ class Exchange:
         if self.head.method == b"CONNECT":
             upstream.exchange = self
             self.upstream = upstream
+            if self.clogged:
+                upstream.stream.pause_reading()
             self.answer.status = 200
             self.stream.write(CONNECTED)
             self.open_tunnel(b"")
@@ -310,9 +323,9 @@ class Exchange:
         self.upstream = upstream
         self.phase = WAITING
         ticks = settings.response_ticks if self.request_body is None else settings.stream_ticks
-        self.due = due = side.wheel.now + ticks if ticks else 0
+        self.due = due = side.wheel.now + ticks
         if due < self.slot:
-            self._arm(ticks)
+            side.wheel.arm(self)
         upstream.stream.write(replay)
         if len(replay) > settings.replay_bytes:
             self.replay = None
@@ -375,8 +388,12 @@ class Exchange:
             return
         extra = b""
         if self.served is not None:
-            extra = b"%b: %b\r\n" % (NAME, b", ".join([error_item(side.workload, failure.code), *self.served.items]))
-        self.close_after = self.close_after or close or self.request_body is not None or side.draining
+            calls = self.served.items if self.ids else ()  # without, it is itself one of these calls
+            extra = b"%b: %b\r\n" % (NAME, b", ".join([error_item(side.workload, failure.code), *calls]))
+        # A client of HTTP/1.0 that is not told that its connection is kept waits for the end.
+        self.close_after = (
+            self.close_after or close or self.request_body is not None or side.draining or self.head.http10
+        )
         sandbox = plan.sandbox if plan is not None else ""
         head, body = problem(
             failure, detail, workload=side.workload, sandbox=sandbox, close=self.close_after, extra=extra
@@ -399,6 +416,7 @@ class Exchange:
     def upstream_lost(self, *, error: bool) -> None:
         """The upstream's connection is gone; `error` when it was reset rather than closed."""
         upstream, self.upstream = self.upstream, None
+        self._resume(FULL)
         if self.phase == TUNNEL:
             self._tunnel_over()
         elif self.phase == ANSWERING:
@@ -407,16 +425,15 @@ class Exchange:
             else:
                 self.side.counters.failures["answer-truncated"] += 1
                 self.cut()
-        elif self.phase == WAITING:
-            if upstream is not None and upstream.reused and self._may_send_again():
-                # It may have been closed while we wrote: on a fresh connection the request is as good as new.
-                self.side.counters.upstream_retries += 1
-                self.retried = True
-                assert self.pool is not None
-                self._dial(self.pool)
-            else:
-                how = "reset" if error else "closed"
-                self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer's head was complete")
+        elif upstream is not None and upstream.reused and self._may_send_again():
+            # It may have been closed while we wrote: on a fresh connection the request is as good as new.
+            self.side.counters.upstream_retries += 1
+            self.retried = True
+            assert self.pool is not None
+            self._dial(self.pool)
+        else:
+            how = "reset" if error else "closed"
+            self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer's head was complete")
 
     def _may_send_again(self) -> bool:
         """RFC 9110 section 9.2.2: once, automatically, only what is idempotent and still held whole."""
@@ -437,8 +454,12 @@ class Exchange:
             self._close()
         elif self.phase == ROUTING and self in self.side.held:
             timeouts["hold"] += 1
-            assert self.plan is not None
-            self.routed(self.side.give_up(self.plan))
+            plan = self.plan
+            assert plan is not None
+            if plan.fallback is not None:
+                self.routed(plan.fallback)
+            else:
+                self.fail(plan.failure, plan.detail)
         elif self.phase == ROUTING:
             timeouts["connect"] += 1
             self._stop_waiting()
@@ -452,8 +473,10 @@ class Exchange:
         elif self.phase == TUNNEL:
             timeouts["tunnel"] += 1
             self._tunnel_over()
-        else:
+        elif self.phase == LINGER:
             self._close()
+        else:
+            self.stream.abort()  # closed, but what was written for it has not been taken
 
     def drain(self, *, last_call: bool) -> None:
         """The sidecar is about to end: from now on every answer announces it. With `last_call` connections that
@@ -512,6 +535,8 @@ class Exchange:
         ahead, self.held = self.held, b""
         if ahead:
             self.upstream.stream.write(ahead)
+        if self.ended:
+            self.tunnel.client_eof()
         self._resume(AHEAD)
 
     def _tunnel_over(self) -> None:
@@ -527,20 +552,21 @@ class Exchange:
         if upstream is None:
             return
         upstream.exchange = None
-        if self.paused & FULL:
-            self._resume(FULL)
-            upstream.stream.close()  # it has not taken all of what it has already answered
-            return
-        if not reuse:
-            if self.phase == TUNNEL:
-                upstream.stream.close()
-            else:
-                upstream.stream.abort()
-            return
-        if self.clogged:
-            upstream.stream.resume_reading()
-        assert self.pool is not None
-        self.pool.give(upstream, self.answer.idle_seconds)
+        full = self.paused & FULL
+        self._resume(FULL)
+        if self.phase == TUNNEL or (full and reuse):
+            # It has not taken all of what it was sent. It gets the time of an idle connection for that.
+            wheel = self.side.wheel
+            upstream.due = wheel.now + self.side.settings.idle_ticks
+            wheel.arm(upstream)
+            upstream.stream.close()
+        elif not reuse:
+            upstream.stream.abort()
+        else:
+            if self.clogged:
+                upstream.stream.resume_reading()
+            assert self.pool is not None
+            self.pool.give(upstream, self.answer.idle_seconds)
 
     def _stop_waiting(self) -> None:
         self.side.held.discard(self)
@@ -566,6 +592,7 @@ class Exchange:
 
     def _settle(self) -> None:
         """Get ready for the next request, or end the connection."""
+        self.head = NO_HEAD
         self.plan = None
         self.replay = None
         self.retried = False
@@ -577,12 +604,11 @@ class Exchange:
             self._close()
         else:
             self.phase = IDLE
-            side = self.side
-            ticks = side.settings.idle_ticks
-            self.due = due = side.wheel.now + ticks if ticks else 0
+            wheel = self.side.wheel
+            self.due = due = wheel.now + self.side.settings.idle_ticks
             if due < self.slot:
-                self._arm(ticks)
-            if self.held:
+                wheel.arm(self)
+            if self.held or self.paused:
                 self._next()
 
     def _next(self) -> None:
@@ -596,16 +622,17 @@ class Exchange:
             if self.held == data:
                 break  # a head that is not complete
         self.looping = False
-        if self.paused & AHEAD and len(self.held) <= self.side.settings.held_bytes:
+        # A head that is in its turn has the limit of heads, not the one of what comes ahead.
+        if self.paused & AHEAD and (self.phase == IDLE or len(self.held) <= self.side.settings.held_bytes):
             self._resume(AHEAD)
         if self.ended and self.phase == IDLE:
             self._close()
 
     def _arm(self, ticks: int) -> None:
-        """Set the deadline of a phase; zero ticks mean none."""
+        """Set the deadline of a phase."""
         wheel = self.side.wheel
-        self.due = due = wheel.now + ticks if ticks else 0
-        if ticks and due < self.slot:
+        self.due = due = wheel.now + ticks
+        if due < self.slot:
             wheel.arm(self)
 
     def _linger(self) -> None:
@@ -621,7 +648,9 @@ class Exchange:
         self._resume(AHEAD)
 
     def _close(self) -> None:
+        """Close when the client has taken what was written for it, for which it has the time of an idle connection."""
         self._closed()
+        self._arm(self.side.settings.idle_ticks)
         self.stream.close()
 
     def _closed(self) -> None:

@@ -76,7 +76,7 @@ class Inbound(Side):
             if head.plain and head.traceparent is not None:
                 ids, lines = plain_context(head.traceparent, head.request_id)
             else:
-                self._check_visited(head)
+                self._check_visited(exchange, head)
                 ids = self.traces.ids(head.low)
                 lines, added = missing_context(head.low, ids, self._random_bits)
                 ids += added
@@ -89,10 +89,11 @@ class Inbound(Side):
         exchange.insert = lines + plan.insert
         return plan
 
-    def _check_visited(self, head: RequestHead) -> None:
+    def _check_visited(self, exchange: Exchange, head: RequestHead) -> None:
         if _VISITED_LINE in head.low:
             sidecars = b",".join(field_values(head, VISITED)).split(b",")
             if self._instance in (sidecar.strip(b" \t") for sidecar in sidecars):
+                exchange.served = Served()  # its answer says whose error it is
                 raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
 
     def _despite(self, exchange: Exchange, error: Exception) -> Plan:
@@ -102,20 +103,13 @@ class Inbound(Side):
         exchange.served = Served()
         return self._to_app(Action.FALLBACK, "", baseline_item(self.workload, "internal-error"))
 
-    def decide_again(self, plan: Plan) -> Plan:
-        return self._plans.get(plan.key) or self._remember(plan.key)
-
-    def give_up(self, plan: Plan) -> Plan:
-        if plan.action is Action.HOLD_UNSYNCED:
-            return self._to_app(Action.UNSYNCED, plan.key, baseline_item(self.workload, "unsynced"))
-        return self._refusal(plan.route, plan.key, plan)
-
     def table_changed(self) -> None:
         """Forget what followed from the table, and decide again on all that were held up."""
         self._plans.clear()
         for exchange in list(self.held):
             assert exchange.plan is not None
-            exchange.routed(self.decide_again(exchange.plan))
+            key = exchange.plan.key
+            exchange.routed(self._plans.get(key) or self._remember(key))
 
     def endpoints_in_use(self) -> set[Endpoint]:
         """The application's, and those that requests were sent to by a route that still leads there."""
@@ -153,10 +147,11 @@ class Inbound(Side):
             return self._to_app(action, key, item)
         if action is Action.BASELINE:
             return self._to_app(action, key, baseline_item(self.workload) if key else b"")
-        if action is Action.UNSYNCED:
-            return self._to_app(action, key, baseline_item(self.workload, "unsynced"))
-        if action is Action.HOLD_UNSYNCED:
-            return Plan(action, [], failure=SHADOW_PENDING, detail="no routes were received yet", key=key)
+        if action is Action.UNSYNCED or action is Action.HOLD_UNSYNCED:
+            unsynced = self._to_app(Action.UNSYNCED, key, baseline_item(self.workload, "unsynced"))
+            if action is Action.UNSYNCED:
+                return unsynced
+            return Plan(action, [], failure=SHADOW_PENDING, detail="no routes yet", key=key, fallback=unsynced)
         assert route is not None
         if action is Action.SHADOW:
             return self._to_shadow(route)
@@ -166,7 +161,7 @@ class Inbound(Side):
             detail = f"sandbox {route.sandbox}'s shadow of {self.workload} did not get ready in time"
             return Plan(action, [], failure=SHADOW_PENDING, detail=detail, key=key, route=route)
         detail = f"sandbox {route.sandbox}'s shadow of {self.workload} has failed"
-        return self._refusal(route, key, Plan(action, [], failure=SHADOW_UNREACHABLE, detail=detail))
+        return Plan(action, [], failure=SHADOW_UNREACHABLE, detail=detail, key=key, route=route)
 
     def _to_app(self, action: Action, key: str, item: bytes, route: Route | None = None) -> Plan:
         return Plan(
@@ -200,7 +195,3 @@ class Inbound(Side):
     def _fallback(self, route: Route) -> Plan:
         item = baseline_item(self.workload, SHADOW_UNREACHABLE.code)
         return self._to_app(Action.FALLBACK, route.key, item, route)
-
-    def _refusal(self, route: Route | None, key: str, why: Plan) -> Plan:
-        tally = self.counters.requests["error"]
-        return Plan(Action.ERROR, tally, failure=why.failure, detail=why.detail, key=key, route=route)

@@ -21,6 +21,7 @@ from proxy.exchange.side import Side, SideParts
 from proxy.routing.decision import Action
 from proxy.routing.key import BAGGAGE, with_key
 from proxy.routing.served import NAME
+from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
 _BAGGAGE_NAME = BAGGAGE.encode()
@@ -89,6 +90,8 @@ class Outbound(Side):
         """The plan for a call that names its own destination."""
         if not head.authority:
             raise Refused(BAD_REQUEST, "a forward proxy needs the target as http://HOST/PATH (RFC 9112 section 3.2.2)")
+        if head.method == b"CONNECT" and head.body != NO_BODY:
+            raise Refused(BAD_REQUEST, "CONNECT has no content (RFC 9110 section 9.3.6)")
         authority = head.authority.decode("latin-1")
         authority = authority.removesuffix(":")
         if authority.endswith("]") or ":" not in authority:

@@ -24,7 +24,7 @@ class Plan:
     pool:     the one of them, None when there are more or none.
     insert:   field lines to add to the request, each with its CRLF.
     item:     our item of `skycap-served-by`, b"" when the answer gets none.
-    failure, detail: the answer of ERROR; for every other action what to answer when all pools fail.
+    failure, detail: the answer of ERROR; of HOLD when it has lasted for too long; of the others when all pools fail.
     fallback: the plan to go on with instead of that answer, None when there is none.
     """
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 TICK_SECONDS = 0.1
 
+NO_LIMIT = 1 << 40
+"""Ticks that never pass: 3,000 years."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExchangeSettings:
-    """Times in ticks, sizes in bytes; zero ticks mean no limit.
+    """Times in ticks (NO_LIMIT for none), sizes in bytes.
 
     header_ticks:   from the first byte of a request head to its last (30 s): what a slow-loris gets.
     idle_ticks:     between two requests of a client (10 min), longer than common load balancers, so that they close

@@ -6,6 +6,7 @@ nothing of keys and traces.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,7 +53,7 @@ class SideParts:
     spans: SpanRecorder | None = None
 
 
-class Side:
+class Side(ABC):
     """One direction of one listener.
 
     default_host: for HTTP/1.0 requests without Host: what the application is called.
@@ -77,19 +78,11 @@ class Side:
         self.draining = False
         self.held: set[Exchange] = set()
 
+    @abstractmethod
     def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
         """Decide on a request. May set the exchange's `insert`, `drop` and `served`, and `ids` when it has entered
         them into the correlation. Raises Refused."""
-        raise NotImplementedError
 
-    def decide_again(self, plan: Plan) -> Plan:
-        """Decide on a request that was held up, after the table has changed."""
-        raise NotImplementedError
-
-    def give_up(self, plan: Plan) -> Plan:
-        """What becomes of a request that was held up for as long as may be."""
-        raise NotImplementedError
-
+    @abstractmethod
     def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         """Field lines to add to the answer and names of fields to drop from it. Asked when `served` is set."""
-        raise NotImplementedError

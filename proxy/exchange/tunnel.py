@@ -12,12 +12,13 @@ from proxy.exchange.ports import Stream
 class Tunnel:
     """What an exchange becomes after 101 or CONNECT."""
 
-    __slots__ = ("_client", "_ends", "_upstream")
+    __slots__ = ("_client", "_client_ended", "_upstream", "_upstream_ended")
 
     def __init__(self, client: Stream, upstream: Stream) -> None:
         self._client = client
         self._upstream = upstream
-        self._ends = 0
+        self._client_ended = False
+        self._upstream_ended = False
 
     def client_received(self, data: bytes) -> None:
         self._upstream.write(data)
@@ -26,15 +27,21 @@ class Tunnel:
         self._client.write(data)
 
     def client_eof(self) -> bool:
-        """True: the client's connection stays open for the other direction."""
-        return self._end(self._upstream)
+        """True: the client's connection stays open for the other direction. An end may be told again: uvloop does
+        so when reading was paused and goes on."""
+        if not self._client_ended:
+            self._client_ended = True
+            _pass_end_on(self._upstream)
+        return not self._upstream_ended
 
     def upstream_eof(self) -> bool:
         """True: the upstream's connection stays open for the other direction."""
-        return self._end(self._client)
+        if not self._upstream_ended:
+            self._upstream_ended = True
+            _pass_end_on(self._client)
+        return not self._client_ended
 
-    def _end(self, other: Stream) -> bool:
-        self._ends += 1
-        if not other.is_closing():
-            other.write_eof()
-        return self._ends < 2
+
+def _pass_end_on(stream: Stream) -> None:
+    if not stream.is_closing():
+        stream.write_eof()

@@ -1,0 +1,486 @@
+"""The exchange by playbook: bytes and events in, bytes and calls out.
+
+Everything is real (parser, table, correlation, timer wheel) but what `proxy.exchange.ports` describes: connections and
+the pools that they come from are played by the test, which also is the only clock.
+
+    book = Playbook(routes=[ready("agent-42")])
+    client = book.connect(book.inbound())
+    client.send(b"GET / HTTP/1.1\\r\\nhost: users\\r\\n\\r\\n")
+    app = book.app.accept()
+    app.send(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+    assert client.got == ...
+
+`step=1` delivers every byte string one byte at a time. A played peer behaves like a real one: what it sends while
+the exchange does not read waits, and nothing arrives on a connection that was closed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
+from proxy.exchange.carriers import Carriers
+from proxy.exchange.exchange import FAR, Exchange
+from proxy.exchange.inbound import Inbound
+from proxy.exchange.outbound import Outbound
+from proxy.exchange.ports import Borrower, Stream
+from proxy.exchange.settings import ExchangeSettings
+from proxy.exchange.side import Side, SideParts
+from proxy.net.timers import TimerWheel
+from proxy.routing.correlation import Correlation
+from proxy.routing.key import KeyReader
+from proxy.routing.table import RouteTable
+from proxy.routing.trace import TraceReader
+from proxy.telemetry.counters import Counters, SideCounters
+from proxy.wire.head import HeadParser, Limits
+
+WORKLOAD = "shop/users"
+APP = Endpoint("127.0.0.1", 9001)
+SHADOW = Endpoint("127.0.0.1", 9102)
+TARGET = Endpoint("127.0.0.1", 9301)
+INSTANCE = "5c1d"
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+"""The usual answer."""
+
+
+def get(path: str = "/", *lines: str) -> bytes:
+    """A request without body."""
+    return "".join(f"{line}\r\n" for line in (f"GET {path} HTTP/1.1", "host: users", *lines, "")).encode()
+
+
+def keyed(key: str = "agent-42", path: str = "/", *lines: str) -> bytes:
+    return get(path, f"baggage: routing-key={key}", *lines)
+
+
+def ready(key: str = "agent-42", *endpoints: Endpoint, fallback: bool = False, revision: int = 3) -> Route:
+    policy = OnUnavailable.BASELINE if fallback else OnUnavailable.ERROR
+    return Route(WORKLOAD, key, endpoints or (SHADOW,), revision=revision, on_unavailable=policy)
+
+
+def unready(key: str = "agent-42", state: State = State.PENDING, *, fallback: bool = False) -> Route:
+    policy = OnUnavailable.BASELINE if fallback else OnUnavailable.ERROR
+    return Route(WORKLOAD, key, (), state=state, on_unavailable=policy)
+
+
+class RecordedStream:
+    """A connection's way out, with the manners of uvloop's transports.
+
+    writes: one entry per `write`; calls: everything else, in order.
+    during_write: called in the middle of each write: that is when a transport says that it is full.
+    """
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.calls: list[str] = []
+        self.reading = True
+        self.ended = False
+        self.closing = False
+        self.lost = False
+        self.during_write: Callable[[], None] | None = None
+
+    def write(self, data: bytes, /) -> None:
+        assert not self.lost, "written to a connection that is gone"
+        assert not self.ended, "written behind write_eof"
+        assert not self.closing, "written to a connection that was closed"
+        if data:
+            self.writes.append(data)
+        if self.during_write is not None:
+            self.during_write()
+
+    def write_eof(self) -> None:
+        assert not self.lost, "ended a connection that is gone"
+        self.calls.append("write_eof")
+        self.ended = True
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause_reading")
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume_reading")
+        self.reading = True
+
+    def close(self) -> None:
+        self.calls.append("close")
+        self.closing = True
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    @property
+    def sent(self) -> bytes:
+        return b"".join(self.writes)
+
+
+class Peer:
+    """What the played ends of connections have in common: they send, and see what they got."""
+
+    def __init__(self, step: int) -> None:
+        self.recorded = RecordedStream()
+        self.stream: Stream = self.recorded
+        self._step = step
+        self._waiting = b""
+
+    @property
+    def got(self) -> bytes:
+        """All that was written to it."""
+        return self.recorded.sent
+
+    @property
+    def calls(self) -> list[str]:
+        return self.recorded.calls
+
+    def new(self) -> bytes:
+        """What was written to it since the last call."""
+        got = self.recorded.sent
+        self.recorded.writes.clear()
+        return got
+
+    def send(self, data: bytes = b"") -> None:
+        """Send, as far as the exchange reads. Without data: what could not be delivered before."""
+        self._waiting += data
+        while self._waiting and self.recorded.reading and not self.recorded.closing:
+            stop = self._step or len(self._waiting)
+            piece, self._waiting = self._waiting[:stop], self._waiting[stop:]
+            self._deliver(piece)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the exchange did not want to read yet."""
+        return len(self._waiting)
+
+    def _deliver(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class Client(Peer):
+    """The client of an exchange."""
+
+    def __init__(self, side: Side, step: int) -> None:
+        super().__init__(step)
+        self.exchange = Exchange(side, self.stream)
+
+    def _deliver(self, data: bytes) -> None:
+        self.exchange.request_received(data)
+
+    def end(self) -> bool:
+        """Close its sending half. When the exchange does not want to go on, its connection closes at once."""
+        keep = self.exchange.client_eof()
+        if not keep:
+            self.vanish()
+        return keep
+
+    def vanish(self) -> None:
+        if not self.recorded.lost:
+            self.recorded.closing = self.recorded.lost = True
+            self.exchange.client_lost()
+
+    def full(self) -> None:
+        self.exchange.client_full()
+
+    def drained(self) -> None:
+        self.exchange.client_drained()
+
+
+class PlayedUpstream(Peer):
+    """The other end of a connection to an application, a shadow or another sidecar (port `Upstream`).
+
+    unasked: what it sent while nobody had the connection.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.exchange: Borrower | None = None
+        self.reused = False
+        self.due = 0
+        self.slot = FAR
+        self.unasked = b""
+
+    def expired(self) -> None:
+        if self.exchange is None:
+            self.stream.abort()
+
+    def _deliver(self, data: bytes) -> None:
+        if self.exchange is None:
+            self.unasked += data
+        else:
+            self.exchange.answer.received(data)
+
+    def end(self) -> bool:
+        """Close its sending half. When the exchange does not want to go on, its connection closes at once."""
+        keep = self.exchange is not None and self.exchange.upstream_eof()
+        if not keep:
+            self.vanish()
+        return keep
+
+    def vanish(self, *, error: bool = False) -> None:
+        """error: by a reset."""
+        self.recorded.closing = self.recorded.lost = True
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.upstream_lost(error=error)
+
+    def full(self) -> None:
+        assert self.exchange is not None
+        self.exchange.upstream_full()
+
+    def drained(self) -> None:
+        assert self.exchange is not None
+        self.exchange.upstream_drained()
+
+
+class PlayedPool:
+    """Connections to one endpoint (port `Pool`); the test decides on every dial.
+
+    dials:    exchanges that wait for one.
+    dialled:  how many there have been.
+    returned: what was given back, with the seconds that its other end keeps it.
+    """
+
+    def __init__(self, endpoint: Endpoint, wheel: TimerWheel, step: int) -> None:
+        self.endpoint = endpoint
+        self.idle: list[PlayedUpstream] = []
+        self.dials: list[Borrower] = []
+        self.dialled = 0
+        self.returned: list[tuple[PlayedUpstream, int]] = []
+        self.made: list[PlayedUpstream] = []
+        self._wheel = wheel
+        self._step = step
+
+    def dial(self, exchange: Borrower) -> None:
+        assert exchange not in self.dials, "one dial at a time"
+        self.dials.append(exchange)
+        self.dialled += 1
+
+    def forget(self, exchange: Borrower) -> None:
+        if exchange in self.dials:
+            self.dials.remove(exchange)
+
+    def give(self, upstream: Any, idle_seconds: int) -> None:
+        assert upstream.exchange is None, "given back, yet still in use"
+        assert upstream.stream.reading, "given back without being read from: its end would go unnoticed"
+        assert not upstream.stream.ended
+        upstream.reused = True
+        self.idle.append(upstream)
+        self.returned.append((upstream, idle_seconds))
+
+    # -- what the test decides ------------------------------------------------------------------------------------
+
+    def accept(self) -> PlayedUpstream:
+        """The oldest dial succeeds."""
+        upstream = PlayedUpstream(self._step)
+        self.made.append(upstream)
+        self.dials.pop(0).connected(upstream)
+        return upstream
+
+    def refuse(self, reason: str = "connection refused") -> None:
+        self.dials.pop(0).dial_failed(reason)
+
+    def refuse_ourselves(self) -> None:
+        self.dials.pop(0).dial_refused()
+
+    def keep(self) -> PlayedUpstream:
+        """There is a connection in the pool that has carried exchanges before."""
+        upstream = PlayedUpstream(self._step)
+        upstream.reused = True
+        self.made.append(upstream)
+        self.idle.append(upstream)
+        return upstream
+
+
+class Clock:
+    """Seconds, as many as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Reports:
+    """Port `Reporter`."""
+
+    conflicts: list[tuple[str, str, str, str]] = field(default_factory=list)
+    losses: list[tuple[str, str, str]] = field(default_factory=list)
+    bugs: list[Exception] = field(default_factory=list)
+
+    def key_conflict(self, winner: str, key: str, loser: str, other: str) -> None:
+        self.conflicts.append((winner, key, loser, other))
+
+    def key_lost(self, upstream: str, method: str, target: str) -> None:
+        self.losses.append((upstream, method, target))
+
+    def routing_failed(self, error: Exception) -> None:
+        self.bugs.append(error)
+
+
+@dataclass
+class Spans:
+    """Port `SpanRecorder`."""
+
+    seen: list[tuple[str, str, int, str]] = field(default_factory=list)
+
+    def __call__(self, exchange: Exchange, status: int, failure: str) -> None:
+        assert exchange.plan is not None
+        self.seen.append((exchange.head.method.decode(), exchange.plan.key, status, failure))
+
+
+class Playbook:
+    """One sidecar without sockets.
+
+    routes: the table, None when none was ever received.
+    step:   how many bytes are delivered at a time, 0 for all.
+    """
+
+    def __init__(
+        self,
+        *,
+        routes: Sequence[Route] | None = (),
+        step: int = 0,
+        settings: ExchangeSettings | None = None,
+        limits: Limits | None = None,
+        key_headers: Sequence[str] = (),
+        trace_headers: Sequence[str] = (),
+    ) -> None:
+        self.step = step
+        self.settings = settings or ExchangeSettings()
+        self.limits = limits or Limits()
+        self.wheel = TimerWheel()
+        self.clock = Clock()
+        self.counters = Counters()
+        self.correlation = Correlation()
+        self.reports = Reports()
+        self.spans = Spans()
+        self.gave_up = False
+        self.clients: list[Client] = []
+        self.sides: list[Side] = []
+        self._key_headers = key_headers
+        self._trace_headers = trace_headers
+        self._pools: dict[Endpoint, PlayedPool] = {}
+        self._random = 0
+        self.table = RouteTable(WORKLOAD)
+        if routes is not None:
+            self.table.replace({route.key: route for route in routes})
+
+    # -- building -------------------------------------------------------------------------------------------------
+
+    def _parts(self, counters: SideCounters) -> SideParts:
+        return SideParts(
+            workload=WORKLOAD,
+            settings=self.settings,
+            parser=HeadParser(self.limits, (*self._key_headers, *self._trace_headers)),
+            counters=counters,
+            wheel=self.wheel,
+            clock=self.clock,
+            carriers=Carriers(KeyReader(("routing-key", "sd-routing-key"), self._key_headers), counters, self.reports),
+            traces=TraceReader(self._trace_headers),
+            correlation=self.correlation,
+            pools=self.pool,
+            reporter=self.reports,
+            spans=self.spans,
+        )
+
+    def inbound(self, *, sandbox: str = "", revision: int = 0) -> Inbound:
+        side = Inbound(
+            self._parts(self.counters.inbound),
+            app=APP,
+            table=self.table,
+            gave_up=lambda: self.gave_up,
+            instance=INSTANCE,
+            sandbox=sandbox,
+            revision=revision,
+            random_bits=self._random_bits,
+        )
+        self.table.watchers.append(side.table_changed)
+        self.sides.append(side)
+        return side
+
+    def outbound(self, target: Endpoint | None = TARGET, *, own_key: str = "") -> Outbound:
+        side = Outbound(self._parts(self.counters.outbound), target=target, key_name="routing-key", own_key=own_key)
+        self.sides.append(side)
+        return side
+
+    def _random_bits(self, bits: int) -> int:
+        """1, 2, 3, ..."""
+        self._random += 1
+        return self._random
+
+    # -- playing --------------------------------------------------------------------------------------------------
+
+    def connect(self, side: Side) -> Client:
+        client = Client(side, self.step)
+        self.clients.append(client)
+        return client
+
+    def pool(self, endpoint: Endpoint, /) -> PlayedPool:
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = self._pools[endpoint] = PlayedPool(endpoint, self.wheel, self.step)
+        return pool
+
+    @property
+    def app(self) -> PlayedPool:
+        return self.pool(APP)
+
+    @property
+    def shadow(self) -> PlayedPool:
+        return self.pool(SHADOW)
+
+    @property
+    def target(self) -> PlayedPool:
+        return self.pool(TARGET)
+
+    def pass_ticks(self, ticks: int) -> None:
+        """Let time pass: as many ticks of the wheel as that."""
+        for _ in range(ticks):
+            self.wheel.advance()
+
+    # -- judging --------------------------------------------------------------------------------------------------
+
+    @property
+    def armed(self) -> str:
+        """What the wheel still watches: `items=N`."""
+        return repr(self.wheel).partition(" ")[2].rpartition(" ")[2].rstrip(">")
+
+    def ends_clean(self) -> None:
+        """Every client goes; then nothing of any of them may be left behind."""
+        for client in self.clients:
+            client.vanish()
+        assert self.correlation.keyed_in_flight == 0
+        assert not any(side.held for side in self.sides)
+        for pool in self._pools.values():
+            assert not pool.dials, f"a dial of {pool.endpoint} that nobody waits for"
+            for upstream in pool.made:
+                assert upstream.exchange is None
+                assert upstream in pool.idle or upstream.recorded.closing, "a connection that nobody owns"
+                upstream.recorded.lost = True
+                self.wheel.disarm(upstream)
+        assert self.armed == "items=0", "a deadline of something that has ended"
+
+
+def problem(answer: bytes) -> dict[str, Any]:
+    """The problem document of an answer that we made ourselves."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert f"content-length: {len(body)}".encode() in head
+    document: dict[str, Any] = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % document["status"])
+    assert b"\r\nskycap-error: " + document["code"].encode() in head
+    return document
+
+
+def field_lines(message: bytes, name: str) -> list[str]:
+    """The values of a field in a message's head."""
+    head = message.partition(b"\r\n\r\n")[0].decode("latin-1")
+    pairs = [line.partition(":") for line in head.split("\r\n")[1:]]
+    return [value.strip() for found, _, value in pairs if found.lower() == name]

@@ -1,0 +1,299 @@
+"""The inbound side: keys and what they lead to, the trace context that it completes, loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from proxy.contract.routes import Endpoint
+from proxy.exchange import inbound
+from tests.proxy.exchange.conftest import MakeBook
+from tests.proxy.exchange.playbook import (
+    APP,
+    INSTANCE,
+    OK,
+    SHADOW,
+    WORKLOAD,
+    Playbook,
+    PlayedPool,
+    PlayedUpstream,
+    field_lines,
+    get,
+    keyed,
+    problem,
+    ready,
+)
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"traceparent: 00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+def upstream_of(book: Playbook, request: bytes) -> PlayedUpstream:
+    """Whom a request was carried to."""
+    client = book.connect(book.inbound())
+    client.send(request)
+    (pool,) = [pool for pool in (book.app, book.shadow) if pool.dials]
+    return pool.accept()
+
+
+# -- where it goes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("carrier", "found"),
+    [
+        ("baggage: routing-key=agent-42", "baggage"),
+        ("Baggage: user=1, routing-key = agent-42;meta=x , b=2", "baggage"),
+        ("baggage: undefined,routing-key=agent-42", "baggage"),
+        ("baggage: sd-routing-key=agent-42", "baggage"),
+        ("baggage: routing-key=%61gent-42", "baggage"),
+        ("baggage: a=b\r\nx: y\r\nbaggage: routing-key=agent-42", "baggage"),
+        ("tracestate: vendor=1,routing-key=agent-42", "tracestate"),
+        ("kubernetes-route-as: agent-42", "header"),
+    ],
+)
+def test_a_key_leads_to_its_shadow_from_every_carrier(make_book: MakeBook, step: int, carrier: str, found: str) -> None:
+    book = make_book(step=step, routes=[ready()], key_headers=["kubernetes-route-as"])
+    shadow = upstream_of(book, get("/", carrier))
+    assert shadow in book.shadow.made
+    assert book.counters.inbound.key_carriers == {found: 1}
+    shadow.send(OK)
+    assert book.counters.inbound.requests["shadow"][2] == 1
+    for line in carrier.split("\r\n"):
+        assert line.encode() in shadow.got, "it passes as it came"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x-other: routing-key=agent-42",
+        "baggage: Routing-Key=agent-42",
+        "baggage: not-routing-key=agent-42",
+        "baggage: routing-key",
+        "kubernetes-route-as: agent-42",
+    ],
+)
+def test_what_carries_no_key_passes_untouched(make_book: MakeBook, step: int, line: str) -> None:
+    book = make_book(step=step, routes=[ready()])
+    app = upstream_of(book, get("/", line))
+    assert app in book.app.made
+    assert app.got == get("/", line)
+    assert not book.counters.inbound.key_carriers
+
+
+@pytest.mark.parametrize("value", ["", "a b", "agent/42", "x" * 64, "%00", "%ff", "agent-42%0d"])
+def test_a_malformed_key_is_none_and_is_counted(make_book: MakeBook, step: int, value: str) -> None:
+    book = make_book(step=step, routes=[ready()])
+    request = get("/", f"baggage: routing-key={value}")
+    app = upstream_of(book, request)
+    assert app.got == request
+    app.send(OK)
+    assert book.clients[0].got == OK, "no key, no header"
+    assert book.counters.inbound.keys_malformed == 1
+    assert book.counters.inbound.requests["baseline"][2] == 1
+
+
+def test_a_malformed_member_costs_nobody_else(make_book: MakeBook) -> None:
+    book = make_book(routes=[ready()])
+    assert upstream_of(book, get("/", "baggage: routing-key=no key,,=,sd-routing-key=agent-42")) in book.shadow.made
+    assert book.counters.inbound.keys_malformed == 1
+
+
+def test_carriers_that_disagree(make_book: MakeBook, step: int) -> None:
+    """The first in order wins; it is counted each time and reported."""
+    book = make_book(step=step, routes=[ready()])
+    shadow = upstream_of(book, get("/", "tracestate: routing-key=agent-7", "baggage: routing-key=agent-42"))
+    assert shadow in book.shadow.made
+    assert book.counters.inbound.key_conflicts == 1
+    assert book.reports.conflicts == [("baggage", "agent-42", "tracestate", "agent-7")]
+    shadow.send(OK)
+
+
+def test_a_key_without_a_route_stays_with_the_baseline(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step, routes=[ready("other")])
+    app = upstream_of(book, keyed())
+    assert app in book.app.made
+    app.send(OK)
+    assert field_lines(book.clients[0].got, "skycap-served-by") == ["shop/users;baseline"]
+    assert book.counters.inbound.requests["baseline"][2] == 1
+
+
+def test_the_table_may_change_between_two_requests(make_book: MakeBook) -> None:
+    """What was decided for a key is remembered, but not for longer than it is true."""
+    book = make_book()
+    client = book.connect(book.inbound())
+    changes: list[tuple[Callable[[], None], PlayedPool]] = [
+        (lambda: None, book.app),
+        (lambda: book.table.put(ready()), book.shadow),
+        (lambda: book.table.delete("agent-42"), book.app),
+        (lambda: book.table.replace({"agent-42": ready()}), book.shadow),
+    ]
+    for change, pool in changes:
+        change()
+        client.send(keyed())
+        upstream = pool.accept() if pool.dials else pool.made[-1]
+        assert upstream.exchange is client.exchange
+        upstream.send(OK)
+
+
+def test_memory_of_decisions_is_bounded(make_book: MakeBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbound, "MAX_PLANS", 8)
+    book = make_book(routes=[ready()])
+    side = book.inbound()
+    client = book.connect(side)
+    app = book.app.keep()
+    for number in range(30):
+        client.send(keyed(f"stranger-{number}"))
+        app.send(OK)
+        assert len(side._plans) <= 8
+    client.send(keyed())
+    book.shadow.accept().send(OK)
+
+
+def test_a_bug_in_routing_costs_nobody_a_request(
+    make_book: MakeBook, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = make_book(step=step, routes=[ready()])
+    side = book.inbound()
+    bug = RuntimeError("a bug of ours")
+
+    def broken(*_: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(book.table.__class__, "lookup", broken)
+    client = book.connect(side)
+    client.send(keyed())
+    app = book.app.accept()
+    assert app.got == keyed()
+    app.send(OK)
+    assert field_lines(client.got, "skycap-served-by") == ["shop/users;baseline;reason=internal-error"]
+    assert book.reports.bugs == [bug]
+    assert book.counters.inbound.failures == {"internal": 1}
+    assert book.correlation.keyed_in_flight == 0
+    client.send(get())
+    app.send(OK)
+    assert client.got.endswith(OK)
+
+
+# -- trace context ------------------------------------------------------------------------------------------------
+
+
+def test_a_keyed_request_without_a_trace_gets_one(make_book: MakeBook, step: int) -> None:
+    """So that an application that forwards only tracing headers carries the key."""
+    book = make_book(step=step)
+    app = upstream_of(book, keyed())
+    trace, span = "0" * 31 + "2", "0" * 15 + "1"
+    assert app.got == keyed(
+        "agent-42",
+        "/",
+        f"traceparent: 00-{trace}-{span}-01",
+        f"b3: {trace}-{span}-1",
+        "x-request-id: 00000000-0000-0000-0000-000000000002",
+    )
+    assert book.correlation.recall([b"0" * 15 + b"2"]) == "agent-42"
+    assert book.correlation.recall([b"=00000000-0000-0000-0000-000000000002"]) == "agent-42"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        TRACEPARENT,
+        f"b3: {TRACE_ID}-00f067aa0ba902b7-1",
+        f"X-B3-TraceId: {TRACE_ID}",
+        f"uber-trace-id: {TRACE_ID}:1:0:1",
+        "x-datadog-trace-id: 11803532876627986230",
+    ],
+)
+def test_a_trace_that_is_there_is_continued(make_book: MakeBook, step: int, line: str) -> None:
+    """Every format that is missing is added, and names the same trace."""
+    book = make_book(step=step)
+    app = upstream_of(book, keyed("agent-42", "/", line))
+    assert app.got.startswith(keyed("agent-42", "/", line)[:-2])
+    names = ("traceparent", "b3", "x-b3-traceid", "x-request-id")
+    present = {name: field_lines(app.got, name) for name in names}
+    assert all(len(values) <= 1 for values in present.values())
+    assert present["traceparent"]
+    assert present["b3"] or present["x-b3-traceid"]
+    assert present["x-request-id"]
+    low = TRACE_ID[16:].encode()
+    assert book.correlation.recall([low]) == "agent-42"
+    assert low in present["traceparent"][0].encode()
+
+
+def test_an_own_request_id_is_left_alone_and_remembered(make_book: MakeBook, step: int) -> None:
+    for trace in (TRACEPARENT, "b3: 0"):
+        book = make_book(step=step)
+        app = upstream_of(book, keyed("agent-42", "/", trace, "x-request-id: Mine-1"))
+        assert field_lines(app.got, "x-request-id") == ["Mine-1"]
+        assert book.correlation.recall([b"=mine-1"]) == "agent-42", "whatever its case"
+
+
+def test_a_configured_trace_header_is_remembered(make_book: MakeBook) -> None:
+    book = make_book(trace_headers=["x-correlation"])
+    upstream_of(book, keyed("agent-42", "/", "X-Correlation: c-1"))
+    assert book.correlation.recall([b"=c-1"]) == "agent-42"
+
+
+def test_without_a_key_no_trace_is_made_or_remembered(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    app = upstream_of(book, get("/", TRACEPARENT))
+    assert app.got == get("/", TRACEPARENT)
+    assert len(book.correlation) == 0
+
+
+# -- loops --------------------------------------------------------------------------------------------------------
+
+
+def test_who_is_sent_to_a_shadow_is_marked(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step, routes=[ready()])
+    assert field_lines(upstream_of(book, keyed()).got, "skycap-visited") == [INSTANCE]
+    assert field_lines(upstream_of(book, keyed("nobody")).got, "skycap-visited") == []
+
+
+@pytest.mark.parametrize("visited", [INSTANCE, f"other, {INSTANCE}", f"other\r\nSkycap-Visited: {INSTANCE}"])
+def test_who_comes_back_is_a_loop(make_book: MakeBook, step: int, visited: str) -> None:
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed("agent-42", "/", f"skycap-visited: {visited}"))
+    document = problem(client.got)
+    assert (document["code"], document["status"]) == ("loop", 508)
+    assert field_lines(client.got, "skycap-served-by") == ["shop/users;error=loop"]
+    assert book.shadow.dialled == book.app.dialled == 0
+    assert book.correlation.keyed_in_flight == 0
+
+
+@pytest.mark.parametrize("visited", ["other", f"x{INSTANCE}", f"{INSTANCE}0, other"])
+def test_who_has_been_elsewhere_is_not(make_book: MakeBook, step: int, visited: str) -> None:
+    book = make_book(step=step, routes=[ready()])
+    shadow = upstream_of(book, keyed("agent-42", "/", f"skycap-visited: {visited}"))
+    assert field_lines(shadow.got, "skycap-visited") == [visited, INSTANCE]
+
+
+def test_the_baseline_that_falls_back_does_not_claim_to_have_sent_it_on(make_book: MakeBook) -> None:
+    """Its application may call itself with the headers that it got."""
+    book = make_book(routes=[ready(fallback=True)])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    book.shadow.refuse()
+    assert field_lines(book.app.accept().got, "skycap-visited") == []
+
+
+# -- what the sweep asks ------------------------------------------------------------------------------------------
+
+
+def test_endpoints_in_use(make_book: MakeBook) -> None:
+    elsewhere = Endpoint("127.0.0.1", 9500)
+    book = make_book(routes=[ready(), ready("agent-7", elsewhere)])
+    side = book.inbound()
+    assert side.endpoints_in_use() == {APP}, "nothing was sent there yet"
+    client = book.connect(side)
+    for key, endpoint in (("agent-42", SHADOW), ("agent-7", elsewhere)):
+        client.send(keyed(key))
+        book.pool(endpoint).accept().send(OK)
+    assert side.endpoints_in_use() == {APP, SHADOW, elsewhere}
+    book.table.delete("agent-7")
+    assert side.endpoints_in_use() == {APP, SHADOW}
+    book.table.put(ready("agent-42", elsewhere))
+    assert side.endpoints_in_use() == {APP}
+    assert side.workload == WORKLOAD

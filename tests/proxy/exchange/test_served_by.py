@@ -1,0 +1,220 @@
+"""`skycap-served-by`: every answer to a keyed request says who served it, from the entry inwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.proxy.exchange.conftest import MakeBook
+from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedUpstream, field_lines, get, keyed, problem, ready
+
+TRACE = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+BASELINE = "shop/users;baseline"
+PAYMENTS = "shop/payments;baseline"
+
+
+def served_by(answer: bytes) -> list[str]:
+    return field_lines(answer, "skycap-served-by")
+
+
+def answer_with(*values: str) -> bytes:
+    lines = "".join(f"Skycap-Served-By: {value}\r\n" for value in values)
+    return f"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n{lines}\r\nok".encode()
+
+
+def call(book: Playbook, client: Client, request: bytes, answer: bytes) -> None:
+    """An outbound call and its answer."""
+    client.send(request)
+    target = book.target
+    upstream = target.accept() if target.dials else target.made[-1]
+    upstream.send(answer)
+
+
+def inside(book: Playbook) -> tuple[Client, PlayedUpstream]:
+    """A keyed request that the application works on."""
+    client = book.connect(book.inbound())
+    client.send(keyed("agent-42", "/", TRACE))
+    return client, book.app.accept()
+
+
+def test_the_baseline_says_so(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    client, app = inside(book)
+    app.send(OK)
+    assert client.got == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nskycap-served-by: shop/users;baseline\r\n\r\nok"
+
+
+def test_who_asks_without_a_key_is_told_nothing(make_book: MakeBook, step: int) -> None:
+    """And what the application itself says is none of our business."""
+    book = make_book(step=step)
+    client = book.connect(book.inbound())
+    client.send(get("/", "baggage: user=1", "skycap-visited: other", TRACE))
+    app = book.app.accept()
+    assert app.got == get("/", "baggage: user=1", "skycap-visited: other", TRACE)
+    app.send(answer_with("spoofed"))
+    assert client.got == answer_with("spoofed")
+
+
+def test_a_shadow_without_a_sidecar_is_spoken_for(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    book.shadow.accept().send(OK)
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
+
+
+def test_a_shadow_with_a_sidecar_speaks_for_itself(make_book: MakeBook, step: int) -> None:
+    """It has seen the shadow's own calls, and this one here has not."""
+    theirs = "shop/users;sandbox=agent-42;rev=4, shop/payments;baseline"
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    book.shadow.accept().send(answer_with(theirs))
+    assert client.got == answer_with(theirs)
+
+
+@pytest.mark.parametrize("spoofed", [PAYMENTS, "shop/users;baseline", "", '"shop/other";sandbox=x;rev=1'])
+def test_a_shadow_that_says_something_else_is_not_believed(make_book: MakeBook, step: int, spoofed: str) -> None:
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    book.shadow.accept().send(answer_with(spoofed))
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
+
+
+def test_an_application_cannot_speak_for_its_sidecar(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    client, app = inside(book)
+    app.send(answer_with("shop/users;sandbox=evil;rev=1", "more"))
+    assert served_by(client.got) == [BASELINE]
+
+
+def test_beside_a_shadow(make_book: MakeBook, step: int) -> None:
+    """Always to its own application, whatever the key; and it does not believe that one either."""
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound(sandbox="agent-42", revision=7))
+    for key in ("agent-42", "agent-7"):
+        client.send(keyed(key))
+        app = book.app.accept() if book.app.dials else book.app.made[0]
+        app.send(answer_with("shop/users;sandbox=evil;rev=1"))
+        assert served_by(client.new()) == ["shop/users;sandbox=agent-42;rev=7"]
+    assert book.shadow.dialled == 0
+    client.send(get())
+    app.send(OK)
+    assert client.new() == OK, "without a key nobody is told anything"
+    assert book.counters.inbound.requests["shadow"][2] == 2
+
+
+def test_who_served_the_calls_stands_behind(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    client, app = inside(book)
+    caller = book.connect(book.outbound())
+    call(book, caller, get("/charge", TRACE), answer_with("shop/payments;baseline, bank/ledger;baseline"))
+    call(book, caller, get("/mail", TRACE), answer_with("shop/mail;sandbox=agent-42;rev=1"))
+    call(book, caller, get("/charge", TRACE), answer_with("shop/payments;baseline, bank/ledger;baseline"))
+    call(book, caller, get("/plain", TRACE), OK)
+    app.send(OK)
+    assert served_by(client.got) == [
+        "shop/users;baseline, shop/payments;baseline, bank/ledger;baseline, shop/mail;sandbox=agent-42;rev=1"
+    ]
+    assert served_by(caller.got) == [PAYMENTS + ", bank/ledger;baseline"], "the caller sees its own answer untouched"
+
+
+def test_several_lines_are_one_list(make_book: MakeBook) -> None:
+    book = make_book()
+    client, app = inside(book)
+    call(book, book.connect(book.outbound()), get("/", TRACE), answer_with("a/b;baseline", "c/d;baseline"))
+    app.send(OK)
+    assert served_by(client.got) == ["shop/users;baseline, a/b;baseline, c/d;baseline"]
+
+
+def test_calls_of_other_traces_are_not_ours(make_book: MakeBook) -> None:
+    book = make_book()
+    client, app = inside(book)
+    call(
+        book,
+        book.connect(book.outbound()),
+        keyed("agent-7", "/", TRACE.replace("4736", "4737")),
+        answer_with("x/y;baseline"),
+    )
+    call(book, book.connect(book.outbound()), get(), answer_with("x/z;baseline"))
+    app.send(OK)
+    assert served_by(client.got) == [BASELINE]
+
+
+def test_calls_after_the_answer_are_too_late(make_book: MakeBook) -> None:
+    book = make_book()
+    client, app = inside(book)
+    app.send(OK)
+    client.new()
+    call(book, book.connect(book.outbound()), get("/", TRACE), answer_with(PAYMENTS))
+    client.send(keyed("agent-42", "/", TRACE))
+    app.send(OK)
+    assert served_by(client.got) == [BASELINE]
+
+
+def test_requests_of_one_trace_that_overlap_share_what_was_seen(make_book: MakeBook) -> None:
+    """Which of them a call belongs to, nobody can tell."""
+    book = make_book()
+    side = book.inbound()
+    first, second = book.connect(side), book.connect(side)
+    first.send(keyed("agent-42", "/1", TRACE, "x-request-id: one"))
+    second.send(keyed("agent-42", "/2", TRACE, "x-request-id: two"))
+    one, two = book.app.accept(), book.app.accept()
+    caller = book.connect(book.outbound())
+    call(book, caller, get("/", TRACE), answer_with(PAYMENTS))
+    one.send(OK)
+    call(book, caller, get("/", "x-request-id: two"), answer_with("shop/mail;baseline"))
+    two.send(OK)
+    assert served_by(first.got) == [f"{BASELINE}, {PAYMENTS}"]
+    assert served_by(second.got) == [f"{BASELINE}, {PAYMENTS}, shop/mail;baseline"]
+    assert book.correlation.keyed_in_flight == 0
+
+
+def test_an_error_says_what_was_seen_before_it(make_book: MakeBook) -> None:
+    book = make_book()
+    client, app = inside(book)
+    call(book, book.connect(book.outbound()), get("/", TRACE), answer_with(PAYMENTS))
+    app.vanish(error=True)
+    assert served_by(client.got) == [f"shop/users;error=upstream-reset, {PAYMENTS}"]
+
+
+def test_an_error_of_a_call_says_nothing_of_other_calls(make_book: MakeBook) -> None:
+    """Who served them is told in the answer to the request that caused them all."""
+    book = make_book()
+    client, app = inside(book)
+    caller = book.connect(book.outbound())
+    call(book, caller, get("/", TRACE), answer_with(PAYMENTS))
+    caller.new()
+    caller.send(get("/", TRACE, "connection: close"))
+    book.target.made[-1].vanish()
+    book.target.refuse()
+    assert problem(caller.got)["code"] == "app-unreachable"
+    assert served_by(caller.got) == ["shop/users;error=app-unreachable"]
+    app.send(OK)
+    assert served_by(client.got) == [f"{BASELINE}, {PAYMENTS}"]
+
+
+def test_a_refused_body_of_a_keyed_request_is_no_secret(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed()[:-2] + b"transfer-encoding: chunked\r\n\r\nnonsense\r\n")
+    assert problem(client.got)["code"] == "bad-request"
+    assert served_by(client.got) == ["shop/users;error=bad-request"]
+
+
+def test_it_comes_with_every_kind_of_answer(make_book: MakeBook, step: int) -> None:
+    """Also with those that have to be rewritten anyway."""
+    for answer in (
+        b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nconnection: x\r\nx: y\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+        b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n" + OK,
+    ):
+        book = make_book(step=step)
+        client, app = inside(book)
+        app.send(answer)
+        assert client.got.count(b"skycap-served-by: shop/users;baseline\r\n") == 1
+        assert served_by(client.got[client.got.rindex(b"HTTP/1.1") :]) == [BASELINE]
