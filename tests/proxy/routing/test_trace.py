@@ -312,6 +312,17 @@ class TestMissingContext:
 class TestPlainContext:
     """The shortcut for a request with a `traceparent` and nothing unusual says the same as the long way."""
 
+    @pytest.mark.parametrize(
+        ("flags", "request_id"), [("00", None), ("01", None), ("01", b"abc"), ("02", b"1"), ("03", None)]
+    )
+    def test_completes_a_traceparent(self, flags: str, request_id: bytes | None) -> None:
+        sent = {"traceparent": f"00-{TRACE}-{SPAN}-{flags}"}
+        known, lines = plain_context(sent["traceparent"].encode(), request_id)
+        added = fields_of(lines)
+        assert extracted(B3_SINGLE, added) == (int(TRACE, 16), int(SPAN, 16), flags in ("01", "03"))
+        assert known == [LOW, b"=" + (request_id or added["x-request-id"].encode())]
+        assert ("x-request-id" in added) is (request_id is None)
+
     @PARITY
     @given(
         trace=TRACES,
