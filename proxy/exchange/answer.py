@@ -160,6 +160,8 @@ class Answer:
         exchange = self._exchange
         if not exchange.head.upgrade:
             raise Refused(BAD_RESPONSE, "101 for a request that asked for no upgrade (RFC 9110 section 15.2.2)")
+        if not head.upgrade:
+            raise Refused(BAD_RESPONSE, "101 that names no protocol (RFC 9110 section 7.8)")
         self.status = 101
         insert, drop = exchange.side.answer(exchange, head) if exchange.served is not None else (b"", _NOTHING)
         exchange.stream.write(response_head(head, insert, drop))

@@ -145,6 +145,7 @@ class Exchange:
                 self.held = data
                 return
             self.head = head
+            data = head.data  # without empty lines in front
             plan = side.admit(self, head)
             stop = head.end
             if head.body != NO_BODY:

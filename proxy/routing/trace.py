@@ -23,13 +23,20 @@ MAX_ID_BYTES = 200
 
 _ZERO = b"0" * 16
 
-_TRACEPARENT = re.compile(rb"\r\ntraceparent:[ \t]*(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_B3_SINGLE = re.compile(
-    rb"\r\nb3:[ \t]*((?:[0-9a-f]{16})?[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-[0-9a-f]{16})?[ \t]*(?=\r)"
+# An id of zeros is none (W3C Trace Context sections 3.2.2.3 and 3.2.2.4): all who send it would share one trace.
+_SPAN_ID = rb"((?!0{16})[0-9a-f]{16})"
+_TRACE_ID = rb"((?!0++(?![0-9a-f]))(?:[0-9a-f]{16})?[0-9a-f]{16})"
+
+_TRACEPARENT = re.compile(
+    rb"\r\ntraceparent:[ \t]*+(?!ff)[0-9a-f]{2}-((?!0{32})[0-9a-f]{32})-" + _SPAN_ID + rb"-([0-9a-f]{2})"
 )
-_B3_TRACE = re.compile(rb"\r\nx-b3-traceid:[ \t]*((?:[0-9a-f]{16})?[0-9a-f]{16})[ \t]*(?=\r)")
-_B3_SPAN = re.compile(rb"\r\nx-b3-spanid:[ \t]*([0-9a-f]{16})[ \t]*(?=\r)")
-_B3_SAMPLED = re.compile(rb"\r\nx-b3-sampled:[ \t]*(1|0|true|false)[ \t]*(?=\r)")
+_B3_SINGLE = re.compile(
+    rb"\r\nb3:[ \t]*+" + _TRACE_ID + rb"-" + _SPAN_ID + rb"(?:-([01d]))?(?:-[0-9a-f]{16})?[ \t]*+(?=\r)"
+)
+_B3_TRACE = re.compile(rb"\r\nx-b3-traceid:[ \t]*+" + _TRACE_ID + rb"[ \t]*+(?=\r)")
+_B3_SPAN = re.compile(rb"\r\nx-b3-spanid:[ \t]*+" + _SPAN_ID + rb"[ \t]*+(?=\r)")
+_B3_DENIED = re.compile(rb"\r\n(?:b3:[ \t]*+0|x-b3-sampled:[ \t]*+(?:0|false))[ \t]*+(?=\r)")
+"""A decision not to sample, which may come without a trace."""
 
 
 class TraceReader:
@@ -44,13 +51,13 @@ class TraceReader:
         opaque = b"|".join(re.escape(name.lower().encode()) for name in ("x-request-id", *headers))
         # One pass for all formats. Group 1: low 64 bits; 2: an opaque id; 3: Jaeger's, unpadded; 4: decimal.
         self._pattern = re.compile(
-            rb"\r\n(?:(?:traceparent:[ \t]*(?!ff)[0-9a-f]{2}-[0-9a-f]{16}|(?:b3|x-b3-traceid):[ \t]*(?:[0-9a-f]{16})?)"
-            rb"([0-9a-f]{16})(?=[-\r \t])"
+            rb"\r\n(?:(?:traceparent:[ \t]*+(?!ff)[0-9a-f]{2}-[0-9a-f]{16}"
+            rb"|(?:b3|x-b3-traceid):[ \t]*+(?:[0-9a-f]{16})?)([0-9a-f]{16})(?=[-\r \t])"
             rb"|(?:"
             + opaque
-            + rb"):[ \t]*([^\r]{1,%d})(?=\r)" % MAX_ID_BYTES
-            + rb"|uber-trace-id:[ \t]*([0-9a-f]{1,32})(?:%3a|:)"
-            rb"|x-datadog-trace-id:[ \t]*([0-9]{1,20})[ \t]*(?=\r))"
+            + rb"):[ \t]*+([^\r]{1,%d})(?=\r)" % MAX_ID_BYTES
+            + rb"|uber-trace-id:[ \t]*+([0-9a-f]{1,32})(?:%3a|:)"
+            rb"|x-datadog-trace-id:[ \t]*+([0-9]{1,20})[ \t]*+(?=\r))"
         )
 
     def ids(self, low: bytes) -> list[bytes]:
@@ -74,7 +81,7 @@ def plain_context(traceparent: bytes, request_id: bytes | None) -> tuple[list[by
     """The ids of a keyed request and the field lines that complete its trace context, when it names its trace in a
     well-formed `traceparent` and in nothing else but perhaps `x-request-id`. Both values in lower case."""
     ident = traceparent[19:35]
-    sampled = b"1" if traceparent[54] & 1 else b"0"  # bit 0 of a hexadecimal digit: W3C Trace Context 3.2.2.5.1
+    sampled = b"1" if traceparent[54:55] in b"13579bdf" else b"0"  # W3C Trace Context section 3.2.2.5.1
     lines = b"b3: " + traceparent[3:53] + sampled + b"\r\n"
     if request_id is not None:
         return [ident, b"=" + request_id], lines
@@ -126,12 +133,11 @@ def _from_other_formats(
     What is new is sampled: a request with a routing key is a test that somebody wants to look at.
     """
     new_span = b"%016x" % (random_bits(64) or 1)
+    sampled = b"1" if _B3_DENIED.search(low) is None else b"0"
     multi = _B3_TRACE.search(low)
     if multi is not None:
         span = _B3_SPAN.search(low)
-        sampled = _B3_SAMPLED.search(low)
-        denied = sampled is not None and sampled[1] in (b"0", b"false")
-        return multi[1], span[1] if span else new_span, b"0" if denied else b"1"
+        return multi[1], span[1] if span else new_span, sampled
     known = [ident for ident in ids if not ident.startswith(b"=")]
     trace = known[0] if known else b"%032x" % (random_bits(128) or 1)
-    return trace, new_span, b"1"
+    return trace, new_span, sampled

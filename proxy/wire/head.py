@@ -118,7 +118,7 @@ class ResponseHead:
 
 
 _FRAMING_FIELDS = re.compile(
-    rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*)"
+    rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*+)"
 )
 
 _LENGTH = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
@@ -134,14 +134,14 @@ _UNUSUAL_FRAMING = (
 _CAPTURED = (
     rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
     rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + FIELD_VALUE + rb")"
-    rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
+    rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
     rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)"
 )
 _CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
 _OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
 
 _HOST_VALUE = re.compile(HOST)
-_ABSOLUTE = re.compile(rb"[a-z][a-z0-9+\-.]*+://([^/?]*+).*", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"http://([^/?]*+).*+", re.IGNORECASE)
 _AUTHORITY = re.compile(HOST, re.IGNORECASE)
 _IDLE_SECONDS = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
@@ -178,11 +178,18 @@ class HeadParser:
         ).fullmatch  # fmt: skip
 
     def request(self, data: bytes) -> RequestHead | None:
-        """The request head at the start of `data`, None when it is not complete. Raises Refused."""
+        """The request head at the start of `data`, None when it is not complete. Raises Refused.
+
+        Up to two empty lines in front of it are skipped (RFC 9112 section 2.2); then `head.data` begins behind them.
+        """
         low = data[: data.find(b"\r\n\r\n") + 4].lower()
         match = self._request(low)
-        if match is None:
-            diagnose_request(data, self.limits.head_bytes, self.limits.header_lines)
+        # The name of the version is case-sensitive (RFC 9112 section 2.3), and `low` cannot tell.
+        if match is None or data[(minor_at := match.start(3)) - 7 : minor_at] != b"HTTP/1.":
+            rest = data.removeprefix(b"\r\n").removeprefix(b"\r\n") if data.startswith(b"\r\n") else data
+            if rest is not data and not rest.startswith(b"\r\n"):
+                return self.request(rest)
+            diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
         method, first, minor, host, length, baggage, parent, request_id, unusual = match.groups()
         head = RequestHead(data, low, data[: len(method)])
@@ -201,7 +208,7 @@ class HeadParser:
             head.http10 = minor == b"0"
             _check_host(head)
             _frame_request(head)
-        if first != b"/":  # it begins the origin-form; everything else is rare
+        if first != b"/" or method == b"connect":  # "/" begins the origin-form; everything else is rare
             _check_target(head)
         return head
 
@@ -211,15 +218,14 @@ class HeadParser:
         method: of the request that it answers; with the status it decides whether there is a body.
         """
         low = data[: data.find(b"\r\n\r\n") + 4].lower()
-        match = self._response(low)
+        match = self._response(low) if data[:5] == b"HTTP/" else None
         if match is None:
             if not diagnose_response(data, self.limits.head_bytes, self.limits.header_lines):
                 return None
             data = repair_response(data)
             low = data[: data.find(b"\r\n\r\n") + 4].lower()
             match = self._response(low)
-            if match is None:
-                raise Refused(BAD_RESPONSE, "the head cannot be repaired (RFC 9112 section 5)")
+            assert match is not None  # whatever `diagnose_response` lets pass is well-formed after its repair
         if len(low) > self.limits.head_bytes:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
         minor, code, length, unusual = match.groups()
@@ -263,10 +269,10 @@ def _check_host(head: RequestHead) -> None:
 
 
 def _check_target(head: RequestHead) -> None:
-    """The three forms of RFC 9112 section 3.2 that do not begin with a slash."""
+    """The three forms of RFC 9112 section 3.2 that do not begin with a slash, and CONNECT, which has one of them."""
     if head.method == b"CONNECT":
-        host, colon, port = head.target.rpartition(b":")
-        if not host or not colon or not port or not _AUTHORITY.fullmatch(head.target):
+        host, _, port = head.target.rpartition(b":")
+        if not host or not port.isdigit() or not _AUTHORITY.fullmatch(head.target):
             raise Refused(BAD_REQUEST, "the target of CONNECT is not HOST:PORT (RFC 9112 section 3.2.3)")
         head.authority = head.target
         return
@@ -275,7 +281,7 @@ def _check_target(head: RequestHead) -> None:
             raise Refused(BAD_REQUEST, "the target `*` is for OPTIONS only (RFC 9112 section 3.2.4)")
         return
     absolute = _ABSOLUTE.fullmatch(head.target)
-    if absolute is None or not head.target[:7].lower() == b"http://":
+    if absolute is None:
         raise Refused(BAD_REQUEST, "the target is neither a path nor an http:// URI (RFC 9112 section 3.2)")
     if not absolute[1] or not _AUTHORITY.fullmatch(absolute[1]) or absolute[1].startswith(b":"):
         raise Refused(BAD_REQUEST, "the target's authority is not HOST[:PORT] (RFC 9110 section 4.2.4)")

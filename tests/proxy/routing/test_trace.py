@@ -24,11 +24,6 @@ PARSER = HeadParser(Limits())
 
 TRACES = st.integers(1, 2**128 - 1).filter(lambda trace: trace & (2**64 - 1))
 SPANS = st.integers(1, 2**64 - 1)
-WHITE_SPACE = pytest.mark.xfail(strict=True, reason="white space in front of nothing passes for a request id")
-DENIAL = pytest.mark.xfail(strict=True, reason="a sampling decision without a trace is not looked at")
-ZEROS = pytest.mark.xfail(strict=True, reason="ids of zeros are taken for ids")
-PARITY = pytest.mark.xfail(strict=True, reason="the last bit of the character is not that of its digit from `a` on")
-
 PROPAGATORS = pytest.mark.parametrize("propagator", [W3C, B3_SINGLE, B3_MULTI], ids=["w3c", "b3", "b3-multi"])
 
 
@@ -123,11 +118,10 @@ class TestIds:
         padded = f"  {value.swapcase()}\t "[: MAX_ID_BYTES + 2]
         assert ids(X_Request_Id=padded) == [b"=" + value.lower().encode("latin-1")]
 
-    @pytest.mark.parametrize("value", ["x" * (MAX_ID_BYTES + 1), pytest.param("", marks=WHITE_SPACE)])
+    @pytest.mark.parametrize("value", ["x" * (MAX_ID_BYTES + 1), ""])
     def test_no_request_id(self, value: str) -> None:
         assert ids(x_request_id=value) == []
 
-    @WHITE_SPACE
     @pytest.mark.parametrize("value", [" ", "\t", "  \t "])
     def test_white_space_is_no_request_id(self, value: str) -> None:
         """All requests with an empty one would be one trace, whatever their keys."""
@@ -263,7 +257,6 @@ class TestMissingContext:
         assert found[0] == int(LOW, 16)
         assert known == [LOW, b"=" + fields["x-request-id"].encode()]
 
-    @DENIAL
     @pytest.mark.parametrize("sent", [{"b3": "0"}, {"x-b3-sampled": "0"}, {"x-b3-sampled": "false"}], ids=str)
     def test_a_caller_that_denies_sampling_is_not_sampled(self, sent: dict[str, str]) -> None:
         """B3: a sampling decision may come without a trace."""
@@ -275,16 +268,12 @@ class TestMissingContext:
     @pytest.mark.parametrize(
         "sent",
         [
-            pytest.param({"traceparent": f"00-{'0' * 32}-{SPAN}-01"}, marks=ZEROS),
-            pytest.param({"b3": f"{'0' * 32}-{SPAN}-1"}, marks=ZEROS),
-            pytest.param({"b3": f"{'0' * 16}-{SPAN}-1"}, marks=ZEROS),
-            pytest.param({"x-b3-traceid": "0" * 32, "x-b3-spanid": SPAN}, marks=ZEROS),
-            pytest.param({"x-b3-traceid": "0" * 16}, marks=ZEROS),
-            {"uber-trace-id": "0:0:0:0"},
-            {"x-datadog-trace-id": "0"},
+            {"traceparent": f"00-{'0' * 32}-{SPAN}-01"}, {"b3": f"{'0' * 32}-{SPAN}-1"}, {"b3": f"{'0' * 16}-{SPAN}-1"},
+            {"x-b3-traceid": "0" * 32, "x-b3-spanid": SPAN}, {"x-b3-traceid": "0" * 16},
+            {"uber-trace-id": "0:0:0:0"}, {"x-datadog-trace-id": "0"},
         ],
         ids=str,
-    )
+    )  # fmt: skip
     def test_a_trace_of_zeros_is_none_w3c_trace_context_3_2_2_3(self, sent: dict[str, str]) -> None:
         """What followed from it would be the same for all such requests: one trace with the keys of many."""
         one, other = completed(sent, seed=1), completed(sent, seed=2)
@@ -294,13 +283,11 @@ class TestMissingContext:
             ours = {name: value for name, value in fields.items() if name not in sent}
             assert any(extracted(propagator, ours) for propagator in (W3C, B3_SINGLE))
 
-    @ZEROS
     def test_a_span_of_zeros_is_none_w3c_trace_context_3_2_2_4(self) -> None:
         fields, known = completed({"traceparent": f"00-{TRACE}-{'0' * 16}-01"})
         assert LOW in known
         assert extracted(B3_SINGLE, {"b3": fields["b3"]}) is not None
 
-    @WHITE_SPACE
     def test_values_that_are_malformed_are_not_replaced(self) -> None:
         sent = {"traceparent": "x", "b3": "y", "x-request-id": ""}
         fields, known = completed(sent)
@@ -323,7 +310,6 @@ class TestPlainContext:
         assert known == [LOW, b"=" + (request_id or added["x-request-id"].encode())]
         assert ("x-request-id" in added) is (request_id is None)
 
-    @PARITY
     @given(
         trace=TRACES,
         span=SPANS,
@@ -344,7 +330,6 @@ class TestPlainContext:
         assert short_lines == lines
         assert sorted(short_ids) == sorted(found + added)
 
-    @ZEROS
     @pytest.mark.parametrize("trace", ["0" * 32, TRACE], ids=["no-trace", "no-span"])
     def test_a_trace_or_span_of_zeros_takes_the_long_way_w3c_trace_context_3_2_2_3(self, trace: str) -> None:
         parent = f"00-{trace}-{SPAN if trace != TRACE else '0' * 16}-01"

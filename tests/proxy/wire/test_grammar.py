@@ -161,23 +161,7 @@ def test_the_check_below_finds_what_it_looks_for() -> None:
     assert {"HeadParser._request", "HeadParser._response", "proxy.wire.grammar.CODINGS"} <= labels
 
 
-BACKTRACKING = pytest.mark.xfail(strict=True, reason="some repeats of white space are not possessive")
-OPEN = {
-    "proxy.wire.head._FRAMING_FIELDS",
-    "proxy.wire.head._ABSOLUTE",
-    "proxy.routing.trace._TRACEPARENT",
-    "proxy.routing.trace._B3_SINGLE",
-    "proxy.routing.trace._B3_TRACE",
-    "proxy.routing.trace._B3_SPAN",
-    "proxy.routing.trace._B3_SAMPLED",
-    "TraceReader._pattern",
-}
-
-
-@pytest.mark.parametrize(
-    "pattern",
-    [pytest.param(pattern, id=label, marks=BACKTRACKING if label in OPEN else ()) for label, pattern in _patterns()],
-)
+@pytest.mark.parametrize("pattern", [pytest.param(pattern, id=label) for label, pattern in _patterns()])
 def test_unbounded_repeats_are_possessive(pattern: str | bytes) -> None:
     """What a repeat has taken it keeps, so no text makes a pattern try again and again."""
     assert not list(_backtracking_repeats(_PARSER.parse(pattern)))
