@@ -95,6 +95,17 @@ def test_a_switch_that_nobody_asked_for(make_book: MakeBook, step: int, request_
     assert client.exchange.phase != TUNNEL
 
 
+def test_a_switch_to_nothing(make_book: MakeBook, step: int) -> None:
+    """RFC 9110 section 7.8: the server names the protocol that it switches to."""
+    book = make_book(step=step)
+    client = book.connect(book.inbound())
+    client.send(UPGRADE)
+    app = book.app.accept()
+    app.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n")
+    assert problem(client.got)["code"] == "bad-response"
+    assert app.calls == ["abort"]
+
+
 @pytest.mark.parametrize("opened", [websocket, connect])
 @pytest.mark.parametrize("first", ["client", "upstream"])
 def test_each_way_ends_by_itself(make_book: MakeBook, step: int, opened: type, first: str) -> None:
