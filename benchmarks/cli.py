@@ -36,6 +36,9 @@ from benchmarks.scenarios import SCENARIOS
 RESULTS_FOLDER = Path(__file__).with_name("results")
 _PLAIN_WIDTH = 120
 
+_BUSY_LOAD = 0.7
+"""Of the minute before the start; above it, somebody else needs one of the cores."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -125,6 +128,8 @@ def measure(wish: Wish, messages: Console, tables: Console | None) -> Results:
         skipped=skipped,
     )
     report.print_header(tables or messages, results)
+    if os.getloadavg()[0] > _BUSY_LOAD:
+        messages.print(f"this machine is busy (load average {os.getloadavg()[0]:.1f}): do not publish what follows")
     if cores.shared:
         messages.print("only one core: throughput and latency mean little here, CPU per request still does")
     os.sched_setaffinity(0, cores.load)

@@ -113,6 +113,7 @@ def describe(cores: Cores) -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "virtual": "hypervisor" in _cpuinfo("flags").split(),
         "kernel": platform.release(),
+        "load_average": round(os.getloadavg()[0], 2),
         "layout": {"proxy": list(cores.proxy), "origin": list(cores.origin), "load": list(cores.load)},
     }
 
