@@ -227,7 +227,7 @@ def _segment(text: str) -> str:
 
 
 def _wait(seconds: float) -> str:
-    return f"{min(max(seconds, 0.0), MAX_WAIT_SECONDS):g}s"
+    return f"{min(max(seconds, 0.0), MAX_WAIT_SECONDS):.3f}s"
 
 
 def _model(kind: type[_T], document: Any) -> _T:

@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from controlplane.api.application import application
+from controlplane.api.application import application, runner
 from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import StaticLauncher
@@ -40,12 +40,6 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that may wait to be accepted: 500 sidecars reconnect at once when a registry comes back."""
-
-END_SECONDS = 2.0
-"""For requests under way when the registry ends; watches are cut, a sidecar resumes them elsewhere."""
-
-HEAD_BYTES = 16 * 1024
-"""Of one header line and of one field. A token is the largest thing that is sent."""
 
 
 async def serve(settings: Settings, listening: Callable[[str], None], stop: asyncio.Event) -> None:
@@ -64,18 +58,11 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
             bound.close()
         raise
     app = application(registry, settings.token, settings.endpoint_networks)
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,  # a watch ends with its connection, and so does a wait
-        shutdown_timeout=END_SECONDS,
-        max_line_size=HEAD_BYTES,
-        max_field_size=HEAD_BYTES,
-    )
+    server = runner(app)
     try:
-        await runner.setup()
+        await server.setup()
         for bound in sockets:
-            await web.SockSite(runner, bound, backlog=BACKLOG).start()
+            await web.SockSite(server, bound, backlog=BACKLOG).start()
         listening(_url(settings.listen, sockets[0]))
         await registry.sandboxes.adopted()
         strays = await process.sweep()
@@ -85,7 +72,7 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
     finally:
         log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
         await registry.close(stop_shadows=not settings.keep_shadows)
-        await runner.cleanup()
+        await server.cleanup()
 
 
 def bind(listen: Endpoint) -> list[socket.socket]:
@@ -148,6 +135,9 @@ def run(settings: Settings, listening: Callable[[str], None]) -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    # A malformed request is its sender's fault, answered with 400, and would be a traceback in our log each time.
+    # Faults of our own are logged where they become a 500 (`controlplane.api.refused`).
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -163,5 +153,5 @@ def run(settings: Settings, listening: Callable[[str], None]) -> None:
             loop.add_signal_handler(number, ask, number)
         await serve(settings, listening, stop)
 
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(main())

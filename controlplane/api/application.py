@@ -19,6 +19,12 @@ from controlplane.api.refused import problems
 from controlplane.life.registry import Registry
 from controlplane.model.sandbox import Network
 
+END_SECONDS = 2.0
+"""For requests under way when the registry ends. Watches are cut; a sidecar resumes them elsewhere."""
+
+HEAD_BYTES = 16 * 1024
+"""Of one header line and of one field. A token is the largest thing that is sent."""
+
 
 def application(registry: Registry, token: str = "", networks: Sequence[Network] = ()) -> web.Application:
     """token:    empty for a registry on loopback that has none.
@@ -44,6 +50,18 @@ def application(registry: Registry, token: str = "", networks: Sequence[Network]
         _add(app, operation)
     app.on_response_prepare.append(_sign)
     return app
+
+
+def runner(app: web.Application) -> web.AppRunner:
+    """What serves the application on any number of sockets."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,  # a watch ends with its connection, and so does a wait
+        shutdown_timeout=END_SECONDS,
+        max_line_size=HEAD_BYTES,
+        max_field_size=HEAD_BYTES,
+    )
 
 
 def _add(app: web.Application, operation: Operation) -> None:

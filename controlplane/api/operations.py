@@ -17,16 +17,14 @@ from pydantic import BaseModel
 
 from controlplane.api.refused import Refused
 from controlplane.life.registry import Registry
-from controlplane.model.problem import SIDECAR_ID, WORKLOAD_NAME, FieldProblem, Grammar, anchored, show
+from controlplane.model.problem import NAME, SIDECAR_ID, WORKLOAD_NAME, FieldProblem, Grammar, anchored, show
 
 REGISTRY = web.AppKey("registry", Registry)
 
 MAX_WAIT_SECONDS = 60
-"""Of one request; who wants to wait longer asks again."""
+"""Of one request, whatever it asks for; who wants to wait longer asks again."""
 
-WAIT = Grammar(
-    r"(?:[0-9]|[1-5][0-9])(?:\.[0-9]{1,3})?s|60s", f"a time from 0s to {MAX_WAIT_SECONDS}s, like 30s or 0.5s"
-)
+WAIT = Grammar(r"[0-9]{1,2}(?:\.[0-9]{1,3})?s", "a number of seconds below 100, like 30s or 0.5s")
 ANY_KEY = Grammar(r"[^\x00-\x1f\x7f]{1,256}", "1 to 256 characters without control characters")
 LINES = Grammar(r"(?:[1-9][0-9]{0,3}|10000)", "a whole number from 1 to 10000")
 
@@ -35,7 +33,10 @@ Handler = Callable[[web.Request, "Values"], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of an operation, always text of a grammar. Those in the path are taken as they come."""
+    """One parameter of an operation, always text of a grammar.
+
+    Those in the path are taken as they come: what does not fit the grammar names nothing that exists.
+    """
 
     name: str
     where: Literal["path", "query", "header"]
@@ -107,16 +108,21 @@ class Operation:
         return values
 
 
-SEGMENT = Grammar(r"[^/]{1,253}", "a name")
+_BOUND = f"{MAX_WAIT_SECONDS}s at most"
 
-SANDBOX_NAME = Parameter("name", "path", SEGMENT, "of the sandbox, a DNS label", True, "agent-42")
-NAMESPACE = Parameter("namespace", "path", SEGMENT, "of the workload, a DNS label", True, "shop")
-WORKLOAD = Parameter("name", "path", SEGMENT, "of the workload, a DNS label", True, "users")
-SIDECAR = Parameter("id", "path", SEGMENT, SIDECAR_ID.words, True, "shop-users-7f9c")
+SANDBOX_NAME = Parameter("name", "path", NAME, "of the sandbox, a DNS label", True, "agent-42")
+NAMESPACE = Parameter("namespace", "path", NAME, "of the workload, a DNS label", True, "shop")
+WORKLOAD = Parameter("name", "path", NAME, "of the workload, a DNS label", True, "users")
+SIDECAR = Parameter("id", "path", SIDECAR_ID, SIDECAR_ID.words, True, "shop-users-7f9c")
 SETTLED_WAIT = Parameter(
-    "wait", "query", WAIT, "answer as soon as the phase is settled for the revision that is wanted, at most so late"
+    "wait",
+    "query",
+    WAIT,
+    f"answer when the phase is settled for the revision that is wanted, at the latest after so long. {_BOUND}",
 )
-GONE_WAIT = Parameter("wait", "query", WAIT, "answer as soon as the shadows are stopped, at most so late")
+GONE_WAIT = Parameter(
+    "wait", "query", WAIT, f"answer when the shadows are stopped, at the latest after so long. {_BOUND}"
+)
 FORK_FILTER = Parameter("workload", "query", WORKLOAD_NAME, "only this fork's", example="shop/users")
 LOG_LINES = Parameter("lines", "query", LINES, "the last so many lines of each copy, 100 by default")
 EXPLAINED_KEY = Parameter("key", "query", ANY_KEY, "the routing key, as a request carries it", True, "agent-42")
@@ -129,7 +135,8 @@ LAST_EVENT_ID = Parameter(
 
 
 def wait_seconds(values: Values) -> float:
-    return float(values.get("wait", "0s")[:-1])
+    """How long to wait, at most MAX_WAIT_SECONDS."""
+    return min(float(values.get("wait", "0s")[:-1]), MAX_WAIT_SECONDS)
 
 
 def json_answer(model: BaseModel, status: int = 200) -> web.Response:

@@ -22,7 +22,7 @@ from controlplane.api.operations import (
     wait_seconds,
 )
 from controlplane.model.output import DEFAULT_LINES, Output
-from controlplane.model.sandbox import Network, Sandbox, parse_sandbox
+from controlplane.model.sandbox import Manifest, Network, Sandbox, parse_sandbox
 
 
 def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
@@ -42,7 +42,7 @@ def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
             "PUT", "/v1/sandboxes/{name}", "putSandbox",
             "Create or update a sandbox. The same spec again makes no revision and restarts the TTL", put,
             {200: Answer("updated, or as it was", Sandbox), 201: Answer("created", Sandbox)},
-            (SANDBOX_NAME,), body=Sandbox, problems=(408, 409, 413, 415, 422, 503, 507),
+            (SANDBOX_NAME,), body=Manifest, problems=(408, 409, 413, 415, 422, 503, 507),
         ),
         Operation(
             "GET", "/v1/sandboxes/{name}", "getSandbox", "One sandbox, at once or as soon as it is settled", _get,

@@ -6,8 +6,8 @@ A fork has exactly one launcher, and its fields say which:
     endpoints           static       bring your own; nothing is started
     image               kubernetes   refused here: this installation has no such engine
 
-What is written here is what the sender may say. `status` is what the registry answers; it is accepted in a
-`PUT`, so that an answer can be edited and sent back, and it changes nothing there, as in Kubernetes.
+A `Manifest` is what the sender may say, a `Sandbox` what the registry answers. The status is accepted in a `PUT`,
+so that an answer can be edited and sent back, and it changes nothing there, as in Kubernetes.
 
 Checks that need the whole document (two forks of one workload, a launcher too many) run on the raw document,
 beside those of the single fields: otherwise one misspelt field would hide all the rest.
@@ -32,6 +32,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 from controlplane.model.problem import (
     KEY,
@@ -44,7 +45,7 @@ from controlplane.model.problem import (
     field_problems,
     show,
 )
-from controlplane.model.workload import Address, Command, Environment, WorkloadName
+from controlplane.model.workload import Address, Command, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State, parse_endpoint
 
 API_VERSION = "skycap.dev/v1alpha1"
@@ -123,17 +124,22 @@ class Metadata(Resource):
     name: Name
 
 
+_ABSENT: JsonDict = {"type": "null"}
+_PROCESS_FORK: JsonDict = {
+    "required": ["command"],
+    "properties": {"command": {"type": "array"}, "endpoints": _ABSENT, "image": _ABSENT},
+}
+_STATIC_FORK: JsonDict = {
+    "required": ["endpoints"],
+    "properties": {"endpoints": {"type": "array"}, "command": _ABSENT, "env": _ABSENT, "image": _ABSENT},
+}
+"""For the JSON Schema: what `_launcher` checks. A field that is null counts as left out."""
+
+
 class Fork(Resource):
     """One workload that the sandbox replaces: exactly one of `command`, `endpoints`."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": ["command"]},
-                {"required": ["endpoints"], "not": {"required": ["env"]}},
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK]})
 
     workload: WorkloadName
     command: Command | None = Field(
@@ -198,7 +204,7 @@ class ForkStatus(Reported):
 
     workload: str
     state: State
-    revision: int
+    revision: Annotated[int, IsNumber]
     endpoints: tuple[str, ...] = ()
     message: str = ""
 
@@ -210,7 +216,7 @@ class Status(Reported):
     """
 
     phase: Phase
-    revision: int
+    revision: Annotated[int, IsNumber]
     created: Timestamp
     updated: Timestamp
     expires: Timestamp
@@ -219,12 +225,27 @@ class Status(Reported):
     previews: tuple[dict[str, Any], ...] = ()
 
 
-class Sandbox(Resource):
+class Document(Resource):
+    """What a manifest and an answer have in common."""
+
     api_version: Literal["skycap.dev/v1alpha1"]
     kind: Literal["Sandbox"]
     metadata: Metadata
     spec: Spec
-    status: Status | None = Field(default=None, description="written by the registry; ignored in a request")
+
+
+class Manifest(Document):
+    """A sandbox as it is sent."""
+
+    status: dict[str, Any] | None = Field(
+        default=None, description="that of an answer, sent back with it: ignored, whatever it says"
+    )
+
+
+class Sandbox(Document):
+    """A sandbox as it is answered."""
+
+    status: Status | None = None
 
     @property
     def name(self) -> str:
@@ -248,7 +269,10 @@ def parse_sandbox(document: object, name: str | None = None, networks: Sequence[
     problems: list[FieldProblem] = []
     sandbox: Sandbox | None = None
     try:
-        sandbox = Sandbox.model_validate(document, by_alias=True, by_name=False)
+        manifest = Manifest.model_validate(document, by_alias=True, by_name=False)
+        sandbox = Sandbox(
+            api_version=manifest.api_version, kind=manifest.kind, metadata=manifest.metadata, spec=manifest.spec
+        )
     except ValidationError as error:
         problems += field_problems(error)
     if isinstance(document, Mapping):

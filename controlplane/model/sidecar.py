@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from controlplane.model.problem import SIDECAR_ID, anchored
 from controlplane.model.sandbox import Reported, Timestamp
-from controlplane.model.workload import WorkloadName
+from controlplane.model.workload import IsNumber, WorkloadName
 
 SidecarId = Annotated[str, StringConstraints(pattern=anchored(SIDECAR_ID), max_length=192)]
 
@@ -30,7 +30,7 @@ class SidecarReport(BaseModel):
     )
 
     workload: WorkloadName
-    applied_revision: Annotated[int, Field(ge=0, le=MAX_REVISION)]
+    applied_revision: Annotated[int, Field(ge=0, le=MAX_REVISION), IsNumber]
 
 
 class Sidecar(Reported):

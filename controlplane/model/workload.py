@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from controlplane.model.problem import (
     ABSOLUTE_PATH,
@@ -51,10 +51,23 @@ def _encodable(text: str) -> str:
     return text
 
 
+def _number(value: object) -> object:
+    """JSON has numbers, true and texts, and they are not the same."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {show(value)}")
+    return value
+
+
+IsNumber = BeforeValidator(_number)
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_nul), AfterValidator(_encodable)]
 WorkloadName = Annotated[str, StringConstraints(pattern=anchored(WORKLOAD_NAME), max_length=127)]
 Label = Annotated[str, StringConstraints(pattern=anchored(NAME), max_length=63)]
-Address = Annotated[str, StringConstraints(max_length=300), AfterValidator(_endpoint)]
+Address = Annotated[
+    str,
+    StringConstraints(max_length=300),
+    AfterValidator(_endpoint),
+    Field(json_schema_extra={"pattern": r"^.+:[0-9]{1,5}$"}),
+]
 """HOST:PORT; `proxy.contract.routes.parse_endpoint` says what is legal."""
 Argument = Annotated[Text, StringConstraints(min_length=1)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=MAX_ARGUMENTS)]
@@ -86,7 +99,7 @@ class Readiness(Strict):
     """When a copy counts as started: `path` answers 2xx or 3xx, or, without a path, the port accepts."""
 
     path: str | None = Field(default=None, max_length=1024, pattern=anchored(ABSOLUTE_PATH))
-    timeout: float = Field(default=30.0, gt=0, le=600)
+    timeout: Annotated[float, Field(gt=0, le=600), IsNumber] = 30.0
     """Seconds until a start counts as failed."""
 
 

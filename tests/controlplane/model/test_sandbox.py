@@ -227,15 +227,10 @@ def test_a_malformed_endpoint_is_told_once() -> None:
     assert list(found) == ["spec.forks[0].endpoints[0]", "spec.forks[0].endpoints[1]"]
 
 
-def test_a_status_that_comes_back_is_read_and_changes_nothing() -> None:
-    given = document() | {
-        "status": {
-            "phase": "Ready",
-            "revision": 3,
-            "created": "2030-01-01T00:00:00Z",
-            "updated": "2030-01-01T00:00:00Z",
-            "expires": "2030-01-01T00:00:00Z",
-            "somethingNew": True,
-        }
-    }
-    assert parse_sandbox(given).spec == parse_sandbox(document()).spec
+@pytest.mark.parametrize("status", [None, {}, {"phase": "Ready", "revision": False, "new": [1]}])
+def test_a_status_that_comes_back_changes_nothing(status: object) -> None:
+    assert parse_sandbox(document() | {"status": status}) == parse_sandbox(document())
+
+
+def test_a_status_is_an_object() -> None:
+    assert problems(document() | {"status": "Ready"}) == {"status": "must be an object, not text"}

@@ -1,0 +1,68 @@
+"""The registry against its own description: what it says of itself, and what schemathesis makes of that."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from pathlib import Path
+
+from controlplane.model.problem import Problem
+from controlplane.model.sandbox import Manifest
+from controlplane.model.workload import Workload
+from tests.controlplane.api.served import Served
+from tests.controlplane.process import start
+from tests.controlplane.sandboxes import sandbox
+
+
+async def test_every_route_is_described_and_nothing_else(api: Served) -> None:
+    status, described, _ = await api.ask("GET", "/openapi.json")
+    assert status == 200
+    assert described["openapi"] == "3.1.0"
+    operations = {(method.upper(), path) for path, methods in described["paths"].items() for method in methods}
+    served_routes = {
+        (route.method, route.resource.canonical)
+        for route in api.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert operations == served_routes
+    assert len({o["operationId"] for methods in described["paths"].values() for o in methods.values()}) == len(
+        operations
+    )
+
+
+async def test_the_models_are_those_that_check(api: Served) -> None:
+    _, described, _ = await api.ask("GET", "/openapi.json")
+    put = described["paths"]["/v1/sandboxes/{name}"]["put"]
+    reference = put["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = described["components"]["schemas"][reference.rpartition("/")[2]]
+    assert set(schema["properties"]) == {field.alias for field in Manifest.model_fields.values()}
+    assert schema["additionalProperties"] is False
+    refusal = put["responses"]["422"]["content"]["application/problem+json"]["schema"]["$ref"]
+    assert set(described["components"]["schemas"][refusal.rpartition("/")[2]]["properties"]) == set(
+        Problem.model_fields
+    )
+
+
+async def test_schemathesis_finds_no_answer_that_the_description_does_not_promise(tmp_path: Path) -> None:
+    """Against the real process. The watch is left out because its answer has no end, and `positive data is
+    accepted` because no schema can say that the name in a body is the one in the path."""
+    registry = await start(tmp_path, "--listen", "127.0.0.1:0", "--memory", "--state-dir", str(tmp_path / "shadows"))
+    try:
+        async with registry.client() as client:
+            # Something of each kind under the names of the examples, so that not every name leads nowhere.
+            await client.put_workload(Workload(workload="shop/users", address="127.0.0.1:1"))
+            await client.apply(sandbox("agent-42"))
+        run = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "schemathesis.cli", "run", f"{registry.url}/openapi.json",
+            "--exclude-path", "/v1/watch/routes", "--exclude-checks", "positive_data_acceptance",
+            "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--no-color",
+            cwd=tmp_path, stdout=PIPE, stderr=STDOUT,
+        )  # fmt: skip
+        said, _ = await run.communicate()
+    finally:
+        code, log = await registry.end()
+    assert run.returncode == 0, said.decode()
+    assert "15 selected / 16 total" in said.decode()
+    assert code == 0
+    assert "Traceback" not in log

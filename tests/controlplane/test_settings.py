@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.settings import Settings, parse_listen, read_token, settings_from, state_home
+from proxy.errors import ConfigurationError
+
+TOKEN = "0123456789abcdef"
+
+
+def settings(tmp_path: Path, **given: Any) -> Settings:
+    return settings_from(given, {"HOME": str(tmp_path)})
+
+
+def problems(tmp_path: Path, **given: Any) -> list[str]:
+    with pytest.raises(ConfigurationError) as raised:
+        settings(tmp_path, **given)
+    return raised.value.problems
+
+
+def test_the_defaults(tmp_path: Path) -> None:
+    made = settings(tmp_path)
+    assert str(made.listen) == "127.0.0.1:7070"
+    assert made.store == tmp_path / ".local/state/skycap/registry.db"
+    assert made.state_dir == tmp_path / ".local/state/skycap/shadows"
+    assert (made.token, made.default_ttl, made.endpoint_networks) == ("", 8 * 3600, ())
+    assert (made.keep_shadows, made.log_level) == (False, "info")
+
+
+def test_everything_that_can_be_said(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    made = settings(
+        tmp_path,
+        listen="[::]:80",
+        store=str(tmp_path / "x.db"),
+        token_file=str(file),
+        default_ttl="30m",
+        state_dir="/srv/shadows",
+        endpoint_networks="10.0.0.0/8, fd00::/8,",
+        keep_shadows=True,
+        log_level="DEBUG",
+    )
+    assert (made.listen.host, made.listen.port) == ("::", 80)
+    assert made.store == tmp_path / "x.db"
+    assert (made.token, made.default_ttl) == (TOKEN, 1800)
+    assert made.endpoint_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+    assert (made.state_dir, made.keep_shadows, made.log_level) == (Path("/srv/shadows"), True, "debug")
+    assert TOKEN not in repr(made)
+
+
+def test_memory_has_no_file(tmp_path: Path) -> None:
+    assert settings(tmp_path, memory=True).store is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])
+def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
+    assert settings(tmp_path, listen=f"{host}:0").token == ""
+
+
+def test_a_token_that_cannot_be_read_is_the_only_complaint_about_it(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+    assert problems(tmp_path, listen="0.0.0.0:80", token_file=missing) == [
+        f"--token-file: {missing}: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "'' is not HOST:PORT"),
+        ("7070", "'7070' is not HOST:PORT"),
+        (":7070", "':7070' has no host: write 127.0.0.1:7070, or 0.0.0.0:7070 for all addresses"),
+        ("a:65536", "'a:65536' is not HOST:PORT"),
+        ("a:-1", "'a:-1' is not HOST:PORT"),
+        ("a:8_0", "'a:8_0' is not HOST:PORT"),
+        ("::1:80", "'::1:80': an IPv6 address stands in brackets, [::1]:80"),
+    ],
+)
+def test_what_is_no_address(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=r"is|has|stands") as raised:
+        parse_listen(text)
+    assert str(raised.value) == why
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "must hold one line of visible ASCII"),
+        (b"\n", "must hold one line of visible ASCII"),
+        (b"two words of it here", "must hold one line of visible ASCII"),
+        (b"0123456789abcdef\nsecond-line", "must hold one line of visible ASCII"),
+        (b"0123456789abcde\xff", "must hold one line of visible ASCII"),
+        (b"x" * 4097, "at most 4096 characters"),
+        (b"x" * 1_000_000, "at most 4096 characters"),
+        (b"short-secret", "the token has 12 characters, at least 16 are needed"),
+    ],
+)
+def test_what_is_no_token_is_not_shown(tmp_path: Path, content: bytes, why: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=why) as raised:
+        read_token(file)
+    assert content.strip() == b"" or content.decode("ascii", "replace") not in str(raised.value)
+
+
+def test_where_state_lives() -> None:
+    assert state_home({"XDG_STATE_HOME": "/var/state"}) == Path("/var/state/skycap")
+    assert state_home({"XDG_STATE_HOME": "relative", "HOME": "/home/me"}) == Path("/home/me/.local/state/skycap")
