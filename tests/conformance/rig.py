@@ -1,0 +1,135 @@
+"""The rig: a proxy with its lanes, and the runs spread over them.
+
+Lanes work in parallel on one event loop; each takes the next run of its side when it is done with the last. The
+rig is made once per process of tests, because a proxy's start costs more than a hundred runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tests.conformance.lanes import Lane, Ping
+from tests.conformance.peers import PeerError, Proxy
+from tests.conformance.play import Observation, Play, Run, Watch
+
+LANES = 12
+"""Per side. Enough connections at once to interleave single bytes, few enough to start quickly."""
+
+ATTEMPTS = 3
+"""A free port can be taken by somebody else before the proxy binds it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was seen of one run, and the authority of the origin it was run with."""
+
+    run: Run
+    seen: Observation
+    authority: bytes
+
+
+def _listening() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(128)
+    return sock
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        socks = [held.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+def make_lanes(sides: Sequence[str], count: int) -> list[Lane]:
+    """`count` lanes for each side and one more for each, which is for pings."""
+    names = [side for side in sides for _ in range(count + 1)]
+    ports = _free_ports(len(names))
+    return [Lane(side, ("127.0.0.1", port), _listening()) for side, port in zip(names, ports, strict=True)]
+
+
+class Rig:
+    """A running proxy and its lanes."""
+
+    def __init__(self, proxy: Proxy, lanes: Sequence[Lane], runner: asyncio.Runner) -> None:
+        self.proxy = proxy
+        self.sides = tuple(dict.fromkeys(lane.side for lane in lanes))
+        self._runner = runner
+        self._lanes: dict[str, list[Lane]] = {}
+        self._pings: dict[str, Lane] = {}
+        for lane in lanes:
+            if lane.side in self._pings:
+                self._lanes.setdefault(lane.side, []).append(lane)
+            else:
+                self._pings[lane.side] = lane
+
+    def run(self, runs: Sequence[Run]) -> list[Result]:
+        """Every run once, as the verdicts demand."""
+        return self._runner.run(self._spread(runs, Play))
+
+    def watch(self, runs: Sequence[Run]) -> list[Result]:
+        """Every run once, whatever the proxy makes of it."""
+        return self._runner.run(self._spread(runs, Watch))
+
+    async def _spread(self, runs: Sequence[Run], play: type[Play]) -> list[Result]:
+        results: list[Result] = []
+        async with asyncio.TaskGroup() as group:
+            for side in self.sides:
+                waiting = deque(run for run in runs if run.side == side)
+                for lane in self._lanes[side]:
+                    group.create_task(_work(lane, play, waiting, results), name=repr(lane))
+        return results
+
+    async def stop(self) -> None:
+        """Close everything of ours; the proxy may have ended before."""
+        for lane in [*self._pings.values(), *(lane for lanes in self._lanes.values() for lane in lanes)]:
+            lane.stop()
+        for _ in range(3):
+            await asyncio.sleep(0)  # closed transports say goodbye in the next turns of the loop
+
+    async def start(self) -> None:
+        for side, lanes in self._lanes.items():
+            ping = Ping(self._pings[side])
+            await self._pings[side].start(None)
+            for lane in lanes:
+                await lane.start(ping)
+
+
+async def _work(lane: Lane, play: type[Play], waiting: deque[Run], results: list[Result]) -> None:
+    while waiting:
+        run = waiting.popleft()
+        try:
+            seen = await play(lane, run).play()
+        except OSError as error:
+            seen = Observation(stuck=[f"the proxy to take a connection: {error}"])
+        results.append(Result(run, seen, lane.authority))
+
+
+@contextlib.contextmanager
+def rig(proxy: Proxy, count: int = LANES) -> Iterator[Rig]:
+    """The proxy running, with `count` lanes for each of its sides."""
+    with contextlib.ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+        for attempt in range(ATTEMPTS):
+            lanes = make_lanes(proxy.sides, count)
+            for lane in lanes:
+                stack.callback(lane.sock.close)
+            try:
+                stack.enter_context(proxy.running(lanes))
+                break
+            except PeerError:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+        made = Rig(proxy, lanes, runner)
+        runner.run(made.start())
+        try:
+            yield made
+        finally:
+            runner.run(made.stop())

@@ -1,0 +1,31 @@
+"""Programs that tests want and a person may lack.
+
+A missing one skips the test with a reason. Where SKYCAP_REQUIRE_TOOLS=1 says that it must be there (continuous
+integration), the test fails instead: a skip that nobody reads is a test that nobody runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+_WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
+"""Debian puts servers where only root looks."""
+
+
+def find(name: str) -> str | None:
+    """The path of a program, None when it is not installed."""
+    return shutil.which(name, path=_WHERE)
+
+
+def require(*names: str) -> None:
+    """Skip the calling test or fixture when one of the programs is not installed, or fail it where they must be."""
+    missing = [name for name in names if find(name) is None]
+    if not missing:
+        return
+    reason = f"needs {', '.join(missing)}, which is not installed"
+    if os.environ.get("SKYCAP_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"{reason} although SKYCAP_REQUIRE_TOOLS=1")
+    pytest.skip(reason)
