@@ -127,7 +127,7 @@ class Exchange:
             return
         if self.held:
             held, self.held = self.held, b""
-            if b"\n" not in data and len(held) <= self.side.parser.limits.head_bytes:
+            if b"\n" not in data and len(held) + len(data) <= self.side.parser.limits.head_bytes:
                 # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
                 self.held = held + data
                 return

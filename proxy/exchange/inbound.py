@@ -50,9 +50,10 @@ class Inbound(Side):
         revision: int,
         random_bits: Callable[[int], int],
     ) -> None:
-        super().__init__(parts, default_host=str(app))
+        pool = parts.pools(app)
+        super().__init__(parts, default_host=str(app), baseline=pool)
         self._app = app
-        self._app_pools = (parts.pools(app),)
+        self._app_pools = (pool,)
         self._table = table
         self._gave_up = gave_up
         self._instance = instance.encode()

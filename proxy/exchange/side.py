@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.plan import Plan
-from proxy.exchange.ports import Clock, PoolSource, Reporter, Wheel
+from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Wheel
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import Correlation
 from proxy.routing.trace import TraceReader
@@ -59,9 +59,10 @@ class Side(ABC):
     default_host: for HTTP/1.0 requests without Host: what the application is called.
     draining:     no connection is kept open behind an answer any more.
     held:         exchanges that wait for a route.
+    baseline:     where connections go that are not HTTP; None where only a request says where it wants to go.
     """
 
-    def __init__(self, parts: SideParts, *, default_host: str) -> None:
+    def __init__(self, parts: SideParts, *, default_host: str, baseline: Pool | None) -> None:
         self.workload = parts.workload
         self.parser = parts.parser
         self.settings = parts.settings
@@ -75,6 +76,7 @@ class Side(ABC):
         self.reporter = parts.reporter
         self.spans = parts.spans
         self.default_host = default_host.encode()
+        self.baseline = baseline
         self.draining = False
         self.held: set[Exchange] = set()
 

@@ -1,67 +1,229 @@
-"""A client's connection: hands its bytes to an exchange."""
+"""A client's connection: its first bytes decide who gets the others.
+
+    silent or undecided ──▶ HTTP/1: an exchange
+                        └─▶ anything else: an opaque connection
+
+The event loop looks `data_received` up when the protocol is set. Once the connection is known, that is a method of
+whoever serves it: without one of ours in between, one call less for every read.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from proxy.exchange.exchange import Exchange
 from proxy.exchange.phase import CLOSED, PHASES
+from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
+from proxy.net.opaque import OpaqueConnection
+from proxy.net.silence import Opening, Silence
+from proxy.net.sniff import Kind, sniff
 from proxy.net.upstream import tune
+
+_log = logging.getLogger("skycap.connections")
 
 
 class Downstream(asyncio.Protocol):
-    """One accepted connection. It is in its listener's set while it is open."""
+    """One accepted connection. It is in its listener's set while it is open.
 
-    def __init__(self, side: Side, open_connections: set[Downstream], closed: Callable[[], None]) -> None:
-        self._side = side
+    opening:  how connections of this side begin; without one, the application is never dialled before its client has
+              spoken.
+    exchange: who reads its requests, None before there is a connection and when it is opaque.
+    opaque:   who carries its bytes, None while it is not known to be opaque.
+    """
+
+    stream: Stream
+
+    def __init__(
+        self,
+        side: Side,
+        open_connections: set[Downstream],
+        closed: Callable[[], None],
+        opening: Opening | None = None,
+    ) -> None:
+        self.side = side
         self._open = open_connections
         self._on_closed = closed
+        self._opening = opening or Opening()
         self._peer = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._silence: Silence | None = None
         self.exchange: Exchange | None = None
+        self.opaque: OpaqueConnection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         tune(transport)
-        counters = self._side.counters
+        side, opening = self.side, self._opening
+        counters = side.counters
         counters.connections_accepted += 1
         counters.connections_open += 1
         peer = transport.get_extra_info("peername")
         self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
-        exchange = self.exchange = Exchange(self._side, transport)  # type: ignore[arg-type]
-        # The loop looks `data_received` up when the protocol is set: without a method in between, one call less
-        # for every read.
-        self.data_received = exchange.request_received  # type: ignore[method-assign]
-        transport.set_protocol(self)
+        self.stream = cast(Stream, transport)  # uvloop's transports do not derive from asyncio's
         self._open.add(self)
+        if opening.declared and side.baseline is not None:
+            self._carry(Kind.DECLARED, side.baseline, b"").dial()
+            return
+        exchange = self.exchange = Exchange(side, self.stream)
+        if side.baseline is None:
+            self._receive_with(exchange.request_received)
+        elif (wait := opening.wait) is not None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._silent)
+
+    def data_received(self, data: bytes) -> None:
+        """The first bytes, until they tell what the connection is."""
+        exchange, pool = self.exchange, self.side.baseline
+        assert exchange is not None
+        assert pool is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        kind = sniff(exchange.held + data if exchange.held else data)
+        if kind is None:
+            self._hold(exchange, data)
+            return
+        silence, self._silence = self._silence, None
+        upstream = silence.end() if silence is not None else None
+        if kind is Kind.HTTP1:
+            if upstream is not None:
+                pool.give(upstream, -1)
+            self._receive_with(exchange.request_received)
+            exchange.request_received(data)
+            return
+        opaque = self._carry(kind, pool, self._retire() + data)
+        if upstream is not None:
+            opaque.join(upstream, b"")
+        else:
+            opaque.dial()
+
+    def _hold(self, exchange: Exchange, data: bytes) -> None:
+        """Keep what does not tell yet; it has the time that a head has."""
+        if not exchange.held:
+            wheel = self.side.wheel
+            exchange.due = due = wheel.now + self.side.settings.header_ticks
+            if due < exchange.slot:
+                wheel.arm(exchange)
+        exchange.held += data
+
+    def _receive_with(self, receive: Callable[[bytes], None]) -> None:
+        self.data_received = receive  # type: ignore[method-assign, assignment]
+        cast(asyncio.Transport, self.stream).set_protocol(self)
+
+    # -- not HTTP -------------------------------------------------------------------------------------------------
+
+    def _retire(self) -> bytes:
+        """There will be no requests. Returns what has come by now."""
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        held = exchange.held
+        exchange.client_lost()
+        return held
+
+    def _carry(self, kind: Kind, pool: Pool, first: bytes) -> OpaqueConnection:
+        """From now on the connection is opaque. It still needs an upstream."""
+        if kind is Kind.HTTP2 and not self._opening.http2_told:
+            self._opening.http2_told = True
+            _log.warning("HTTP/2 without TLS passes unread, to the baseline: its routing keys are not seen")
+        opaque = self.opaque = OpaqueConnection(self.side, self.stream, pool, kind)
+        if first:
+            opaque.client_received(first)
+        self._receive_with(opaque.client_received)
+        return opaque
+
+    # -- nobody speaks --------------------------------------------------------------------------------------------
+
+    def _silent(self) -> None:
+        """The client has said nothing for as long as may be."""
+        self._timer = None
+        opening, pool = self._opening, self.side.baseline
+        assert pool is not None
+        if opening.room and any(other.has_answer for other in self._open):
+            opening.client_first = True
+        if opening.wait is not None:
+            self._silence = Silence(self, self.side, pool, opening)
+            opening.enter(self._silence)
+
+    @property
+    def has_answer(self) -> bool:
+        """The application has answered HTTP on this connection."""
+        return self.exchange is not None and self.exchange.answer.status > 0
+
+    def app_spoke(self, upstream: Upstream, greeting: bytes) -> None:
+        pool = self.side.baseline
+        assert pool is not None
+        self._silence = None
+        self._carry(Kind.SERVER_FIRST, pool, self._retire()).join(upstream, greeting)
+
+    def app_left(self, *, error: bool) -> None:
+        self._silence = None
+        exchange = self.exchange
+        if exchange is None or exchange.held or self._opening.client_first:
+            return  # it will be dialled again for what the client says
+        if error:
+            self.stream.abort()
+        else:
+            self.stream.close()
+
+    def app_unreachable(self) -> None:
+        self._silence = None
+        exchange = self.exchange
+        if exchange is not None and not exchange.held and not self._opening.client_first:
+            wheel = self.side.wheel
+            exchange.due = due = wheel.now + self.side.settings.connect_ticks
+            if due < exchange.slot:
+                wheel.arm(exchange)
+
+    # -- the client's connection ----------------------------------------------------------------------------------
 
     def eof_received(self) -> bool:
+        if self.opaque is not None:
+            return self.opaque.client_eof()
         return self.exchange is not None and self.exchange.client_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._side.counters.connections_open -= 1
+        self.side.counters.connections_open -= 1
         self._open.discard(self)
-        if self.exchange is not None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._silence is not None:
+            upstream = self._silence.end()
+            if upstream is not None:
+                upstream.stream.abort()
+        if self.opaque is not None:
+            self.opaque.client_lost(error=exc is not None)
+        elif self.exchange is not None:
+            if self.exchange.answer.status:
+                self._opening.client_first = True
             self.exchange.client_lost()
         self._on_closed()
 
     def pause_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.client_full()
+        served = self.opaque or self.exchange
+        if served is not None:
+            served.client_full()
 
     def resume_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.client_drained()
+        served = self.opaque or self.exchange
+        if served is not None:
+            served.client_drained()
+
+    def abort(self) -> None:
+        """Cut it."""
+        self.stream.abort()
 
     def describe(self) -> dict[str, Any]:
         """For people: who is connected, and what for."""
-        exchange = self.exchange
+        exchange, opaque = self.exchange, self.opaque
         plan = exchange.plan if exchange is not None else None
+        serving = opaque or exchange
         return {
             "client": self._peer,
-            "phase": PHASES[exchange.phase if exchange is not None else CLOSED],
+            "phase": PHASES[serving.phase if serving is not None else CLOSED],
             "method": exchange.head.method.decode("latin-1") if exchange is not None else "",
             "action": plan.action.value if plan is not None else "",
             "sandbox": plan.sandbox if plan is not None else "",
+            "opaque": opaque.kind.value if opaque is not None else "",
         }

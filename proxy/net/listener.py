@@ -84,6 +84,5 @@ class Listener:
         """Cut what is left. Returns how many connections that were."""
         left = list(self.connections)
         for connection in left:
-            if connection.exchange is not None:
-                connection.exchange.stream.abort()
+            connection.abort()
         return len(left)

@@ -23,6 +23,9 @@ unsynced: no table came in time, so baseline  error:    answered by the sidecar 
 forward:  carried on by the outbound side
 """
 
+OPAQUE = ("http2", "tls", "server-first", "declared", "other")
+"""Why the bytes of a connection were carried unread; see `proxy.net.sniff`."""
+
 STATUS_CLASSES = 6
 """Index = status // 100; index 0 counts requests that ended without an answer."""
 
@@ -42,6 +45,7 @@ class SideCounters:
         "key_carriers",
         "key_conflicts",
         "keys_malformed",
+        "opaque",
         "paused_downstream",
         "paused_upstream",
         "requests",
@@ -71,6 +75,8 @@ class SideCounters:
         self.connections_accepted = 0
         self.connections_open = 0
         self.tunnels_opened = 0
+        self.opaque: Counter[str] = Counter()
+        """Connections carried unread from their first byte on, by OPAQUE."""
         self.paused_downstream = 0
         """How often reading from the client was paused because the upstream took no more."""
         self.paused_upstream = 0

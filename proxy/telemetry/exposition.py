@@ -17,7 +17,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from proxy.errors import FAILURES
-from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters, SideCounters
+from proxy.telemetry.counters import INBOUND, OPAQUE, OUTBOUND, Counters, SideCounters
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -188,6 +188,13 @@ def _labelled(sides: Sides) -> Iterator[Metric]:
         "Answers that the sidecar made itself",
         ("direction", "code"),
         {(side, code): n for side, figures in sides for code, n in (zero | figures.failures).items()},
+    )
+    unread = dict.fromkeys(OPAQUE, 0)
+    yield _counter(
+        "opaque_connections",
+        "Connections carried unread, by what they hold",
+        ("direction", "protocol"),
+        {(side, kind): n for side, figures in sides for kind, n in (unread | figures.opaque).items()},
     )
     yield _counter(
         "timeouts",
