@@ -35,14 +35,18 @@ IDLE_MARGIN = int(1 / TICK_SECONDS)
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """Implements the `Upstream` port of the exchange."""
+    """Implements the `Upstream` port of the exchange.
 
-    __slots__ = ("due", "exchange", "pool", "reused", "slot", "stream")
+    early: what its other end said before it was lent for the first time; None from then on.
+    """
+
+    __slots__ = ("due", "early", "exchange", "pool", "reused", "slot", "stream")
 
     stream: Stream
 
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
+        self.early: bytes | None = b""
         self.exchange: Borrower | None = None
         self.reused = False
         self.due = 0
@@ -60,12 +64,29 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         if exchange is not None:
             exchange.answer.received(data)
+        elif self.early is not None:
+            # It speaks first (SMTP, SSH), and the task that dialled runs only in the loop's next turn.
+            self.early += data
+            self.stream.pause_reading()
         else:
             # RFC 9112 section 9.2: an answer that nobody asked for must not meet the next request.
             self.pool.discard(self)
 
+    def lend(self, borrower: Borrower) -> None:
+        """For the first time."""
+        early, self.early = self.early, None
+        if early:
+            self.stream.resume_reading()  # before the borrower, who may pause it
+        borrower.connected(self)
+        if early:
+            self.data_received(early)
+
     def eof_received(self) -> bool:
-        return self.exchange is not None and self.exchange.upstream_eof()
+        if self.exchange is not None:
+            return self.exchange.upstream_eof()
+        if self.early is None:
+            self.pool.discard(self)  # at once: until the loop says that it is lost, it could be lent
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.lost(self)
@@ -160,6 +181,7 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         self._counters.upstream_dials += 1
         host, port = self.endpoint.host, self.endpoint.port
+        upstream = UpstreamConnection(self)
         try:
             # Numeric addresses need no look-up; uvloop looks names up in a thread.
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -167,17 +189,20 @@ class ConnectionPool:
                 self._dials.pop(exchange, None)
                 exchange.dial_refused()
                 return
-            _, upstream = await loop.create_connection(lambda: UpstreamConnection(self), host, port)
+            await loop.create_connection(lambda: upstream, host, port)
         except OSError as error:
             self._dials.pop(exchange, None)
             exchange.dial_failed(_reason(error))
             return
-        if self._dials.pop(exchange, None) is None:
-            upstream.stream.abort()  # nobody waits any more
-        elif upstream.stream.is_closing():
+        except asyncio.CancelledError:
+            # Nobody waits any more. uvloop closes a connection that was just made without telling its protocol.
+            self.open.discard(upstream)
+            raise
+        self._dials.pop(exchange, None)
+        if upstream.stream.is_closing():
             exchange.dial_failed("the connection was closed as soon as it was made")
         else:
-            exchange.connected(upstream)
+            upstream.lend(exchange)
 
 
 class Pools:

@@ -1,0 +1,391 @@
+"""Connections to applications and the pools that keep them, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from proxy.contract.routes import Endpoint
+from proxy.net import upstream as module
+from proxy.net.upstream import HIGH_WATER, IDLE_TICKS, ConnectionPool, Pools, UpstreamConnection, tune
+from tests.proxy.net.rig import Borrower, Line, Net, eventually, net, on_uvloop, origin
+
+
+def figures(parts: Net) -> tuple[int, int, int]:
+    counters = parts.counters.inbound
+    return counters.upstream_dials, counters.upstream_dial_failures, counters.upstream_discarded
+
+
+def silent_port() -> socket.socket:
+    """An address where nobody listens, kept for as long as the socket is."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    return taken
+
+
+# -- dialling -----------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_a_dial_makes_a_connection() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrower = Borrower()
+        pool.dial(borrower)
+        assert borrower.events == [], "never from within the call"
+        assert repr(pool) == f"<ConnectionPool {app.endpoint} open=0 idle=0 dialling=1>"
+        assert not pool.unused
+        await borrower.happens("connected")
+        assert repr(pool) == f"<ConnectionPool {app.endpoint} open=1 idle=0 dialling=0>"
+        assert borrower.upstream is not None
+        assert repr(borrower.upstream) == f"<UpstreamConnection {app.endpoint} lent>"
+        assert not borrower.upstream.reused
+        borrower.upstream.stream.write(b"hello")
+        line = await app.line()
+        await line.receives(b"hello")
+        line.send(b"you")
+        await borrower.hears(b"you")
+        assert figures(parts) == (1, 0, 0)
+
+
+@on_uvloop
+async def test_a_dial_that_nobody_answers() -> None:
+    async with net() as parts:
+        with silent_port() as taken:
+            pool = parts.pools(Endpoint(*taken.getsockname()))
+            borrower = Borrower()
+            pool.dial(borrower)
+            await eventually(lambda: borrower.events)
+            assert borrower.events == ["failed: connection refused"]
+            assert pool.unused
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "the name cannot be resolved"),
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "connection refused"),
+        (OSError(113, "No route to host"), "no route to host"),
+        (OSError("Multiple exceptions: ..."), "multiple exceptions: ..."),
+        (OSError(), "oserror"),
+    ],
+)
+def test_reasons_are_phrases(error: OSError, reason: str) -> None:
+    assert module._reason(error) == reason
+
+
+@on_uvloop
+async def test_a_dial_of_ourselves_is_refused_before_it_is_made() -> None:
+    async with net() as parts, origin() as app:
+        with socket.create_server((app.endpoint.host, 0)) as listening:
+            parts.own.add([listening])
+            borrower = Borrower()
+            pool = parts.pools(Endpoint(*listening.getsockname()[:2]))
+            pool.dial(borrower)
+            await eventually(lambda: borrower.events)
+            assert borrower.events == ["refused"]
+            assert pool.unused
+            listening.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listening.accept()
+
+
+@on_uvloop
+async def test_names_are_looked_up() -> None:
+    async with net() as parts, origin(host="localhost") as app:
+        borrower = await parts.borrow(parts.pools(app.endpoint))
+        assert borrower.upstream is not None
+        parts.own.add([])
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            parts.own.add([listening])
+            other = Borrower()
+            parts.pools(Endpoint("localhost", listening.getsockname()[1])).dial(other)
+            await eventually(lambda: other.events)
+            assert other.events == ["refused"], "a name may hide that it is ourselves"
+
+
+@on_uvloop
+async def test_a_dial_that_nobody_waits_for_any_more() -> None:
+    """At whichever moment it is forgotten: no connection is left, and nobody is called."""
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        for turns in range(12):
+            borrower = Borrower()
+            pool.dial(borrower)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connected = bool(borrower.events)
+            pool.forget(borrower)
+            if connected:
+                borrower.give_back(pool, 0)
+            await eventually(lambda: pool.unused)
+            assert borrower.events == (["connected"] if connected else [])
+        pool.forget(Borrower())
+        for line in app.lines:
+            await line.is_told()
+
+
+@on_uvloop
+async def test_who_speaks_first_is_heard() -> None:
+    """SMTP, SSH: the greeting comes before the task that dialled runs again."""
+    async with net() as parts, origin(b"220 hello\r\n") as mail:
+        for _ in range(20):
+            borrower = await parts.borrow(parts.pools(mail.endpoint))
+            await borrower.hears(b"220 hello\r\n")
+            assert borrower.upstream is not None
+            borrower.upstream.stream.write(b"EHLO me\r\n")
+            line = await mail.line()
+            await line.receives(b"EHLO me\r\n")
+            line.send(b"250 ok\r\n")
+            await borrower.hears(b"250 ok\r\n")
+
+
+@on_uvloop
+async def test_who_says_one_word_and_goes_is_heard() -> None:
+    async with net() as parts, origin(b"busy") as app:
+        borrower = Borrower()
+        borrower.keep_open = True
+        pool = parts.pools(app.endpoint)
+        pool.dial(borrower)
+        line = await app.line()
+        line.wire.write_eof()
+        await borrower.happens("eof")
+        assert borrower.events == ["connected", "eof"]
+        assert borrower.got == b"busy"
+
+
+# -- lent ---------------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_how_a_lent_connection_ends() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        for ending, events in [
+            (Line.reset, ["connected", "reset"]),
+            (lambda line: line.wire.close(), ["connected", "eof", "lost"]),
+        ]:
+            borrower = await parts.borrow(pool)
+            ending(await app.line())
+            await borrower.happens(events[-1])
+            assert borrower.events == events
+            assert pool.unused
+        borrower = await parts.borrow(pool)
+        borrower.keep_open = True
+        line = await app.line()
+        line.wire.write_eof()
+        await borrower.happens("eof")
+        assert borrower.upstream is not None
+        borrower.upstream.stream.write(b"still open")
+        await line.receives(b"still open")
+        assert figures(parts)[2] == 0
+
+
+@on_uvloop
+async def test_who_takes_no_more_says_so_and_says_when_he_does() -> None:
+    async with net() as parts, origin() as app:
+        borrower = await parts.borrow(parts.pools(app.endpoint))
+        line = await app.line()
+        line.wire.pause_reading()
+        assert borrower.upstream is not None
+        sent = 0
+        while "full" not in borrower.events:
+            borrower.upstream.stream.write(b"x" * HIGH_WATER)
+            sent += HIGH_WATER
+            await asyncio.sleep(0)
+            assert sent < 1 << 28
+        line.wire.resume_reading()
+        await borrower.happens("drained")
+        await line.until(lambda: len(line.got) == sent)
+        assert borrower.events == ["connected", "full", "drained"]
+
+
+@on_uvloop
+async def test_sockets_are_tuned() -> None:
+    """A peer that vanished without a word is noticed; buffers hold a read or two."""
+    async with net() as parts, origin() as app:
+        borrower = await parts.borrow(parts.pools(app.endpoint))
+        assert borrower.upstream is not None
+        transport = borrower.upstream.stream
+        assert isinstance(transport, object)
+        sock = transport.get_extra_info("socket")  # type: ignore[attr-defined]
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        assert transport.get_write_buffer_limits() == (64 * 1024, 256 * 1024)  # type: ignore[attr-defined]
+
+
+@on_uvloop
+async def test_sockets_that_are_not_tcp_are_left_alone() -> None:
+    here, there = socket.socketpair()
+    with there:
+        transport, _ = await asyncio.get_running_loop().create_connection(Line, sock=here)
+        tune(transport)
+        assert here.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
+        transport.abort()
+
+
+# -- idle ---------------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_the_one_used_last_is_lent_first() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrowers = [await parts.borrow(pool) for _ in range(3)]
+        given = [borrower.give_back(pool) for borrower in borrowers]
+        assert [pool.idle.pop() for _ in given] == given[::-1]
+        assert all(upstream.reused for upstream in given)
+
+
+@on_uvloop
+async def test_an_idle_connection_that_ends_is_dropped() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        for ending in (Line.reset, lambda line: line.wire.close(), lambda line: line.wire.write_eof()):
+            borrower = await parts.borrow(pool)
+            upstream = borrower.give_back(pool)
+            assert repr(upstream) == f"<UpstreamConnection {app.endpoint} idle>"
+            ending(await app.line())
+            await eventually(lambda: pool.unused)
+            assert pool.idle == []
+            assert borrower.events == ["connected"]
+        assert figures(parts)[2] == 3
+        assert repr(parts.wheel) == "<TimerWheel now=0 items=0>"
+
+
+@on_uvloop
+async def test_an_idle_connection_is_not_lent_between_its_end_and_its_loss() -> None:
+    """The loop tells both, one after the other; a request may come in between."""
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        upstream = (await parts.borrow(pool)).give_back(pool)
+        assert isinstance(upstream, UpstreamConnection)
+        assert not upstream.eof_received()
+        assert pool.idle == []
+        await eventually(lambda: pool.unused)
+        assert figures(parts)[2] == 1
+
+
+@on_uvloop
+async def test_bytes_that_nobody_asked_for_end_an_idle_connection() -> None:
+    """RFC 9112 section 9.2: the next request would take them for its answer."""
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrower = await parts.borrow(pool)
+        borrower.give_back(pool)
+        line = await app.line()
+        line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil")
+        await eventually(lambda: pool.unused)
+        assert (pool.idle, borrower.got) == ([], b"")
+        await line.is_told()
+        assert figures(parts)[2] == 1
+
+
+@pytest.mark.parametrize(("announced", "ticks"), [(-1, IDLE_TICKS), (5, 40), (2, 10), (1000, IDLE_TICKS)])
+def test_idle_connections_age(announced: int, ticks: int) -> None:
+    """Out before the application closes them by its own announcement, at the latest after a minute."""
+
+    @on_uvloop
+    async def run() -> None:
+        async with net() as parts, origin() as app:
+            pool = parts.pools(app.endpoint)
+            (await parts.borrow(pool)).give_back(pool, announced)
+            parts.pass_ticks(ticks - 1)
+            assert len(pool.idle) == 1
+            parts.pass_ticks(1)
+            assert len(pool.idle) == 0
+            line = await app.line()
+            await line.is_told()
+            await eventually(lambda: pool.unused)
+            assert figures(parts)[2] == 1
+
+    run()
+
+
+@pytest.mark.parametrize("announced", [0, 1])
+def test_a_connection_that_will_be_closed_at_once_is_not_kept(announced: int) -> None:
+    @on_uvloop
+    async def run() -> None:
+        async with net() as parts, origin() as app:
+            pool = parts.pools(app.endpoint)
+            (await parts.borrow(pool)).give_back(pool, announced)
+            assert pool.idle == []
+            await eventually(lambda: pool.unused)
+
+    run()
+
+
+@on_uvloop
+async def test_a_connection_does_not_age_while_it_is_lent() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrower = await parts.borrow(pool)
+        upstream = borrower.give_back(pool)
+        parts.pass_ticks(IDLE_TICKS - 1)
+        upstream = pool.idle.pop()
+        borrower.connected(upstream)
+        parts.pass_ticks(IDLE_TICKS)
+        upstream.stream.write(b"alive")
+        line = await app.line()
+        await line.receives(b"alive")
+        borrower.give_back(pool)
+        parts.pass_ticks(IDLE_TICKS - 1)
+        assert pool.idle == [upstream], "its age counts from now"
+        parts.pass_ticks(1)
+        assert pool.idle == []
+
+
+@on_uvloop
+async def test_what_is_kept_after_a_burst_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_IDLE", 3)
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrowers = [await parts.borrow(pool) for _ in range(5)]
+        for borrower in borrowers:
+            borrower.give_back(pool)
+        assert len(pool.idle) == 3
+        await eventually(lambda: len(pool.open) == 3)
+
+
+# -- pools --------------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_one_endpoint_has_one_pool() -> None:
+    async with net() as parts:
+        one = parts.pools(Endpoint("127.0.0.1", 9))
+        assert parts.pools(Endpoint("127.0.0.1", 9)) is one
+        other = parts.pools(Endpoint("127.0.0.2", 9))
+        assert other is not one
+        assert list(parts.pools) == [one, other]
+        assert isinstance(parts.pools, Pools)
+        assert isinstance(one, ConnectionPool)
+
+
+@on_uvloop
+async def test_a_sweep_lets_go_of_what_no_route_names() -> None:
+    """What is in flight finishes."""
+    async with net() as parts, origin() as app, origin() as shadow, origin() as busy:
+        pools = [parts.pools(each.endpoint) for each in (app, shadow, busy)]
+        kept, idle, lent = [await parts.borrow(pool) for pool in pools]
+        kept.give_back(pools[0])
+        idle.give_back(pools[1])
+        parts.pools.sweep({app.endpoint})
+        assert [len(pool.idle) for pool in pools] == [1, 0, 0]
+        line = await shadow.line()
+        await line.is_told()
+        await eventually(lambda: pools[1].unused)
+        assert lent.upstream is not None
+        lent.upstream.stream.write(b"goes on")
+        await (await busy.line()).receives(b"goes on")
+        parts.pools.sweep({app.endpoint})
+        assert list(parts.pools) == [pools[0], pools[2]]
+        lent.give_back(pools[2])
+        parts.pools.sweep({app.endpoint})
+        await eventually(lambda: pools[2].unused)
+        parts.pools.sweep({app.endpoint})
+        assert list(parts.pools) == [pools[0]]
+        assert len(pools[0].idle) == 1
