@@ -26,20 +26,21 @@ MAX_SERVED = 64
 class Served:
     """Who served the outbound calls of one trace, each once, in the order in which they answered.
 
-    ids: by which it is found -> requests in flight that name it. Requests that overlap need not name all the same
-         ids: each usually has an `x-request-id` of its own.
+    items:  the values of `skycap-served-by` that were seen.
+    shared: trace id -> how many requests in flight have it besides the first; empty unless requests overlap.
     """
 
-    __slots__ = ("ids", "items")
+    __slots__ = ("items", "shared")
 
-    def __init__(self, ids: Sequence[bytes] = ()) -> None:
-        self.ids = dict.fromkeys(ids, 1)
-        self.items: list[bytes] = []
+    def __init__(self) -> None:
+        # Shared constants: most requests end without either.
+        self.items: Sequence[bytes] = ()
+        self.shared: dict[bytes, int] | None = None
 
     def add(self, value: bytes) -> None:
         """Add the value of an answer's `skycap-served-by`."""
         if value not in self.items and len(self.items) < MAX_SERVED:
-            self.items.append(value)
+            self.items = (*self.items, value)
 
 
 class Correlation:
@@ -70,32 +71,42 @@ class Correlation:
     def enter(self, ids: Sequence[bytes], key: str) -> Served:
         """A keyed request with these ids begins. The result goes back into `leave`."""
         young, in_flight = self._young, self._in_flight
-        served = None
+        served = Served()
+        overlaps = None
         for ident in ids:
             young[ident] = key
-            served = served or in_flight.get(ident)
+            known = in_flight.setdefault(ident, served)
+            if known is not served:
+                overlaps = overlaps or known
+        if overlaps is not None:
+            served = self._join(ids, overlaps)
         if len(young) > self._limit:
             self.dropped += len(self._old)
             self.rotate()
-        if served is None:
-            served = Served(ids)
-        else:
-            for ident in ids:
-                served.ids[ident] = served.ids.get(ident, 0) + 1
-        for ident in ids:
-            in_flight[ident] = served
         self.keyed_in_flight += 1
+        return served
+
+    def _join(self, ids: Sequence[bytes], served: Served) -> Served:
+        """Another request of a trace that is in flight: both collect in one place."""
+        shared = served.shared = served.shared or {}
+        for ident in ids:
+            if self._in_flight[ident] is served:
+                shared[ident] = shared.get(ident, 0) + 1
+            else:
+                self._in_flight[ident] = served
         return served
 
     def leave(self, ids: Sequence[bytes], served: Served) -> None:
         """A request that entered with these ids has ended."""
         self.keyed_in_flight -= 1
+        in_flight, shared = self._in_flight, served.shared
         for ident in ids:
-            left = served.ids.pop(ident, 0) - 1
-            if left > 0:
-                served.ids[ident] = left
-            elif self._in_flight.get(ident) is served:
-                del self._in_flight[ident]
+            if shared and ident in shared:
+                shared[ident] -= 1
+                if not shared[ident]:
+                    del shared[ident]
+            elif in_flight.get(ident) is served:
+                del in_flight[ident]
 
     def recall(self, ids: Sequence[bytes]) -> str:
         """The key of the first id that is known, "" when none is."""
