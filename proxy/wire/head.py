@@ -24,6 +24,8 @@ from proxy.wire.diagnose import diagnose_request, diagnose_response, repair_resp
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_framing, response_framing
 from proxy.wire.grammar import FIELD_VALUE, HOST, TARGET, TOKEN
 
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -57,24 +59,41 @@ class RequestHead:
     request_id:  beside a traceparent, the value of `x-request-id`, None without one
     """
 
-    # Defaults of the class, not of each object: most requests differ from them in nothing.
-    authority = b""
-    http10 = False
-    body = NO_BODY
-    keep_alive = True
-    hop = False
-    options: frozenset[bytes] = frozenset()
-    upgrade = b""
-    plain = True
-    baggage: bytes | None = None
-    traceparent: bytes | None = None
-    request_id: bytes | None = None
+    # Slots that are all set cost less than defaults of the class: CPython 3.11 reads those without its caches.
+    __slots__ = (
+        "authority",
+        "baggage",
+        "body",
+        "data",
+        "end",
+        "hop",
+        "http10",
+        "keep_alive",
+        "low",
+        "method",
+        "options",
+        "plain",
+        "request_id",
+        "traceparent",
+        "upgrade",
+    )
 
     def __init__(self, data: bytes, low: bytes, method: bytes) -> None:
         self.data = data
         self.low = low
         self.end = len(low)
         self.method = method
+        self.authority = b""
+        self.http10 = False
+        self.body = NO_BODY
+        self.keep_alive = True
+        self.hop = False
+        self.options = _NO_OPTIONS
+        self.upgrade = b""
+        self.plain = True
+        self.baggage: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.request_id: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
@@ -98,13 +117,20 @@ class ResponseHead:
     upgrade:    the protocol it switches to, or names
     """
 
-    http10 = False
-    keep_alive = True
-    idle = -1
-    hop = False
-    options: frozenset[bytes] = frozenset()
-    upgrade = b""
-    plain = True
+    __slots__ = (
+        "body",
+        "data",
+        "end",
+        "hop",
+        "http10",
+        "idle",
+        "keep_alive",
+        "low",
+        "options",
+        "plain",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, data: bytes, low: bytes, status: int, body: int) -> None:
         self.data = data
@@ -112,6 +138,13 @@ class ResponseHead:
         self.end = len(low)
         self.status = status
         self.body = body
+        self.http10 = False
+        self.keep_alive = True
+        self.idle = -1
+        self.hop = False
+        self.options = _NO_OPTIONS
+        self.upgrade = b""
+        self.plain = True
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} body={self.body}>"
