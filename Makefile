@@ -52,7 +52,7 @@ format: $(VENV)/.test ## rewrite the sources in the common style
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.bench ## measure side by side with Envoy, HAProxy and nginx
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks --install $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
