@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import uvloop
 
@@ -34,20 +35,22 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
-from proxy.exchange.side import SideParts, SpanRecorder
+from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.registry import RegistryFeed
-from proxy.net.addresses import OwnAddresses
-from proxy.net.listener import Listener, bind
+from proxy.net.addresses import OwnAddresses, OwnConnections
+from proxy.net.listener import FixedEntrance, Listener, bind
+from proxy.net.silence import Opening
 from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
-from proxy.net.upstream import Pools
+from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
+from proxy.net.upstream import ConnectionPool, Pools
 from proxy.routing.correlation import TRACE_SECONDS, Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
-from proxy.settings import Settings, parse_settings
+from proxy.settings import Settings, Transparent, parse_settings
 from proxy.telemetry import log
 from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters, SideCounters
 from proxy.telemetry.exposition import Exposition, PoolFigures
@@ -84,6 +87,12 @@ class Sidecar:
         self._admin_sockets: list[socket.socket] = []
         self._inbound: list[Inbound] = []
         self._outbound: list[Outbound] = []
+        self._inbound_parts = self._parts(INBOUND)
+        self._outbound_parts = self._parts(OUTBOUND)
+        self._inbound_destinations = Destinations(self._receive_inbound)
+        self._outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
+        self._keys_lost = 0
+        """At destinations that have been forgotten since."""
         self.table.watchers.append(self._table_changed)
         self.feed_state.watchers.append(self._table_changed)
 
@@ -124,29 +133,20 @@ class Sidecar:
             except ConfigurationError as error:
                 problems += error.problems
                 continue
-            side = Inbound(
-                self._parts(INBOUND),
-                app=app,
-                table=self.table,
-                gave_up=lambda: self.feed_state.given_up,
-                instance=self.instance,
-                sandbox=settings.sandbox,
-                revision=settings.revision,
-                random_bits=random.getrandbits,
-            )
+            side = self._guard(self._inbound_parts, app)
             self._inbound.append(side)
-            self._listeners.append(Listener(side, sockets))
+            self._listeners.append(Listener(FixedEntrance(side, self._opening(listen.port)), sockets))
         for listen, target in settings.outbound:
             try:
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
                 continue
-            carrier = Outbound(
-                self._parts(OUTBOUND), target=target, key_name=settings.key_names[0], own_key=settings.routing_key
-            )
+            carrier = self._carry(target)
             self._outbound.append(carrier)
-            self._listeners.append(Listener(carrier, sockets))
+            self._listeners.append(Listener(FixedEntrance(carrier, self._opening(listen.port)), sockets))
+        if settings.transparent is not None:
+            problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
             try:
                 self._admin_sockets = bind(settings.admin.host, settings.admin.port)
@@ -157,6 +157,70 @@ class Sidecar:
         for listener in self._listeners:
             self._own.add(listener.sockets)
         self._own.add(self._admin_sockets)
+
+    def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
+        settings = self._settings
+        return Inbound(
+            parts,
+            app=app,
+            table=self.table,
+            gave_up=lambda: self.feed_state.given_up,
+            instance=self.instance,
+            sandbox=settings.sandbox,
+            revision=settings.revision,
+            random_bits=random.getrandbits,
+        )
+
+    def _carry(self, target: Endpoint | None) -> Outbound:
+        settings = self._settings
+        return Outbound(
+            self._outbound_parts, target=target, key_name=settings.key_names[0], own_key=settings.routing_key
+        )
+
+    def _opening(self, port: int) -> Opening:
+        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque)
+
+    # -- redirected connections -----------------------------------------------------------------------------------
+
+    def _open_transparent(self, ports: Transparent) -> list[str]:
+        """Bind where connections are redirected to. Returns what is in the way."""
+        own = self._own.connections = OwnConnections()
+        problems: list[str] = []
+        for destinations, counters, port, hosts in (
+            (self._inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),
+            (self._outbound_destinations, self.counters.outbound, ports.outbound, LOOPBACK),
+        ):
+            try:
+                sockets = bind_redirected(hosts, port)
+            except ConfigurationError as error:
+                problems += error.problems
+            else:
+                self._listeners.append(Listener(Redirection(destinations, counters, own), sockets))
+        return problems
+
+    def _receive_inbound(self, destination: Endpoint) -> Received:
+        """Who guards the application at `destination`: the listener of ours that has this address, or a side of its
+        own."""
+        for (listen, _), side in zip(self._settings.inbound, self._inbound, strict=True):
+            if listen.port == destination.port and listen.host in (destination.host, *ANYWHERE):
+                return side, self._opening(destination.port)
+        pools = self._inbound_pools
+
+        def nearby(endpoint: Endpoint) -> ConnectionPool:
+            return pools.local(endpoint) if endpoint == destination else pools(endpoint)
+
+        return self._guard(replace(self._inbound_parts, pools=nearby), destination), self._opening(destination.port)
+
+    def _receive_outbound(self, destination: Endpoint) -> Received:
+        return self._carry(destination), self._opening(destination.port)
+
+    def _forgot_outbound(self, side: Side) -> None:
+        assert isinstance(side, Outbound)
+        self._keys_lost += side.keys_lost
+
+    def _inbound_sides(self) -> set[Inbound]:
+        """Every side that guards an application."""
+        return {side for side in (*self._inbound, *self._inbound_destinations) if isinstance(side, Inbound)}
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -226,17 +290,18 @@ class Sidecar:
             self._sweep()
 
     def _table_changed(self) -> None:
-        for side in self._inbound:
+        for side in self._inbound_sides():
             side.table_changed()
         self._sweep()
 
     def _sweep(self) -> None:
         """Let go of connections to endpoints that no route names any more."""
         wanted: set[Endpoint] = set()
-        for side in self._inbound:
+        for side in self._inbound_sides():
             wanted |= side.endpoints_in_use()
         self._inbound_pools.sweep(wanted)
-        self._outbound_pools.sweep({target for _, target in self._settings.outbound if target is not None})
+        called = {target for _, target in self._settings.outbound if target is not None}
+        self._outbound_pools.sweep(called | self._outbound_destinations.endpoints())
 
     # -- what the admin listener shows ----------------------------------------------------------------------------
 
@@ -259,7 +324,9 @@ class Sidecar:
         def metrics(accept: str) -> tuple[bytes, str]:
             self.counters.traces_known = len(self.correlation)
             self.counters.traces_dropped = self.correlation.dropped
-            self.counters.keys_lost = sum(side.keys_lost for side in self._outbound)
+            sides = (*self._outbound, *self._outbound_destinations)
+            lost = sum(side.keys_lost for side in sides if isinstance(side, Outbound))
+            self.counters.keys_lost = self._keys_lost + lost
             return exposition.text(accept)
 
         pages = AdminPages(
@@ -274,12 +341,12 @@ class Sidecar:
 
     def connections(self) -> Iterator[dict[str, object]]:
         for listener in self._listeners:
-            direction = INBOUND if isinstance(listener.side, Inbound) else OUTBOUND
             for connection in list(listener.connections):
+                direction = INBOUND if isinstance(connection.side, Inbound) else OUTBOUND
                 yield {"direction": direction, **connection.describe()}
 
     def pool_figures(self) -> Iterator[PoolFigures]:
-        apps = {app for _, app in self._settings.inbound}
+        apps = {app for _, app in self._settings.inbound} | self._inbound_destinations.endpoints()
         for pool in self._inbound_pools:
             kind = "app" if pool.endpoint in apps else "shadow"
             yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from proxy.wire.head import Limits
 
 DEFAULTS = ExchangeSettings()
 
+SNIFF_SECONDS = 0.05
+"""A client that speaks first does so within a round trip; a greeting that comes 50 ms late harms nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listen:
@@ -36,12 +40,28 @@ class Listen:
 
 
 @dataclass(frozen=True, slots=True)
+class Transparent:
+    """The ports that connections are redirected to; where they really wanted to go is asked of the kernel."""
+
+    inbound: int
+    outbound: int
+
+
+TRANSPARENT = Transparent(15006, 15001)
+"""The ports of other meshes, which firewalls and network policies know."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that a sidecar is told.
 
     workload:     whom it stands beside, `namespace/name`.
     inbound:      listeners that guard the application, each with the address of the application.
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
+    transparent:  where redirected connections arrive, or None.
+    opaque:       ports whose connections are carried unread: of a listener, or, redirected, of a destination.
+    sniff_seconds: of silence on a new connection, until the application is dialled because it may be its turn to
+                  speak; 0 for never. Clients that speak first do so within a round trip.
     routes:       file with the routes, or None.
     registry:     URL of the control plane, "" for none. Without either there are no shadows, only correlation.
     token_file:   file with the bearer token for the registry, or None.
@@ -58,6 +78,9 @@ class Settings:
     workload: str
     inbound: tuple[tuple[Listen, Endpoint], ...]
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
+    transparent: Transparent | None
+    opaque: frozenset[int]
+    sniff_seconds: float
     routes: Path | None
     registry: str
     token_file: Path | None
@@ -141,6 +164,13 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _switch(text: str) -> bool:
+    answer = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in answer:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return answer[text.lower()]
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -164,6 +194,7 @@ class _Flag:
     default: Any = None
     shown: str = ""
     many: bool = False
+    switch: bool = False
 
     @property
     def variable(self) -> str:
@@ -181,6 +212,7 @@ def _timeout(name: str, ticks: int, what: str) -> _Flag:
 
 
 _NAME = _matching(_FIELD_NAME, "a header name")
+_PORT = _number(1, 65535)
 
 _FLAGS = (
     _Flag("workload", "NS/NAME", _matching(WORKLOAD, "NAMESPACE/NAME in DNS labels"), "the workload it stands beside"),
@@ -189,6 +221,14 @@ _FLAGS = (
         "outbound", "LISTEN[=TARGET]", _outbound,
         "carry its calls to TARGET; without one, a forward proxy (repeatable)", (), many=True,
     ),
+    _Flag("transparent", "", _switch, "serve what `skycap intercept` redirects", False, switch=True),
+    _Flag("transparent-inbound", "PORT", _PORT, "where it redirects the application's clients", None,
+          str(TRANSPARENT.inbound)),
+    _Flag("transparent-outbound", "PORT", _PORT, "where it redirects the application's calls", None,
+          str(TRANSPARENT.outbound)),
+    _Flag("opaque", "PORT", _PORT, "carry connections to PORT unread (repeatable)", (), many=True),
+    _Flag("sniff-delay", "TIME", _duration, "of silence until the application may speak first; 0 for never",
+          SNIFF_SECONDS, "50ms"),
     _Flag("routes", "FILE", _file, "read routes from FILE, again when it changes"),
     _Flag("registry", "URL", _url, "watch the routes of the control plane at URL", ""),
     _Flag("token-file", "FILE", _file, "bearer token for the registry"),
@@ -240,6 +280,9 @@ def _argument_parser() -> argparse.ArgumentParser:
     )
     for flag in _FLAGS:
         shown = f" [{flag.shown}]" if flag.shown else ""
+        if flag.switch:
+            parser.add_argument(f"--{flag.name}", help=flag.help, action="store_const", const="true")
+            continue
         parser.add_argument(
             f"--{flag.name}", metavar=flag.metavar, help=flag.help + shown, action="append" if flag.many else "store"
         )
@@ -279,8 +322,8 @@ def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str
     if not values["workload"] and not any("workload" in problem for problem in found):
         problems.append("--workload is required (or SKYCAP_WORKLOAD)")
     listed = any("INBOUND" in problem or "bound" in problem for problem in found)
-    if not values["inbound"] and not values["outbound"] and not listed:
-        problems.append("give at least one --inbound or --outbound listener")
+    if not values["inbound"] and not values["outbound"] and not values["transparent"] and not listed:
+        problems.append("give at least one --inbound or --outbound listener, or --transparent")
     if values["routes"] and values["registry"]:
         problems.append("--routes and --registry exclude each other: a table has one source")
     if values["token_file"] and not values["registry"]:
@@ -296,7 +339,39 @@ def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str
     for listen, app in values["inbound"]:
         if (listen.host, listen.port) == (app.host, app.port):
             problems.append(f"--inbound {listen}={app}: the application cannot be the listener itself")
+    return problems + _unheard(values)
+
+
+def _unheard(values: Mapping[str, Any]) -> list[str]:
+    """What is said about ports that nothing arrives at."""
+    problems = []
+    if values["transparent"]:
+        inbound, outbound = _redirected(values)
+        if inbound == outbound:
+            problems.append(f"--transparent-inbound and --transparent-outbound are both {inbound}")
+        if sys.platform != "linux":
+            problems.append("--transparent needs Linux, which tells where a connection was redirected from")
+        return problems
+    problems += [
+        f"--transparent-{side} is for --transparent, which is not given"
+        for side in ("inbound", "outbound")
+        if values[f"transparent_{side}"]
+    ]
+    listeners = (*values["inbound"], *values["outbound"])
+    for port in values["opaque"]:
+        targets = [target for listen, target in listeners if listen.port == port]
+        if not targets:
+            problems.append(f"--opaque {port}: no --inbound or --outbound listener has this port")
+        elif None in targets:
+            problems.append(f"--opaque {port}: a forward proxy has to read where a request wants to go")
     return problems
+
+
+def _redirected(values: Mapping[str, Any]) -> tuple[int, int]:
+    return (
+        values["transparent_inbound"] or TRANSPARENT.inbound,
+        values["transparent_outbound"] or TRANSPARENT.outbound,
+    )
 
 
 def _assemble(values: dict[str, Any]) -> Settings:
@@ -318,6 +393,11 @@ def _assemble(values: dict[str, Any]) -> Settings:
         replay_bytes=values.pop("max_replay_bytes"),
     )
     limits = Limits(values.pop("max_head_bytes"), values.pop("max_header_lines"))
+    values["sniff_seconds"] = values.pop("sniff_delay")
+    values["opaque"] = frozenset(values["opaque"])
+    transparent = Transparent(*_redirected(values)) if values["transparent"] else None
+    del values["transparent_inbound"], values["transparent_outbound"]
+    values["transparent"] = transparent
     sandbox = values["sandbox"]
     values["routing_key"] = values["routing_key"] or sandbox
     values["revision"] = values["revision"] if sandbox else 0

@@ -1,4 +1,4 @@
-"""Which addresses are our own: dialling one of them would make the sidecar call itself for ever."""
+"""What is our own: a sidecar that dials itself would call itself for ever."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from collections.abc import Iterable
 
 
 class OwnAddresses:
-    """The sockets that this sidecar listens on. `add` after binding, when the port is known."""
+    """The sockets that this sidecar listens on. `add` after binding, when the port is known.
+
+    connections: of a sidecar that connections are redirected to, else None.
+    """
 
     def __init__(self) -> None:
+        self.connections: OwnConnections | None = None
         self._exact: set[tuple[str, int]] = set()
         self._wildcard_ports: set[int] = set()
 
@@ -36,6 +40,41 @@ class OwnAddresses:
         if numeric.is_unspecified:  # as a destination, 0.0.0.0 and :: mean this machine
             return port in self._wildcard_ports or any(own == port for _, own in self._exact)
         return (str(numeric), port) in self._exact or (port in self._wildcard_ports and _is_local(str(numeric)))
+
+
+Ends = tuple[str, int, str, int]
+"""Source and destination of a connection, as who made it sees them."""
+
+
+class OwnConnections:
+    """The connections that we made and those that were redirected to us: none may be both.
+
+    A redirection that does not spare our own calls hands each of them back to us, and we would make it again. Whichever
+    end of such a connection is told of second finds the first.
+    """
+
+    def __init__(self) -> None:
+        self._made: set[Ends] = set()
+        self._arrived: set[Ends] = set()
+
+    def __repr__(self) -> str:
+        return f"<OwnConnections made={len(self._made)} arrived={len(self._arrived)}>"
+
+    def made(self, ends: Ends) -> bool:
+        """We have made a connection. False when it has arrived at ourselves."""
+        self._made.add(ends)
+        return ends not in self._arrived
+
+    def arrived(self, ends: Ends) -> bool:
+        """A redirected connection has arrived. False when it is one that we have made."""
+        self._arrived.add(ends)
+        return ends not in self._made
+
+    def unmade(self, ends: Ends) -> None:
+        self._made.discard(ends)
+
+    def left(self, ends: Ends) -> None:
+        self._arrived.discard(ends)
 
 
 def _is_local(host: str) -> bool:

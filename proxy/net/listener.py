@@ -1,14 +1,18 @@
-"""A listening socket and the connections that it accepted; how they end."""
+"""Listening sockets and the connections that they accepted; how they end."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from proxy.errors import ConfigurationError
 from proxy.exchange.side import Side
 from proxy.net.downstream import Downstream
+from proxy.net.silence import Opening
 
 BACKLOG = 4096
 """Connections that the kernel keeps for us; capped by net.core.somaxconn."""
@@ -16,34 +20,58 @@ BACKLOG = 4096
 
 def bind(host: str, port: int) -> list[socket.socket]:
     """Listening sockets for one address, IPv4 and IPv6 separately. Raises ConfigurationError in one line."""
+    sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigurationError([f"cannot listen on {host}:{port}: {error.strerror}"]) from None
-    sockets: list[socket.socket] = []
-    for family, _, _, _, address in dict.fromkeys(found):
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        sockets.append(listening)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            listening = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind(address)
             listening.listen(BACKLOG)
-        except OSError as error:
-            for opened in sockets:
-                opened.close()
-            reason = "the address is in use" if error.errno == 98 else str(error.strerror).lower()
-            raise ConfigurationError([f"cannot listen on {host}:{port}: {reason}"]) from None
-        listening.setblocking(False)
+            listening.setblocking(False)
+    except OSError as error:
+        for opened in sockets:
+            opened.close()
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        reason = "the address is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
+        raise ConfigurationError([f"cannot listen on {where}: {reason}"]) from None
     return sockets
+
+
+class Entrance(Protocol):
+    """What becomes of the connections that a listener accepts."""
+
+    def accept(self, connections: set[Downstream], closed: Callable[[], None]) -> asyncio.Protocol:
+        """For a new connection, which enters itself into `connections` and calls `closed` when it has left them."""
+        ...
+
+    def drain(self) -> None:
+        """From now on every answer announces the end of its connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedEntrance:
+    """All connections are those of one side."""
+
+    side: Side
+    opening: Opening = field(default_factory=Opening)
+
+    def accept(self, connections: set[Downstream], closed: Callable[[], None]) -> asyncio.Protocol:
+        return Downstream(self.side, connections, closed, self.opening)
+
+    def drain(self) -> None:
+        self.side.draining = True
 
 
 @dataclass(slots=True)
 class Listener:
-    """The accepting end of one side."""
+    """The accepting end of one address."""
 
-    side: Side
+    entrance: Entrance
     sockets: list[socket.socket]
     connections: set[Downstream] = field(default_factory=set)
     _servers: list[asyncio.Server] = field(default_factory=list)
@@ -55,8 +83,8 @@ class Listener:
             server = await loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
             self._servers.append(server)
 
-    def _accept(self) -> Downstream:
-        return Downstream(self.side, self.connections, self._closed)
+    def _accept(self) -> asyncio.Protocol:
+        return self.entrance.accept(self.connections, self._closed)
 
     def _closed(self) -> None:
         if not self.connections:
@@ -64,7 +92,7 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """From now on new connections are refused, and every answer announces the end of its connection."""
-        self.side.draining = True
+        self.entrance.drain()
         for server in self._servers:
             server.close()
         self.drain(last_call=False)

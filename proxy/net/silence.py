@@ -23,9 +23,6 @@ from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.net.upstream import IDLE_TICKS
 
-SNIFF_SECONDS = 0.05
-"""A client that speaks first does so within a round trip of a continent; a mail server's greeting can wait so long."""
-
 MAX_SILENT = 64
 """Connections to one application on which nobody speaks: fewer than a small application has threads to lose."""
 

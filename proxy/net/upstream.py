@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import cast
 
 from proxy.contract.routes import Endpoint
 from proxy.exchange.exchange import FAR
 from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
-from proxy.net.addresses import OwnAddresses
+from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.tasks import Tasks
 from proxy.telemetry.counters import SideCounters
 
@@ -38,15 +39,17 @@ class UpstreamConnection(asyncio.Protocol):
     """Implements the `Upstream` port of the exchange.
 
     early: what its other end said before it was lent for the first time; None from then on.
+    ends:  from where to where it goes, where the sidecar has to know its own connections; else None.
     """
 
-    __slots__ = ("due", "early", "exchange", "pool", "reused", "slot", "stream")
+    __slots__ = ("due", "early", "ends", "exchange", "pool", "reused", "slot", "stream")
 
     stream: Stream
 
     def __init__(self, pool: ConnectionPool) -> None:
         self.pool = pool
         self.early: bytes | None = b""
+        self.ends: Ends | None = None
         self.exchange: Borrower | None = None
         self.reused = False
         self.due = 0
@@ -59,6 +62,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
         tune(transport)
         self.pool.open.add(self)
+
+    def note_ends(self) -> Ends:
+        transport = cast(asyncio.Transport, self.stream)
+        source, destination = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        self.ends = ends = (source[0], source[1], destination[0], destination[1])
+        return ends
 
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
@@ -109,14 +118,27 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """Implements the `Pool` port of the exchange for one endpoint."""
+    """Implements the `Pool` port of the exchange for one endpoint.
 
-    __slots__ = ("_counters", "_dials", "_own", "_tasks", "_wheel", "endpoint", "idle", "open")
+    loopback: the endpoint is an application on this machine, which is dialled on loopback first, and on the endpoint's
+              own address when it does not listen there.
+    """
+
+    __slots__ = ("_counters", "_dials", "_hosts", "_own", "_tasks", "_wheel", "endpoint", "idle", "open")
 
     def __init__(
-        self, endpoint: Endpoint, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks
+        self,
+        endpoint: Endpoint,
+        *,
+        counters: SideCounters,
+        wheel: Wheel,
+        own: OwnAddresses,
+        tasks: Tasks,
+        loopback: bool = False,
     ) -> None:
         self.endpoint = endpoint
+        near = ["::1" if ":" in endpoint.host else "127.0.0.1"] if loopback else []
+        self._hosts = tuple(dict.fromkeys([*near, endpoint.host]))
         self.open: set[UpstreamConnection] = set()
         self.idle: list[Upstream] = []
         self._dials: dict[Borrower, asyncio.Task[None]] = {}
@@ -166,6 +188,8 @@ class ConnectionPool:
     def lost(self, upstream: UpstreamConnection) -> None:
         """A connection has ended."""
         self.open.discard(upstream)
+        if self._own.connections is not None and upstream.ends is not None:
+            self._own.connections.unmade(upstream.ends)
         self._wheel.disarm(upstream)
         if upstream.exchange is None and upstream in self.idle:
             self._counters.upstream_discarded += 1
@@ -178,18 +202,14 @@ class ConnectionPool:
         self.idle.clear()
 
     async def _dial(self, exchange: Borrower) -> None:
-        loop = asyncio.get_running_loop()
         self._counters.upstream_dials += 1
-        host, port = self.endpoint.host, self.endpoint.port
         upstream = UpstreamConnection(self)
         try:
-            # Numeric addresses need no look-up; uvloop looks names up in a thread.
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            if any(address[4] in self._own for address in found):
-                self._dials.pop(exchange, None)
-                exchange.dial_refused()
-                return
-            await loop.create_connection(lambda: upstream, host, port)
+            await self._connect(upstream)
+        except _OwnListenerError:
+            self._dials.pop(exchange, None)
+            exchange.dial_refused()
+            return
         except OSError as error:
             self._dials.pop(exchange, None)
             exchange.dial_failed(_reason(error))
@@ -199,10 +219,34 @@ class ConnectionPool:
             self.open.discard(upstream)
             raise
         self._dials.pop(exchange, None)
-        if upstream.stream.is_closing():
+        if self._own.connections is not None and not self._own.connections.made(upstream.note_ends()):
+            upstream.stream.abort()
+            exchange.dial_refused()
+        elif upstream.stream.is_closing():
             exchange.dial_failed("the connection was closed as soon as it was made")
         else:
             upstream.lend(exchange)
+
+    async def _connect(self, upstream: UpstreamConnection) -> None:
+        """Raises OSError when no host accepts, that of the last one."""
+        loop = asyncio.get_running_loop()
+        port = self.endpoint.port
+        for host in self._hosts:
+            # Numeric addresses need no look-up; uvloop looks names up in a thread.
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            if any(address[4] in self._own for address in found):
+                raise _OwnListenerError
+            try:
+                await loop.create_connection(lambda: upstream, host, port)
+            except OSError:
+                if host is self._hosts[-1]:
+                    raise
+            else:
+                return
+
+
+class _OwnListenerError(Exception):
+    """What was to be dialled is a listener of this very sidecar."""
 
 
 class Pools:
@@ -213,15 +257,23 @@ class Pools:
         self._wheel = wheel
         self._own = own
         self._tasks = tasks
-        self._pools: dict[tuple[str, int], ConnectionPool] = {}
+        self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
 
     def __call__(self, endpoint: Endpoint) -> ConnectionPool:
-        name = (endpoint.host, endpoint.port)
+        return self._pool(endpoint, loopback=False)
+
+    def local(self, endpoint: Endpoint) -> ConnectionPool:
+        """The pool of an application on this machine that other machines know as `endpoint`."""
+        return self._pool(endpoint, loopback=True)
+
+    def _pool(self, endpoint: Endpoint, *, loopback: bool) -> ConnectionPool:
+        name = (endpoint.host, endpoint.port, loopback)
         pool = self._pools.get(name)
         if pool is None:
             pool = self._pools[name] = ConnectionPool(
-                endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks
-            )
+                endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks,
+                loopback=loopback,
+            )  # fmt: skip
         return pool
 
     def __iter__(self) -> Iterator[ConnectionPool]:
