@@ -41,6 +41,7 @@ from proxy.feed.holder import FeedState
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.listener import FixedEntrance, Listener, bind
+from proxy.net.reset import reset
 from proxy.net.silence import Opening
 from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
@@ -121,6 +122,7 @@ class Sidecar:
             pools=self._inbound_pools if inbound else self._outbound_pools,
             reporter=self._notices,
             spans=_span_recorder(self._tracing, direction) if self._tracing is not None else None,
+            reset=reset,
         )
 
     def _open_listeners(self) -> None:

@@ -411,8 +411,8 @@ class Exchange:
         self.release(reuse=False)
         self._count(self.answer.status, "cut")
         self._closed()
-        # A reset, not a close: behind a close-delimited answer a FIN would look like its regular end.
-        self.stream.abort()
+        # Behind an answer without a length an orderly end would look like that of the answer.
+        self.side.reset(self.stream)
 
     def upstream_lost(self, *, error: bool) -> None:
         """The upstream's connection is gone; `error` when it was reset rather than closed."""
@@ -477,7 +477,7 @@ class Exchange:
         elif self.phase == LINGER:
             self._close()
         else:
-            self.stream.abort()  # closed, but what was written for it has not been taken
+            self.side.reset(self.stream)  # closed, but what was written for it has not been taken
 
     def drain(self, *, last_call: bool) -> None:
         """The sidecar is about to end: from now on every answer announces it. With `last_call` connections that

@@ -7,12 +7,13 @@ nothing of keys and traces.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.plan import Plan
-from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Wheel
+from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Wheel
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import Correlation
 from proxy.routing.trace import TraceReader
@@ -29,6 +30,10 @@ class SpanRecorder(Protocol):
     def __call__(self, exchange: Exchange, status: int, failure: str) -> None: ...
 
 
+def _abort(stream: Stream) -> None:
+    stream.abort()
+
+
 @dataclass(frozen=True, slots=True)
 class SideParts:
     """What a side is made of.
@@ -37,6 +42,7 @@ class SideParts:
     carriers: reads the key; traces: finds trace ids; correlation: which key a trace carries, shared by both sides.
     pools:    connections to endpoints.
     spans:    None when nobody traces.
+    reset:    aborts a connection so that its other end sees that, and not an orderly end.
     """
 
     workload: str
@@ -51,6 +57,7 @@ class SideParts:
     pools: PoolSource
     reporter: Reporter
     spans: SpanRecorder | None = None
+    reset: Callable[[Stream], None] = _abort
 
 
 class Side(ABC):
@@ -75,6 +82,7 @@ class Side(ABC):
         self.pools = parts.pools
         self.reporter = parts.reporter
         self.spans = parts.spans
+        self.reset = parts.reset
         self.default_host = default_host.encode()
         self.baseline = baseline
         self.draining = False
