@@ -163,7 +163,7 @@ class Downstream(asyncio.Protocol):
         if exchange is None or exchange.held or self._opening.client_first:
             return  # it will be dialled again for what the client says
         if error:
-            self.stream.abort()
+            self.side.reset(self.stream)
         else:
             self.stream.close()
 

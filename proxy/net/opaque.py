@@ -110,7 +110,7 @@ class OpaqueConnection:
     def _refuse(self, code: str) -> None:
         self._side.counters.failures[code] += 1
         self._close()
-        self.stream.abort()
+        self._side.reset(self.stream)
 
     def received(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -125,7 +125,7 @@ class OpaqueConnection:
         self._upstream = None
         self._close()
         if error:
-            self.stream.abort()
+            self._side.reset(self.stream)
         else:
             self._arm(self._side.settings.idle_ticks)  # for the client to take what was written for it
             self.stream.close()
@@ -162,7 +162,7 @@ class OpaqueConnection:
         if upstream is not None:
             upstream.exchange = None
             if error:
-                upstream.stream.abort()
+                self._side.reset(upstream.stream)
             else:
                 # What it was sent is still to be taken. It gets the time of an idle connection for that.
                 upstream.due = self._side.wheel.now + self._side.settings.idle_ticks
@@ -197,7 +197,7 @@ class OpaqueConnection:
             self._arm(self._side.settings.idle_ticks)
             self.stream.close()
         else:
-            self.stream.abort()
+            self._side.reset(self.stream)
 
     def _pause(self, reason: int) -> None:
         if not self._paused:

@@ -69,8 +69,10 @@ def sniff(data: bytes) -> Kind | None:
         return Kind.HTTP1
     first = data[0]
     if not 0x20 <= first < 0x7F and first != 0x09:
+        if data == b"\x16":
+            return None
         # RFC 8446 section 5.1: a handshake record, its version 3.x
-        return Kind.TLS if data.startswith(b"\x16\x03") or data == b"\x16" else Kind.OTHER
+        return Kind.TLS if data.startswith(b"\x16\x03") else Kind.OTHER
     if PREFACE.startswith(data[: len(PREFACE)]):
         return Kind.HTTP2 if len(data) >= len(PREFACE) else None
     if _DOCUMENT.match(data):

@@ -26,6 +26,7 @@ from proxy.net.addresses import Ends, OwnConnections
 from proxy.net.downstream import Downstream
 from proxy.net.listener import bind
 from proxy.net.original_destination import original_destination
+from proxy.net.reset import reset
 from proxy.net.silence import Opening
 from proxy.telemetry.counters import SideCounters
 
@@ -146,7 +147,7 @@ class Redirected(asyncio.Protocol):
         destination = original_destination(transport.get_extra_info("socket"))
         if destination is None:
             redirection.counters.failures[NOT_REDIRECTED] += 1
-            transport.abort()
+            reset(transport)
             return
         peer = transport.get_extra_info("peername")
         ends = (peer[0], peer[1], destination.host, destination.port)
@@ -154,7 +155,7 @@ class Redirected(asyncio.Protocol):
             redirection.own.left(ends)
             redirection.counters.failures[LOOP.code] += 1
             redirection.tell_of_loop()
-            transport.abort()
+            reset(transport)
             return
         downstream = redirection.receive(destination, ends, self._connections, self._closed)
         transport.set_protocol(downstream)
