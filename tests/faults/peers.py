@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from tests.faults.subject import DEADLINE_SECONDS
 
@@ -189,3 +189,17 @@ def error_code(head: bytes) -> bytes:
         if line.lower().startswith(b"skycap-error:"):
             return line.partition(b":")[2].strip()
     return b""
+
+
+@contextlib.contextmanager
+def silent_address() -> Iterator[int]:
+    """A port whose backlog is full: a dial gets neither an answer nor a refusal."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]
