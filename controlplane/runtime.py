@@ -33,6 +33,7 @@ from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError
 from controlplane.store.sqlite import SqliteStore
+from controlplane.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.errors import ConfigurationError
 
@@ -49,6 +50,7 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
     Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
     """
     sockets = bind(settings.listen)
+    tasks = Tasks("runtime")
     try:
         process = ProcessLauncher(settings.state_dir)
         launchers: dict[str, Launcher] = {"static": StaticLauncher(), "process": process}
@@ -64,15 +66,21 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
         for bound in sockets:
             await web.SockSite(server, bound, backlog=BACKLOG).start()
         listening(_url(settings.listen, sockets[0]))
-        await registry.sandboxes.adopted()
-        strays = await process.sweep()
-        if strays:
-            log.info("%d shadows of a registry that was killed are ended", strays)
+        tasks.spawn(_sweep(registry, process), "sweep")
         await stop.wait()
     finally:
         log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
+        await tasks.close()
         await registry.close(stop_shadows=not settings.keep_shadows)
         await server.cleanup()
+
+
+async def _sweep(registry: Registry, launcher: ProcessLauncher) -> None:
+    """End the shadows that a registry which was killed had begun to start and had not stored."""
+    await registry.sandboxes.adopted()
+    strays = await launcher.sweep()
+    if strays:
+        log.info("%d shadows of a registry that was killed are ended", strays)
 
 
 def bind(listen: Endpoint) -> list[socket.socket]:

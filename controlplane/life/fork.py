@@ -67,7 +67,6 @@ class ForkLife:
     async def run(self) -> None:
         try:
             await self._adopt()
-            self.adopted.set()
             while not self._over:
                 await self._turn()
         finally:
@@ -78,9 +77,6 @@ class ForkLife:
     async def _turn(self) -> None:
         self._news.clear()
         fork = self._record
-        if fork is None:
-            self._over = True
-            return
         pause = self._not_before - self._around.clock.monotonic()
         if fork.target is None or (self._serving is not None and self._serving.revision == fork.target[0]):
             await self._sleep()
@@ -91,16 +87,19 @@ class ForkLife:
         await self._bury()
 
     @property
-    def _record(self) -> ForkRecord | None:
-        return self._sandbox.record.fork(self.workload)
+    def _record(self) -> ForkRecord:
+        """There is one until `end`, which comes with the record that drops the fork."""
+        fork = self._sandbox.record.fork(self.workload)
+        assert fork is not None
+        return fork
 
     async def _adopt(self) -> None:
         """Find the shadow again that ran when the registry ended."""
-        fork = self._record
-        copy = fork.serving if fork is not None else None
+        copy = self._record.serving
+        running = await self._sandbox.adopt(copy) if copy is not None else None
+        self.adopted.set()
         if copy is None:
             return
-        running = await self._sandbox.adopt(copy)
         if running is not None:
             self._around.counters.adopted += 1
             self._serve(copy, running)
@@ -130,8 +129,7 @@ class ForkLife:
             ), outcome)  # fmt: skip
 
     def _overtaken(self, revision: int, fork: Fork) -> bool:
-        wanted = self._record
-        return self._over or wanted is None or wanted.target != (revision, fork)
+        return self._over or self._record.target != (revision, fork)
 
     async def _switch(self, launcher: Launcher, copy: Copy, running: Running) -> None:
         """It answers: from now on it serves, unless that was overtaken or cannot be stored any more."""
@@ -150,8 +148,8 @@ class ForkLife:
         self._around.counters.not_started += 1
         log.info("%s: revision %d of %s did not start: %s", self._sandbox.name, revision, self.workload, error)
         setback = Setback(revision=revision, message=str(error), log=error.log)
-        fork = self._record
-        if fork is not None and fork.good is not None and fork.good.revision == revision:
+        good = None if self._over else self._record.good
+        if good is not None and good.revision == revision:
             setback = self._again_later(setback)
         await self._sandbox.persist(lambda record, now: record.not_started(self.workload, setback, now))
 

@@ -120,17 +120,17 @@ class Sandboxes:
         return [output for fork in forks for output in await self._output(life, fork, lines)]
 
     async def close(self, stop_shadows: bool) -> None:
-        """No more starts. Stop what runs, or leave it to be adopted by the next registry."""
+        """No more starts. Stop what runs, or leave all of it, what is retiring too, to the next registry."""
         around = self._around
         around.closing.set()
         lives = tuple(self._lives.values())
         await asyncio.gather(*(life.end() for life in lives))
         if stop_shadows:
             await asyncio.gather(*(life.suspend() for life in lives))
-        heard = around.clock.sleep(CLOSE_ACKNOWLEDGE_SECONDS)
-        await around.tasks.first(self._rest(lives), heard, name="shadows stop")
-        around.sidecars.hurry()
-        await self._rest(lives)
+            heard = around.clock.sleep(CLOSE_ACKNOWLEDGE_SECONDS)
+            await around.tasks.first(self._rest(lives), heard, name="shadows stop")
+            around.sidecars.hurry()
+            await self._rest(lives)
 
     async def _apply(self, sandbox: Sandbox) -> tuple[Sandbox, bool]:
         async with self._turns.setdefault(sandbox.name, asyncio.Lock()):

@@ -43,14 +43,6 @@ def _no_nul(text: str) -> str:
     return text
 
 
-def _encodable(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{show(text)} holds half a surrogate pair, which is not Unicode text") from None
-    return text
-
-
 def _number(value: object) -> object:
     """JSON has numbers, true and texts, and they are not the same."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -59,7 +51,7 @@ def _number(value: object) -> object:
 
 
 IsNumber = BeforeValidator(_number)
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_nul), AfterValidator(_encodable)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT), AfterValidator(_no_nul)]
 WorkloadName = Annotated[str, StringConstraints(pattern=anchored(WORKLOAD_NAME), max_length=127)]
 Label = Annotated[str, StringConstraints(pattern=anchored(NAME), max_length=63)]
 Address = Annotated[
@@ -116,7 +108,7 @@ class Workload(Strict):
     workload: WorkloadName
     address: Address
     command: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGUMENTS)] = ()
-    cwd: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul), AfterValidator(_encodable)] = ""
+    cwd: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)] = ""
     env: Environment = Field(default_factory=dict)
     upstreams: Annotated[tuple[Upstream, ...], Field(max_length=MAX_UPSTREAMS)] = ()
     readiness: Readiness = Readiness()

@@ -48,6 +48,12 @@ class MemoryLauncher:
         self.calls: list[str] = []
         self.stop_gate: asyncio.Event | None = None
         self._released = asyncio.Event()
+        self._known: set[int] = set()
+
+    def sweep(self) -> None:
+        """End what a registry that was killed had started and had not stored."""
+        for number in set(self.machine.live) - self._known:
+            del self.machine.live[number]
 
     def let(self) -> None:
         """Every start that is held goes on."""
@@ -70,6 +76,7 @@ class MemoryLauncher:
         self.machine.count += 1
         number = self.machine.count
         self.machine.live[number] = request
+        self._known.add(number)
         endpoints = request.endpoints or (f"127.0.0.1:{10_000 + number}",)
         return Running(endpoints, {"number": number})
 
@@ -78,6 +85,7 @@ class MemoryLauncher:
         number = handle["number"]
         if number not in self.machine.live:
             return None
+        self._known.add(number)
         return Running(request.endpoints or (f"127.0.0.1:{10_000 + number}",), handle)
 
     async def wait(self, running: Running) -> LaunchError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from controlplane.life.registry import Registry, open_registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.sandbox import Phase, Sandbox, Status
 from controlplane.tasks import Tasks
+from proxy.contract.routes import Route, decode_route
 from proxy.contract.watch import EventParser
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.clock import FakeClock
@@ -47,18 +48,27 @@ class Wire:
 
 
 class FakeSidecar:
-    """Watches one workload, and acknowledges when it is told to."""
+    """Watches one workload, and puts to use what it was told when a test says so.
+
+    table: what it routes by.
+    """
 
     def __init__(self, bench: Bench, ident: str, workload: str) -> None:
         self.ident = ident
         self.workload = workload
         self.wire = Wire()
+        self.table: dict[str, Route] = {}
         self._bench = bench
         self._watcher = Watcher(workload, ident, self.wire)
         self._parser = EventParser()
+        self._events: list[tuple[str, dict[str, Any]]] = []
+        self._applied = 0
 
     def connect(self) -> None:
-        self._watcher.sent = self._bench.registry.published.revision
+        """As one that has got a snapshot."""
+        published = self._bench.registry.published
+        self.table = {key: route for key, (route, _) in published._tables.get(self.workload, {}).items()}
+        self._watcher.sent = published.revision
         self._bench.registry.watchers.add(self._watcher)
         self._bench.registry.sidecars.connected(self._watcher, 0)
 
@@ -67,18 +77,27 @@ class FakeSidecar:
         self._bench.registry.watchers.remove(self._watcher)
         self._bench.registry.sidecars.disconnected(self._watcher)
 
-    def acknowledge(self, revision: int | None = None) -> None:
-        applied = self._watcher.sent if revision is None else revision
-        self._bench.registry.sidecars.reported(self.ident, self.workload, applied)
+    def acknowledge(self) -> None:
+        """Put to use all that was told, and say so."""
+        events = self.events()
+        for name, data in events[self._applied :]:
+            if name == "put":
+                route = decode_route(data)
+                self.table[route.key] = route
+            else:
+                self.table.pop(data["key"], None)
+        self._applied = len(events)
+        self._bench.registry.sidecars.reported(self.ident, self.workload, self._watcher.sent)
 
     def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """(name, data) of all that was written so far, chunk framing removed."""
-        plain, rest = b"", self.wire.data
+        """(name, data) of all that was told so far, the framing removed."""
+        rest, self.wire.data = self.wire.data, b""
         while rest:
             size, _, rest = rest.partition(b"\r\n")
-            plain += rest[: int(size, 16)]
+            found = self._parser.feed(rest[: int(size, 16)])
+            self._events += [(event.name, json.loads(event.data)) for event in found]
             rest = rest[int(size, 16) + 2 :]
-        return [(event.name, json.loads(event.data)) for event in EventParser().feed(plain)]
+        return self._events
 
     def states(self) -> list[str]:
         """`STATE rREVISION` of every put, `gone` of every delete."""
@@ -120,13 +139,14 @@ class Bench:
         self.machine.deaths.clear()
         self._registry = None
 
-    async def close(self, stop_shadows: bool = False) -> None:
+    async def close(self, stop_shadows: bool = False, meanwhile: Callable[[], object] = bool) -> None:
         if self._registry is None:
             return
         closing = self.begin(self.registry.close(stop_shadows))
         while not closing.done():
-            self.clock.advance(1)
+            meanwhile()
             await asyncio.sleep(0)
+            self.clock.advance(0.01)
         await closing
         assert len(self.tasks) == 0, repr(self.tasks)
         self._registry = None

@@ -61,9 +61,9 @@ async def test_what_has_gone_meanwhile_is_started_again_at_its_revision(bench: B
     await bench.kill()
     bench.machine.live.clear()
     await bench.open()
-    await bench.registry.sandboxes.adopted()
-    await eventually(lambda: bench.status().forks[0].state is State.READY)
+    await bench.runs("a shop/users r2")
     assert bench.launcher.calls == ["adopt a shop/users r2", "start a shop/users r2"]
+    await eventually(lambda: bench.status().forks[0].state is State.READY)
     assert bench.registry.counters.adopted == 0
 
 
