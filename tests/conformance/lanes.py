@@ -52,6 +52,15 @@ class Lane:
         self._ping = ping
         await self.origin.start(self.sock.dup())
 
+    async def leads_to_its_origin(self) -> bool:
+        """A probe comes through: it is the proxy that listens here, and it knows where to go."""
+        client = await self.connect()
+        client.write(self.probe)
+        arrived = await self.until(lambda: bool(self.origin.probes) and client.received.endswith(b"probe"))
+        client.close()
+        self.origin.close()
+        return arrived
+
     def stop(self) -> None:
         self.origin.stop()
         if self._ping is not None:

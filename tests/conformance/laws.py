@@ -5,10 +5,12 @@
 3. The client can read all that it gets. Every answer is the one to its request, in order, or the proxy's own.
 4. The proxy's own answer to a bad request is the last thing on its connection.
 5. When the conversation is over no connection is left open, and none waits for anything.
+6. A client that does not begin as HTTP does may be carried unread instead: on one connection of its own, byte for byte.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tests.conformance.messages import Malformed, Message, read_requests, read_responses
@@ -65,6 +67,17 @@ def _wrong_answer(message: Message, number: int, method: bytes) -> Sequence[str]
     return [f"request {number} got the answer {message.body[:40]!r}"]
 
 
+_BEGINS_AS_HTTP = re.compile(rb"[\r\n]|[!#$%&'*+\-.^_`|~0-9A-Za-z]+ /|(?:GET|HEAD|POST|PUT|DELETE|OPTIONS) ")
+
+
+def is_tunnel(seen: Observation) -> bool:
+    """Law 6: the client's first bytes allow that it is carried unread, and it was."""
+    used = [upstream.received for upstream in seen.upstream if upstream.received]
+    return not _BEGINS_AS_HTTP.match(seen.said) and len(used) == 1 and seen.said.startswith(used[0])
+
+
 def complaints(seen: Observation, *, first: int = 1) -> list[str]:
     """All laws."""
+    if is_tunnel(seen):
+        return seen.stuck
     return [*seen.stuck, *upstream_complaints(seen), *client_complaints(seen, first=first)]

@@ -75,7 +75,7 @@ class MemoryTransport:
     # -- what a protocol calls
 
     def write(self, data: bytes) -> None:
-        if not self._closing:
+        if not self._closing and data:
             assert not self._ended, "a write behind the end of the stream"
             self.peer.arrive(bytes(data))
 
@@ -173,17 +173,17 @@ class MemoryPool(ConnectionPool):
 
     def dial(self, exchange: Borrower) -> None:
         self._waiting.add(exchange)
-        self._queue.later(lambda: self._connect(exchange))
+        self._queue.later(lambda: self._reach(exchange))
 
     def forget(self, exchange: Borrower) -> None:
         self._waiting.discard(exchange)
 
-    def _connect(self, exchange: Borrower) -> None:
+    def _reach(self, exchange: Borrower) -> None:
         if exchange in self._waiting:
             self._waiting.discard(exchange)
             upstream = UpstreamConnection(self)
             connect(self._queue, upstream, Connection(self._origin))
-            exchange.connected(upstream)
+            upstream.lend(exchange)
 
 
 def make_side(side: str, pools: Callable[[Endpoint], ConnectionPool], counters: SideCounters) -> Side:
@@ -252,14 +252,17 @@ class MemoryLane:
         self._check_for_leaks(seen)
         return seen
 
-    def converse(self, said: Sequence[bytes], answered: Sequence[bytes] | None, *, ends: bool = False) -> Observation:
+    def converse(
+        self, said: Sequence[bytes], answered: Sequence[bytes] | None, *, ends: bool = False, then: bytes = b""
+    ) -> Observation:
         """Any conversation: what the client says, piece by piece, and what the origin answers to the first request,
-        or its numbered answers (None). ends: the origin closes behind its answer.
+        or its numbered answers (None). At the end the client ends its side.
 
-        When both have said all, a probe follows if the connection is still open and nothing is unanswered, and then
-        the client ends its side.
+        ends: the origin closes behind its answer.
+        then: what the client says when the origin has said all. Not before: whatever an origin says on a connection
+              on which it has been asked is the answer, for any proxy.
         """
-        origin, seen = self.origin, Observation()
+        origin, seen = self.origin, Observation(said=b"".join(said) + then)
         origin.reset(Script(held=answered is not None))
         client = self._connect()
         for piece in said:
@@ -267,6 +270,7 @@ class MemoryLane:
             self.queue.settle()
         if origin.asked is not None and answered is not None:
             self._answer(origin.asked, answered, ends)
+        client.write(then)
         client.half_close()
         self.queue.settle()
         seen.client, seen.client_ended = bytes(client.received), client.ended

@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
     def go_on(self) -> None:
         """The case has said its own answer: requests behind it are answered as usual."""
         self.waiting = False
-        if not self.malformed:
+        if not self.malformed and not self.origin.script.opaque:
             self._answer()
 
 

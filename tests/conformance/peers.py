@@ -177,7 +177,6 @@ class Relay(Proxy):
     """Bytes in, bytes out: what a proxy without any check does. It exists to be found guilty."""
 
     name = "relay"
-    sides = ("inbound", "outbound", "forward")
 
     def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
         pairs = [f"{lane.listener[1]}={lane.authority.decode()}" for lane in lanes]

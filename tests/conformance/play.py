@@ -35,6 +35,7 @@ class Observation:
     arrived:  complete requests at the origin in order, probes left out
     upstream: every connection of the origin
     stuck:    what was waited for in vain
+    said:     by the client, where the conversation is made up and no case has it
     """
 
     client: bytes = b""
@@ -44,6 +45,7 @@ class Observation:
     upstream: list[Upstream] = field(default_factory=list)
     probed: bool = False
     stuck: list[str] = field(default_factory=list)
+    said: bytes = b""
 
 
 @dataclass(frozen=True)

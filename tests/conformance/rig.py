@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ LANES = 12
 
 ATTEMPTS = 3
 """A free port can be taken by somebody else before the proxy binds it."""
+
+PORTS = (12000, 32000)
+"""Where listeners are put: Linux hands out ports from 32768 on."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,19 @@ def _listening() -> socket.socket:
 
 
 def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that outgoing connections get: one of these could take a port
+    between our look and the proxy's bind."""
     with contextlib.ExitStack() as held:
-        socks = [held.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
+        ports: list[int] = []
+        while len(ports) < count:
+            sock = held.enter_context(socket.socket())
+            port = random.randrange(*PORTS)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
+        return ports
 
 
 def make_lanes(sides: Sequence[str], count: int) -> list[Lane]:
@@ -100,6 +112,8 @@ class Rig:
             await self._pings[side].start(None)
             for lane in lanes:
                 await lane.start(ping)
+                if not await lane.leads_to_its_origin():
+                    raise PeerError(f"{self.proxy.name} does not carry a plain request through {lane!r}")
 
 
 async def _work(lane: Lane, play: type[Play], waiting: deque[Run], results: list[Result]) -> None:
@@ -116,20 +130,28 @@ async def _work(lane: Lane, play: type[Play], waiting: deque[Run], results: list
 def rig(proxy: Proxy, count: int = LANES) -> Iterator[Rig]:
     """The proxy running, with `count` lanes for each of its sides."""
     with contextlib.ExitStack() as stack:
+        for attempt in range(1, ATTEMPTS + 1):
+            with contextlib.ExitStack() as started:
+                try:
+                    made = started.enter_context(_started(proxy, count))
+                except PeerError:
+                    if attempt == ATTEMPTS:
+                        raise
+                else:
+                    stack.push(started.pop_all())
+                    break
+        yield made
+
+
+@contextlib.contextmanager
+def _started(proxy: Proxy, count: int) -> Iterator[Rig]:
+    with contextlib.ExitStack() as stack:
+        lanes = make_lanes(proxy.sides, count)
+        for lane in lanes:
+            stack.callback(lane.sock.close)
         runner = stack.enter_context(asyncio.Runner())
-        for attempt in range(ATTEMPTS):
-            lanes = make_lanes(proxy.sides, count)
-            for lane in lanes:
-                stack.callback(lane.sock.close)
-            try:
-                stack.enter_context(proxy.running(lanes))
-                break
-            except PeerError:
-                if attempt + 1 == ATTEMPTS:
-                    raise
+        stack.enter_context(proxy.running(lanes))
         made = Rig(proxy, lanes, runner)
+        stack.callback(lambda: runner.run(made.stop()))
         runner.run(made.start())
-        try:
-            yield made
-        finally:
-            runner.run(made.stop())
+        yield made
