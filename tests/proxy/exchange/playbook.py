@@ -112,12 +112,22 @@ class RecordedStream:
         self.calls.append("abort")
         self.closing = True
 
+    def reset(self) -> None:
+        """Not of the port: what `Side.reset` does."""
+        self.calls.append("reset")
+        self.closing = True
+
     def is_closing(self) -> bool:
         return self.closing
 
     @property
     def sent(self) -> bytes:
         return b"".join(self.writes)
+
+
+def _reset(stream: Stream) -> None:
+    assert isinstance(stream, RecordedStream)
+    stream.reset()
 
 
 class Peer:
@@ -388,6 +398,7 @@ class Playbook:
             pools=self.pool,
             reporter=self.reports,
             spans=self.spans,
+            reset=_reset,
         )
 
     def inbound(self, *, sandbox: str = "", revision: int = 0) -> Inbound:

@@ -215,4 +215,4 @@ def test_a_client_that_never_reads_its_last_answer_is_cut_in_the_end(book: Playb
     book.pass_ticks(book.settings.idle_ticks - 1)
     assert client.calls == ["close"]
     book.pass_ticks(1)
-    assert client.calls == ["close", "abort"]
+    assert client.calls == ["close", "reset"]

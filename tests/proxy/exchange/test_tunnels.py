@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from proxy.contract.routes import Endpoint
@@ -106,26 +108,27 @@ def test_a_switch_to_nothing(make_book: MakeBook, step: int) -> None:
     assert app.calls == ["abort"]
 
 
+Opened = Callable[[Playbook], tuple[Client, PlayedUpstream]]
+
+
 @pytest.mark.parametrize("opened", [websocket, connect])
 @pytest.mark.parametrize("first", ["client", "upstream"])
-def test_each_way_ends_by_itself(make_book: MakeBook, step: int, opened: type, first: str) -> None:
+def test_each_way_ends_by_itself(make_book: MakeBook, step: int, opened: Opened, first: str) -> None:
     book = make_book(step=step)
     client, upstream = opened(book)
-    client.new()
     one, other = (client, upstream) if first == "client" else (upstream, client)
+    one.new()
     assert one.end()
     assert other.calls == ["write_eof"]
-    one_got = one.new()
     other.send(b"still on its way")
-    assert one.new() == b"still on its way"
-    assert one_got != b"still on its way"
+    assert one.got == b"still on its way"
     assert not other.end()
     assert client.exchange.phase == CLOSED
     assert upstream.recorded.closing
 
 
 @pytest.mark.parametrize("opened", [websocket, connect])
-def test_an_end_that_is_told_twice_is_one_end(make_book: MakeBook, opened: type) -> None:
+def test_an_end_that_is_told_twice_is_one_end(make_book: MakeBook, opened: Opened) -> None:
     """uvloop tells the end of a stream again when reading was paused and goes on."""
     book = make_book()
     client, upstream = opened(book)

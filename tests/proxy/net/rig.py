@@ -22,6 +22,7 @@ from proxy.exchange.ports import Upstream
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
+from proxy.net.reset import reset
 from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool, Pools
@@ -270,6 +271,7 @@ class Net:
             correlation=Correlation(),
             pools=self.pools,
             reporter=notices,
+            reset=reset,
         )
 
     def inbound(self, app: Endpoint) -> Inbound:
