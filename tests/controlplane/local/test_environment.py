@@ -138,7 +138,7 @@ async def test_what_is_in_flight_is_finished_along_the_whole_chain(make: Make, e
 
 
 async def test_what_is_not_ready_is_named_and_the_rest_works(make: Make, events: list[Event]) -> None:
-    broken = {"readiness": {"path": "/exit/3", "timeout": 20.0}}
+    broken = {"readiness": {"path": "/exit/3", "timeout": 5.0}}
     absent = service("orders", command=["sleep", "60"], readiness={"timeout": 1.0})
     async with make(*shop(**broken), absent) as running:
         with pytest.raises(NotReadyError) as caught:
