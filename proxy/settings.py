@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
 from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import ConfigurationError
@@ -47,8 +48,7 @@ class Transparent:
     outbound: int
 
 
-TRANSPARENT = Transparent(15006, 15001)
-"""The ports of other meshes, which firewalls and network policies know."""
+TRANSPARENT = Transparent(INBOUND_PORT, OUTBOUND_PORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,12 @@ def _switch(text: str) -> bool:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable()
+    except ValueError:  # of its brackets or its port
+        valid = False
+    if not valid or " " in text:
         raise ValueError(f"{text!r} is not an http:// or https:// URL")
     return text.rstrip("/")
 
@@ -294,6 +298,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parsed, unknown = _argument_parser().parse_known_args(list(arguments))
     problems = [f"unknown argument {text!r}" for text in unknown]
     values: dict[str, Any] = {}
+    bad: set[str] = set()
     for flag in _FLAGS:
         given = getattr(parsed, flag.field)
         where = f"--{flag.name}"
@@ -311,18 +316,21 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
                 problems.append(f"{where}: {error}")
         if len(parsed_values) == (len(given) if flag.many else 1):
             values[flag.field] = tuple(parsed_values) if flag.many else parsed_values[0]
-    problems += _contradictions(values, problems)
+        else:
+            bad.add(flag.field)
+    problems += _contradictions(values, bad)
     if problems:
         raise ConfigurationError(problems)
     return _assemble(values)
 
 
-def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str]:
+def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
+    """bad: fields that were given, but not well, and so have their default in `values`."""
     problems = []
-    if not values["workload"] and not any("workload" in problem for problem in found):
+    if not values["workload"] and "workload" not in bad:
         problems.append("--workload is required (or SKYCAP_WORKLOAD)")
-    listed = any("INBOUND" in problem or "bound" in problem for problem in found)
-    if not values["inbound"] and not values["outbound"] and not values["transparent"] and not listed:
+    ways_in = {"inbound", "outbound", "transparent"}
+    if not any(values[way] for way in ways_in) and not bad & ways_in:
         problems.append("give at least one --inbound or --outbound listener, or --transparent")
     if values["routes"] and values["registry"]:
         problems.append("--routes and --registry exclude each other: a table has one source")
@@ -337,9 +345,13 @@ def _contradictions(values: Mapping[str, Any], found: Sequence[str]) -> list[str
         f"{address} is given to more than one listener" for address in sorted({a for a in fixed if fixed.count(a) > 1})
     ]
     for listen, app in values["inbound"]:
-        if (listen.host, listen.port) == (app.host, app.port):
+        if listen.port == app.port and app.host in (listen.host, _LOOPBACK.get(listen.host)):
             problems.append(f"--inbound {listen}={app}: the application cannot be the listener itself")
     return problems + _unheard(values)
+
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Who listens on all addresses listens there, too."""
 
 
 def _unheard(values: Mapping[str, Any]) -> list[str]:
