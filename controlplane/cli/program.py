@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": ("controlplane.cli.doctor:doctor", "Check that an environment is whole."),
     "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
     "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),
+    "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
     "version": ("controlplane.cli.version:version", "Say which version this is."),
 }
 """Name -> MODULE:ATTRIBUTE and what it is for in a few words, in the order of `skycap --help`."""

@@ -1,0 +1,177 @@
+"""`skycap intercept`: redirect this machine's connections to the sidecar, and stop doing so.
+
+A machine is what has a network of its own: a host, a virtual machine, a pod, a network namespace.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+from rich.text import Text
+
+from controlplane.cli import intercept_nft
+from controlplane.cli.command import Command
+from controlplane.cli.failures import EXIT_CODES, FAILED
+from controlplane.cli.intercept_ruleset import Interception, Network, Ports, ruleset
+from controlplane.cli.output import Output, output_option
+from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
+
+def _port_list(_context: click.Context, _parameter: click.Parameter, value: str) -> Ports:
+    ranges = []
+    for text in filter(None, (part.strip() for part in value.split(","))):
+        match = _RANGE.fullmatch(text)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= low <= high <= 65535:
+            raise click.BadParameter(f"{text!r} is neither a port nor a range like 8000-8100")
+        ranges.append((low, high))
+    return tuple(ranges)
+
+
+def _network_list(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Network, ...]:
+    networks = []
+    for text in filter(None, (part.strip() for part in value.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r} is no network like 10.0.0.0/8: {error}") from None
+    return tuple(networks)
+
+
+_PORTS: dict[str, Any] = {"metavar": "PORTS", "default": "", "show_default": False, "callback": _port_list}
+_NETWORKS: dict[str, Any] = _PORTS | {"metavar": "NETWORKS", "callback": _network_list}
+_ID: dict[str, Any] = {"metavar": "ID", "type": click.IntRange(0, 2**32 - 2), "default": SIDECAR_ID}
+
+
+def _port(default: int, low: int = 1) -> dict[str, Any]:
+    return {"metavar": "PORT", "type": click.IntRange(low, 65535), "default": default}
+
+
+_OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("include-inbound-ports", _PORTS, "Redirect connections to these ports only, like 80,8000-8100."),
+    ("exclude-inbound-ports", _PORTS, "Leave connections to these ports alone."),
+    ("exclude-outbound-ports", _PORTS, "Leave calls to these ports alone."),
+    ("exclude-outbound-cidrs", _NETWORKS, "Leave calls to these networks alone, like 10.0.0.0/8,fd00::/8."),
+    ("admin-port", _port(9901, 0), "The sidecar's --admin port, which stays reachable; 0 for none."),
+    ("proxy-uid", _ID, "The user that the sidecar runs as."),
+    ("proxy-gid", _ID, "The group that the sidecar runs as."),
+    ("transparent-inbound", _port(INBOUND_PORT), "The sidecar's port of that name."),
+    ("transparent-outbound", _port(OUTBOUND_PORT), "The sidecar's port of that name."),
+)
+
+
+def _interception_options(command: _F) -> _F:
+    """Give a command all that decides about the rules; it is called with them by name."""
+    for name, settings, text in reversed(_OPTIONS):
+        variable = "SKYCAP_" + name.upper().replace("-", "_")
+        command = click.option(f"--{name}", envvar=variable, show_envvar=True, help=text, **settings)(command)
+    return command
+
+
+def _interception(given: dict[str, Any]) -> Interception:
+    given["inbound_port"] = given.pop("transparent_inbound")
+    given["outbound_port"] = given.pop("transparent_outbound")
+    if given["inbound_port"] == given["outbound_port"]:
+        raise click.UsageError(f"--transparent-inbound and --transparent-outbound are both {given['inbound_port']}")
+    return Interception(**given)
+
+
+def _document(options: Interception) -> dict[str, Any]:
+    """The options as JSON, in the words of the command line."""
+
+    def shown(value: Any) -> Any:
+        if not isinstance(value, tuple):
+            return value
+        return [f"{item[0]}-{item[1]}" if isinstance(item, tuple) else str(item) for item in value]
+
+    return {_camel(field.name): shown(getattr(options, field.name)) for field in fields(options)}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+@click.group(epilog=EXIT_CODES)
+def intercept() -> None:
+    """Redirect connections to `skycap proxy --transparent`.
+
+    Nothing about the application changes: its clients and its calls meet the sidecar without knowing. All rules stand
+    in one table of nftables, `inet skycap`. Needs root or CAP_NET_ADMIN.
+    """
+
+
+@intercept.command(cls=Command)
+@_interception_options
+@output_option
+def install(output: Output, **given: Any) -> None:
+    """Put the rules in force, all at once, in place of those that are.
+
+    Start the sidecar before: connections that are redirected to nobody are refused.
+
+    \b
+    skycap proxy --transparent --workload shop/users --registry URL   # as user 1337
+    skycap intercept install --exclude-inbound-ports 22
+    """
+    options = _interception(given)
+    replaced = intercept_nft.install(options)
+    document = {"installed": True, "replaced": replaced, "options": _document(options)}
+    done = "replaced the interception" if replaced else "installed the interception"
+
+    def show() -> None:
+        output.say(f"{done}: inbound to port {options.inbound_port}, outbound to port {options.outbound_port}")
+
+    output.result(document, show)
+
+
+@intercept.command(cls=Command)
+@output_option
+def remove(output: Output) -> None:
+    """Take the rules out of force; nothing of them stays.
+
+    New connections go where they want to. Those that were redirected lose their way.
+    """
+    removed = intercept_nft.remove()
+    said = "removed the interception" if removed else "there was no interception"
+    output.result({"removed": removed}, lambda: output.say(said))
+
+
+@intercept.command(cls=Command)
+@_interception_options
+@output_option
+def show(output: Output, **given: Any) -> None:
+    """Print the rules that `install` would put in force, for `nft -f`."""
+    options = _interception(given)
+    text = ruleset(options)
+    output.result({"ruleset": text, "options": _document(options)}, lambda: click.echo(text, nl=False))
+
+
+@intercept.command(cls=Command)
+@output_option
+def verify(output: Output) -> None:
+    """Check that connections really are redirected, and to a sidecar; end with 1 when they are not."""
+    from controlplane.cli.intercept_verify import examine
+
+    checks = examine()
+    good = all(check.ok for check in checks)
+
+    def render() -> None:
+        for check in checks:
+            line = Text("ok    " if check.ok else "WRONG ", style="green" if check.ok else "bold red")
+            line.append(f"{check.subject}: {check.found}", style="default not bold")
+            if check.advice:
+                line.append(f"; {check.advice}", style="yellow not bold")
+            output.say(line)
+
+    output.result({"ok": good, "checks": [check.document() for check in checks]}, render)
+    if not good:
+        raise click.exceptions.Exit(FAILED)

@@ -1,0 +1,70 @@
+"""Running `nft`, and saying in one line why it would not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from controlplane.cli.failures import CommandError
+from controlplane.cli.intercept_ruleset import REMOVAL, TABLE, Interception, ruleset
+
+SECONDS = 20.0
+"""Rules are read and written in milliseconds; more means that somebody else holds them."""
+
+
+def install(options: Interception) -> bool:
+    """Put the rules in force. True when they have replaced some. Raises CommandError, and nothing was changed."""
+    replaced = installed()
+    _nft(["-f", "-"], ruleset(options))
+    return replaced
+
+
+def remove() -> bool:
+    """Take the rules out of force. True when there were some. Raises CommandError."""
+    found = installed()
+    _nft(["-f", "-"], REMOVAL)
+    return found
+
+
+def installed() -> bool:
+    return f"table {TABLE}" in _nft(["list", "tables"]).splitlines()
+
+
+def rules() -> list[dict[str, Any]]:
+    """The table's content as `libnftables-json(5)` describes it. Raises CommandError when it is not there."""
+    listed: list[dict[str, Any]] = json.loads(_nft(["-j", "list", "table", *TABLE.split()]))["nftables"]
+    return listed
+
+
+def _nft(arguments: list[str], said: str = "") -> str:
+    place = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    if place is None:
+        raise CommandError("nft is not installed", hint="install the package nftables")
+    try:
+        done = subprocess.run(  # noqa: S603 (the program that was found)
+            [place, *arguments], input=said, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise CommandError(f"nft does not answer for {SECONDS:g} s") from None
+    except OSError as error:
+        raise CommandError(f"{place} cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        raise _refusal(done.stderr)
+    return done.stdout
+
+
+def _refusal(stderr: str) -> CommandError:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    first = lines[0] if lines else "it does not say why"
+    if "Operation not permitted" in stderr or "you must be root" in stderr:
+        return CommandError(
+            "this process may not change how connections go",
+            hint="run it as root or with CAP_NET_ADMIN; without it, use --inbound and --outbound of skycap proxy",
+        )
+    if "Could not process rule" in stderr or "cache initialization failed" in stderr:
+        hint = "it needs nf_tables with nat, redirect and fib in the inet family (Linux 5.2 or later)"
+        return CommandError(f"the kernel refuses the rules: {first.removeprefix('/dev/stdin:')}", hint=hint)
+    return CommandError(f"nft refuses: {first}")
