@@ -56,8 +56,14 @@ class Answer:
             self._received_more(data)
             return
         exchange.replay = None  # an answer has begun: never send the request again
-        if self._held:
-            data, self._held = self._held + data, b""
+        held = self._held
+        if held:
+            data = held + data
+            if data.find(b"\n", len(held)) < 0 and len(data) <= exchange.side.parser.limits.head_bytes:
+                # As in the exchange: nothing new to judge before a line has ended.
+                self._held = data
+                return
+            self._held = b""
         try:
             head = exchange.side.parser.response(data, exchange.head.method)
             if head is not None and head.status < 200:
