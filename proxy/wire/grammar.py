@@ -13,9 +13,9 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """One tchar (RFC 9110 section 5.6.2)."""
 
 FIELD_VALUE = rb"[ -\xff]*+(?:[\x01-\x09\x0b\x0c\x0e-\x1f][ -\xff]*+)*+"
-"""What is left of a field line behind its colon, optional white space included: everything but CR, LF and NUL, which RFC
-9110 section 5.5 declares invalid and dangerous; it lets a recipient keep other control characters, and so do we. Written
-as runs of one range, which `re` walks at half the cost per byte of `[^\\r\\n\\0]`."""
+"""What is left of a field line behind its colon, optional white space included: everything but CR, LF and NUL, which
+RFC 9110 section 5.5 declares invalid and dangerous; it lets a recipient keep other control characters, and so do we.
+Written as runs of one range, which `re` walks at half the cost per byte of `[^\\r\\n\\0]`."""
 
 FIELD_LINE = TOKEN + rb"++:" + FIELD_VALUE + rb"\r\n"
 """RFC 9112 section 5: no space between name and colon, no folding."""
