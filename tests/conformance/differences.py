@@ -65,16 +65,18 @@ def _response_outcome(seen: Observation) -> Outcome:
         stream = read_responses(seen.client, [*seen.methods, b"GET"], seen.client_ended)
     except Malformed as error:
         return (f"unreadable: {error}",)
-    told = []
+    told: list[str] = []
+    final = False
     for message in stream.messages:
-        if message.body == b"probe":
-            continue
+        if message.body == b"probe" or (final and (message.status >= 500 or not message.complete)):
+            continue  # the probe's own answer, or that it came too late for the origin's connection
         if not message.complete:
             told.append("cut")
         elif message.status == 502:
             told.append("502")
         else:
             told.append(f"{message.status} body={len(message.body)}")
+        final = message.status >= 200
     if any(line in ("502", "cut") for line in told) or not told:
         return ("refused",)  # early enough for a 502 or too late for it: a matter of time, not of reading
     return tuple(told)

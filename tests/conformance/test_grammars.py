@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ settings.register_profile(
     "conformance", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 _profile = settings.get_profile("conformance")
+pytestmark = pytest.mark.timeout(60 + EXAMPLES // 4)
 
 SIDES = st.sampled_from(["inbound", "outbound"])
 ASK = b"GET /first HTTP/1.1\r\nHost: shop\r\n\r\n"
