@@ -255,14 +255,13 @@ class PlayedPool:
     returned: what was given back, with the seconds that its other end keeps it.
     """
 
-    def __init__(self, endpoint: Endpoint, wheel: TimerWheel, step: int) -> None:
+    def __init__(self, endpoint: Endpoint, step: int) -> None:
         self.endpoint = endpoint
         self.idle: list[PlayedUpstream] = []
         self.dials: list[Borrower] = []
         self.dialled = 0
         self.returned: list[tuple[PlayedUpstream, int]] = []
         self.made: list[PlayedUpstream] = []
-        self._wheel = wheel
         self._step = step
 
     def dial(self, exchange: Borrower) -> None:
@@ -436,7 +435,7 @@ class Playbook:
     def pool(self, endpoint: Endpoint, /) -> PlayedPool:
         pool = self._pools.get(endpoint)
         if pool is None:
-            pool = self._pools[endpoint] = PlayedPool(endpoint, self.wheel, self.step)
+            pool = self._pools[endpoint] = PlayedPool(endpoint, self.step)
         return pool
 
     @property

@@ -5,13 +5,12 @@ from __future__ import annotations
 from proxy.contract.routes import Endpoint
 from proxy.errors import APP_UNREACHABLE
 from proxy.exchange.plan import Plan
-from proxy.net.timers import TimerWheel
 from proxy.routing.decision import Action
 from tests.proxy.exchange.playbook import PlayedPool, ready
 
 
 def plan_of(count: int) -> Plan:
-    pools = [PlayedPool(Endpoint("127.0.0.1", 9000 + number), TimerWheel(), 0) for number in range(count)]
+    pools = [PlayedPool(Endpoint("127.0.0.1", 9000 + number), 0) for number in range(count)]
     return Plan(Action.SHADOW, [0] * 6, failure=APP_UNREACHABLE, detail="x", pools=pools, key="a", route=ready("a"))
 
 
