@@ -114,10 +114,11 @@ async def test_inside_the_answer(sidecar: Subject, origin: Origin, how: str) -> 
     async def script(peer: Peer) -> None:
         await origin.take(peer)
         await peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        with pytest.raises(ConnectionError):
+        try:
             while True:
                 await peer.send(b"1000\r\n" + b"x" * 4096 + b"\r\n")
-        ended.append(how)
+        except ConnectionError:
+            ended.append(how)
 
     origin.script = script
     client = await connect(sidecar.inbound)
