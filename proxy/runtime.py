@@ -203,8 +203,9 @@ class Sidecar:
     def _receive_inbound(self, destination: Endpoint) -> Received:
         """Who guards the application at `destination`: the listener of ours that has this address, or a side of its
         own."""
+        anywhere = ANYWHERE[":" in destination.host]
         for (listen, _), side in zip(self._settings.inbound, self._inbound, strict=True):
-            if listen.port == destination.port and listen.host in (destination.host, *ANYWHERE):
+            if listen.port == destination.port and listen.host in (destination.host, anywhere):
                 return side, self._opening(destination.port)
         pools = self._inbound_pools
 

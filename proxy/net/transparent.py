@@ -164,7 +164,7 @@ class Redirected(asyncio.Protocol):
 
 ANYWHERE = ("0.0.0.0", "::")
 LOOPBACK = ("127.0.0.1", "::1")
-"""For both families. A redirected connection arrives at an address of the interface that it came in by, and on loopback
+"""For IPv4 and IPv6. A redirected connection arrives at an address of the interface that it came in by, and on loopback
 when it was made here."""
 
 

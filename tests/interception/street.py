@@ -145,9 +145,12 @@ class Street:
     def _serve(self, host: Host, address: str, port: int, program: Callable[[Reader, Writer], Awaitable[None]]) -> None:
         async def start() -> None:
             async def talk(reader: Reader, writer: Writer) -> None:
-                with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                try:
                     await program(reader, writer)
-                writer.close()
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    pass  # the other end has gone
+                finally:
+                    writer.close()
 
             self._servers.append(await asyncio.start_server(talk, sock=host.listen(address, port)))
 
