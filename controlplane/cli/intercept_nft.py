@@ -15,6 +15,10 @@ SECONDS = 20.0
 """Rules are read and written in milliseconds; more means that somebody else holds them."""
 
 
+PLACES = "/usr/sbin:/sbin"
+"""Where it is looked for besides PATH, which of a service may hold neither."""
+
+
 def install(options: Interception) -> bool:
     """Put the rules in force. True when they have replaced some. Raises CommandError, and nothing was changed."""
     replaced = installed()
@@ -40,7 +44,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def _nft(arguments: list[str], said: str = "") -> str:
-    place = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    place = shutil.which("nft", path=f"{os.environ.get('PATH', os.defpath)}:{PLACES}")
     if place is None:
         raise CommandError("nft is not installed", hint="install the package nftables")
     try:
