@@ -168,6 +168,8 @@ class Answer:
             raise Refused(BAD_RESPONSE, "101 for a request that asked for no upgrade (RFC 9110 section 15.2.2)")
         if not head.upgrade:
             raise Refused(BAD_RESPONSE, "101 that names no protocol (RFC 9110 section 7.8)")
+        if head.upgrade not in [wish.strip(b" \t") for wish in exchange.head.upgrade.split(b",")]:
+            raise Refused(BAD_RESPONSE, "101 to a protocol that was not asked for (RFC 9110 section 7.8)")
         self.status = 101
         insert, drop = exchange.side.answer(exchange, head) if exchange.served is not None else (b"", _NOTHING)
         exchange.stream.write(response_head(head, insert, drop))

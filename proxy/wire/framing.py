@@ -53,9 +53,8 @@ def response_framing(method: bytes, status: int, fields: Fields, http10: bool) -
     """The body of a final response to `method`: CHUNKED, UNTIL_CLOSE or its length. Raises Refused."""
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")
-    # 6.3 (1): no body, whatever the fields say; they speak of what a GET would have had.
-    if method == b"HEAD" or status in (204, 304):
-        return NO_BODY
+    # 6.3 (1): no body, whatever the fields say; but what they say of a GET's has to make sense.
+    bodiless = method == b"HEAD" or status < 200 or status in (204, 304)
     # 6.3 (3)
     if codings is not None and lengths is not None:
         raise Refused(BAD_RESPONSE, "content-length together with transfer-encoding (RFC 9112 section 6.3)")
@@ -65,12 +64,13 @@ def response_framing(method: bytes, status: int, fields: Fields, http10: bool) -
             raise Refused(BAD_RESPONSE, "transfer-encoding in an HTTP/1.0 response (RFC 9112 section 6.1)")
         # 6.3 (4): read until close would be legal here, but a next recipient could see chunks in it.
         _check_chunked(codings, BAD_RESPONSE)
-        return CHUNKED
+        return NO_BODY if bodiless else CHUNKED
     if lengths is not None:
         # 6.3 (5) and (6)
-        return content_length(lengths, BAD_RESPONSE)
+        length = content_length(lengths, BAD_RESPONSE)
+        return NO_BODY if bodiless else length
     # 6.3 (8)
-    return UNTIL_CLOSE
+    return NO_BODY if bodiless else UNTIL_CLOSE
 
 
 def content_length(values: list[bytes], failure: Failure) -> int:

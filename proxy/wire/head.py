@@ -336,16 +336,24 @@ def _frame_request(head: RequestHead) -> None:
 def _frame_response(head: ResponseHead, method: bytes) -> None:
     fields = collect(_FRAMING_FIELDS.findall(head.low))
     head.options = options = _connection_options(fields, BAD_RESPONSE)
+    body = response_framing(method, head.status, fields, head.http10)
+    announced: frozenset[bytes] = frozenset()
+    if head.status in (204, 304) or head.status < 200:
+        # Python's http.client reads chunks behind a 204 or 304 that announces them
+        announced = frozenset({b"transfer-encoding"} & fields.keys())
+        if head.status != 304 and fields.get(b"content-length", [b"0"]) != [b"0"]:
+            announced |= frozenset({b"content-length"})
     if head.status < 200:
         # RFC 9110 section 15.2: no content; the connection's fate is the final answer's to tell
         head.upgrade = b", ".join(fields.get(b"upgrade", ()))
     else:
-        head.body = response_framing(method, head.status, fields, head.http10)
+        head.body = body
         head.keep_alive = _persists(options, head.http10) and head.body != UNTIL_CLOSE
         idle = _IDLE_SECONDS.search(b",".join(fields.get(b"keep-alive", ())))
         if idle is not None:
             head.idle = int(idle[1])
-    head.hop = _has_hop_fields(fields, options)
+    head.hop = _has_hop_fields(fields, options) or bool(announced)
+    head.options = options | announced
 
 
 def _connection_options(fields: Fields, failure: Failure) -> frozenset[bytes]:

@@ -97,13 +97,14 @@ def test_a_switch_that_nobody_asked_for(make_book: MakeBook, step: int, request_
     assert client.exchange.phase != TUNNEL
 
 
-def test_a_switch_to_nothing(make_book: MakeBook, step: int) -> None:
-    """RFC 9110 section 7.8: the server names the protocol that it switches to."""
+@pytest.mark.parametrize("protocol", [b"", b"upgrade: h2c\r\n"])
+def test_a_switch_to_what_was_not_asked_for(make_book: MakeBook, step: int, protocol: bytes) -> None:
+    """RFC 9110 section 7.8: the server names the protocol that it switches to, and it is one that was wished for."""
     book = make_book(step=step)
     client = book.connect(book.inbound())
     client.send(UPGRADE)
     app = book.app.accept()
-    app.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\r\n")
+    app.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n%b\r\n" % protocol)
     assert problem(client.got)["code"] == "bad-response"
     assert app.calls == ["abort"]
 

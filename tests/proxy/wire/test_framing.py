@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import BAD_REQUEST, BAD_RESPONSE, UNSUPPORTED_TRANSFER_CODING, Failure
+from proxy.errors import BAD_REQUEST, BAD_RESPONSE, UNSUPPORTED_TRANSFER_CODING, Failure, Refused
 from proxy.wire.framing import (
     CHUNKED,
     NO_BODY,
@@ -86,20 +86,21 @@ class TestRequest:
 
 
 class TestResponse:
-    ANYTHING: tuple[Fields, ...] = (
-        fields(length=[b"5"]),
-        fields(length=[b"x", b"y"]),
-        fields(coding=[b"chunked"]),
-        fields(coding=[b"gzip"], length=[b"5"]),
-        {},
-    )
+    @pytest.mark.parametrize("said", [fields(length=[b"5"]), fields(coding=[b"chunked"]), {}])
+    def test_step_1_no_body_whatever_the_fields_say(self, said: Fields) -> None:
+        assert response_framing(b"HEAD", 200, said, http10=False) == NO_BODY
+        assert response_framing(b"GET", 204, said, http10=False) == NO_BODY
+        assert response_framing(b"POST", 304, said, http10=False) == NO_BODY
 
-    @pytest.mark.parametrize("said", ANYTHING)
-    @pytest.mark.parametrize("http10", [False, True])
-    def test_step_1_no_body_whatever_the_fields_say(self, said: Fields, http10: bool) -> None:
-        assert response_framing(b"HEAD", 200, said, http10) == NO_BODY
-        assert response_framing(b"GET", 204, said, http10) == NO_BODY
-        assert response_framing(b"POST", 304, said, http10) == NO_BODY
+    @pytest.mark.parametrize(
+        "said", [fields(length=[b"x"]), fields(length=[b"5", b"6"]), fields(coding=[b"chunked"], length=[b"5"])]
+    )
+    def test_what_they_say_of_a_body_that_is_not_there_makes_sense(self, said: Fields) -> None:
+        """The next parser may not know that there is none: it may have lost sight of the method."""
+        for method, status in ((b"HEAD", 200), (b"GET", 204), (b"GET", 304)):
+            with pytest.raises(Refused) as caught:
+                response_framing(method, status, said, http10=False)
+            assert caught.value.failure is BAD_RESPONSE
 
     def test_methods_are_case_sensitive_rfc_9110_9_1(self) -> None:
         assert response_framing(b"head", 200, fields(length=[b"5"]), http10=False) == 5
