@@ -268,6 +268,8 @@ class Sidecar:
         await _wait(emptied, self._settings.drain_seconds - LAST_CALL_SECONDS)
         cut = sum(listener.abort() for listener in self._listeners)
         emptied.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await emptied  # else asyncio complains that nobody has asked
         await self._tasks.close()
         self._wheel.stop()
         if self._tracing is not None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
+import os
 import socket
 from collections.abc import Iterable
+
+_log = logging.getLogger("skycap.connections")
 
 
 class OwnAddresses:
@@ -56,6 +60,7 @@ class OwnConnections:
     def __init__(self) -> None:
         self._made: set[Ends] = set()
         self._arrived: set[Ends] = set()
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<OwnConnections made={len(self._made)} arrived={len(self._arrived)}>"
@@ -63,12 +68,23 @@ class OwnConnections:
     def made(self, ends: Ends) -> bool:
         """We have made a connection. False when it has arrived at ourselves."""
         self._made.add(ends)
-        return ends not in self._arrived
+        return ends not in self._arrived or self._tell()
 
     def arrived(self, ends: Ends) -> bool:
         """A redirected connection has arrived. False when it is one that we have made."""
         self._arrived.add(ends)
-        return ends not in self._made
+        return ends not in self._made or self._tell()
+
+    def _tell(self) -> bool:
+        """Say once what is wrong. False, for who has asked."""
+        if not self._told:
+            self._told = True
+            _log.error(
+                "a connection of our own came back to us: the sidecar runs as user %d and group %d, which the "
+                "redirection does not spare; see --proxy-uid of `skycap intercept install`",
+                os.getuid(), os.getgid(),
+            )  # fmt: skip
+        return False
 
     def unmade(self, ends: Ends) -> None:
         self._made.discard(ends)

@@ -12,8 +12,6 @@ redirection does not spare the sidecar's user, and every call of ours would come
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import socket
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -34,8 +32,6 @@ MAX_DESTINATIONS = 1024
 """Of one direction, kept while nobody is connected to them: more than an application calls, 5 KB each."""
 
 NOT_REDIRECTED = "not-redirected"
-
-_log = logging.getLogger("skycap.transparent")
 
 
 Received = tuple[Side, Opening]
@@ -101,7 +97,6 @@ class Redirection:
         self.counters = counters
         self.own = own
         self._destinations = destinations
-        self._told = False
 
     def __repr__(self) -> str:
         return f"<Redirection {self._destinations!r}>"
@@ -122,15 +117,6 @@ class Redirection:
     def _left(self, ends: Ends, closed: Callable[[], None]) -> None:
         self.own.left(ends)
         closed()
-
-    def tell_of_loop(self) -> None:
-        if not self._told:
-            self._told = True
-            _log.error(
-                "a connection of our own came back to us: the sidecar runs as user %d, which the redirection does not "
-                "spare; see --proxy-uid of `skycap intercept install`",
-                os.getuid(),
-            )
 
 
 class Redirected(asyncio.Protocol):
@@ -154,7 +140,6 @@ class Redirected(asyncio.Protocol):
         if not redirection.own.arrived(ends):
             redirection.own.left(ends)
             redirection.counters.failures[LOOP.code] += 1
-            redirection.tell_of_loop()
             reset(transport)
             return
         downstream = redirection.receive(destination, ends, self._connections, self._closed)

@@ -129,6 +129,25 @@ def test_removed_everybody_meets_whom_they_call(street: Street) -> None:
         assert street.figure("connections_accepted_total", direction="outbound") == 2
 
 
+def test_what_was_redirected_ends_with_the_rules(street: Street, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody translates its addresses any more. The sidecar gives up on it when it drains."""
+    with street.sidecar(), contextlib.ExitStack() as crowd:
+        with street.intercepted():
+            connections = [
+                crowd.enter_context(street.client.connect(HOUSE[4], MAIL)),
+                crowd.enter_context(street.house.connect(PAYMENTS[4], MAIL)),
+            ]
+            assert [line(connection) for connection in connections] == [GREETING, GREETING]
+        for connection in connections:
+            connection.sendall(b"still there?\r\n")
+            with pytest.raises(ConnectionResetError):
+                line(connection)
+    said = capfd.readouterr().err
+    assert " connections cut" in said
+    assert "Traceback" not in said
+    assert " error " not in said
+
+
 def test_the_sidecar_comes_back(street: Street) -> None:
     with street.intercepted():
         with street.sidecar() as process:
@@ -207,7 +226,9 @@ def test_a_destination_port_can_be_declared(street: Street) -> None:
 # -- what must not happen ---------------------------------------------------------------------------------------------
 
 
-def test_a_sidecar_whose_own_calls_come_back_says_so_and_stops(street: Street) -> None:
+def test_a_sidecar_whose_own_calls_come_back_says_so_and_stops(
+    street: Street, capfd: pytest.CaptureFixture[str]
+) -> None:
     """It runs as root, and 1337 is spared: each call that it makes is redirected to itself."""
     with street.sidecar(user=0) as process, street.intercepted():
         assert _meets_the_sidecar(street), "loopback is never redirected"
@@ -220,6 +241,7 @@ def test_a_sidecar_whose_own_calls_come_back_says_so_and_stops(street: Street) -
         assert street.figure("failures_total", direction="outbound", code="loop") >= 4
         assert descriptors(process) <= before + 2
         assert _meets_the_sidecar(street)
+    assert capfd.readouterr().err.count("a connection of our own came back to us: the sidecar runs as user 0") == 1
 
 
 def test_a_stranger_who_dials_every_port_leaves_nothing_behind(street: Street) -> None:
