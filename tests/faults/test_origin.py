@@ -293,9 +293,10 @@ async def test_a_bad_chunk_inside_the_body(sidecar: Subject, origin: Origin, sid
         await peer.ended()
 
     origin.script = script
-    _, body, how = await asked(sidecar, side, request())
+    head, body, how = await asked(sidecar, side, request())
     assert b"0x3" not in body
-    assert how == "reset"
+    # Acknowledged is not read: both parts may come in one read, when nothing of the answer has been forwarded yet.
+    assert how == "reset" or error_code(head) == b"bad-response"
 
 
 async def test_never_sends_100_continue(sidecar: Subject, origin: Origin, side: str) -> None:
