@@ -80,7 +80,7 @@ def skycap() -> None:
 
     A sandbox replaces a service for the requests that carry its routing key, and for no other.
 
-    Every option can be given as an environment variable too: SKYCAP_REGISTRY for --registry.
+    Where help shows an [env var], it does the same as the option: SKYCAP_REGISTRY for --registry.
     """
 
 
