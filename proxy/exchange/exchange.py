@@ -279,7 +279,6 @@ class Exchange:
                 pending = plan.action is Action.HOLD_PENDING
                 self._arm(settings.hold_ticks if pending else settings.sync_ticks)
         else:
-            self.side.held.discard(self)
             self.fail(plan.failure, plan.detail)
 
     def _replace_lines(self, old: bytes, new: bytes) -> None:

@@ -77,6 +77,21 @@ def test_every_endpoint_is_tried(make_book: MakeBook, step: int) -> None:
     assert book.counters.inbound.upstream_dial_failures == 3
 
 
+def test_every_request_has_all_of_its_attempts(make_book: MakeBook) -> None:
+    """However many the one before it has used up."""
+    book = make_book(routes=[ready("agent-42", *ENDPOINTS[:2])])
+    client = book.connect(book.inbound())
+    for _ in range(3):
+        client.send(keyed())
+        for attempt in range(2):
+            (pool,) = [pool for pool in map(book.pool, ENDPOINTS) if pool.dials]
+            if attempt:
+                pool.accept().send(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+            else:
+                pool.refuse()
+    assert client.got.count(b"HTTP/1.1 200 OK") == 3
+
+
 def test_one_endpoint_that_answers_is_enough(make_book: MakeBook, step: int) -> None:
     book = make_book(step=step, routes=[ready("agent-42", *ENDPOINTS)])
     client = book.connect(book.inbound())

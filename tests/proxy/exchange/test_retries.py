@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import ExchangeSettings
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import OK, get, keyed, problem, ready
@@ -82,6 +83,23 @@ def test_only_once_even_when_the_second_connection_is_an_old_one(make_book: Make
     book.app.accept().vanish()
     assert problem(client.got)["code"] == "upstream-reset"
     assert book.app.idle == [again]
+
+
+def test_only_once_over_all_endpoints(make_book: MakeBook) -> None:
+    """The next endpoint may have an idle connection that is at its end, too; that was the request's second life."""
+    endpoints = [Endpoint("127.0.0.1", 9200), Endpoint("127.0.0.1", 9201)]
+    book = make_book(routes=[ready("agent-42", *endpoints)])
+    pools = [book.pool(endpoint) for endpoint in endpoints]
+    kept = [pool.keep() for pool in pools]
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    (first,) = [number for number in (0, 1) if kept[number].exchange]
+    kept[first].vanish()
+    pools[first].refuse()
+    assert kept[1 - first].exchange is client.exchange
+    kept[1 - first].vanish()
+    assert problem(client.got)["code"] == "upstream-reset"
+    assert [pool.dialled for pool in pools] == ([1, 0] if first == 0 else [0, 1])
 
 
 @pytest.mark.parametrize("first", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
