@@ -104,8 +104,10 @@ async def test_the_registry_is_killed_and_restarted_all_the_time(tmp_path: Path)
                 await process.wait()
                 process = await registry()
 
-            times = await during(load, trouble)
-        await stop(process)
+            try:
+                times = await during(load, trouble)
+            finally:
+                await stop(process)
     assert times > LOAD_SECONDS / 10
     assert sum(load.answered.values()) > LOAD_SECONDS * 20
 
@@ -144,15 +146,18 @@ async def test_a_sandbox_is_updated_every_second(tmp_path: Path) -> None:
                 await update()
                 await asyncio.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
 
-            await client.put_workload(definition(tmp_path, port))
-            await update()
-            load = Load(
-                f"http://127.0.0.1:{port}/",
-                lambda text: "baseline" in text,
-                lambda text: text in (f"revision-{revision - 1}", f"revision-{revision}"),
-            )
-            times = await during(load, trouble)
-    assert await stop(process) == 0
+            try:
+                await client.put_workload(definition(tmp_path, port))
+                await update()
+                load = Load(
+                    f"http://127.0.0.1:{port}/",
+                    lambda text: "baseline" in text,
+                    lambda text: text in (f"revision-{revision - 1}", f"revision-{revision}"),
+                )
+                times = await during(load, trouble)
+            finally:
+                ended = await stop(process)
+    assert ended == 0
     assert times > LOAD_SECONDS / 4
     assert sum(load.answered.values()) > LOAD_SECONDS * 20
 
