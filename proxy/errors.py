@@ -79,11 +79,15 @@ LOOP = Failure(
     "loop", 508, Side.UPSTREAM, "The request came back to where it has been",
     "A route or an upstream points back at this sidecar.",
 )  # fmt: skip
+OVERLOADED = Failure(
+    "overloaded", 503, Side.PROXY, "The sidecar cannot open another connection",
+    "Raise its limit of open files (`ulimit -n`, LimitNOFILE=), or call it on fewer connections at once.",
+)  # fmt: skip
 DRAINING = Failure("draining", 503, Side.PROXY, "The sidecar is shutting down", "Send the request again.")
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, APP_UNREACHABLE, UPSTREAM_RESET,
-    BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, LOOP, DRAINING,
+    BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, LOOP, OVERLOADED, DRAINING,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

@@ -40,7 +40,8 @@ from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
-from proxy.net.listener import FixedEntrance, Listener, bind
+from proxy.net.descriptors import Descriptors
+from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.reset import reset
 from proxy.net.silence import Opening
 from proxy.net.tasks import Tasks
@@ -78,6 +79,7 @@ class Sidecar:
         self._drain = asyncio.Event()
         self.instance = f"{random.getrandbits(64):016x}"
         self.counters = Counters()
+        self._descriptors = Descriptors(self.counters)
         self.correlation = Correlation()
         self.table = RouteTable(settings.workload)
         self.feed_state, self._feed = _open_feed(settings, self.instance, self.table)
@@ -103,7 +105,9 @@ class Sidecar:
     # -- building -------------------------------------------------------------------------------------------------
 
     def _pools(self, counters: SideCounters) -> Pools:
-        return Pools(counters=counters, wheel=self._wheel, own=self._own, tasks=self._tasks)
+        return Pools(
+            counters=counters, wheel=self._wheel, own=self._own, tasks=self._tasks, descriptors=self._descriptors
+        )
 
     def _parts(self, direction: str) -> SideParts:
         settings = self._settings
@@ -137,7 +141,7 @@ class Sidecar:
                 continue
             side = self._guard(self._inbound_parts, app)
             self._inbound.append(side)
-            self._listeners.append(Listener(FixedEntrance(side, self._opening(listen.port)), sockets))
+            self._listen(FixedEntrance(side, self._opening(listen.port)), sockets)
         for listen, target in settings.outbound:
             try:
                 sockets = bind(listen.host, listen.port)
@@ -146,7 +150,7 @@ class Sidecar:
                 continue
             carrier = self._carry(target)
             self._outbound.append(carrier)
-            self._listeners.append(Listener(FixedEntrance(carrier, self._opening(listen.port)), sockets))
+            self._listen(FixedEntrance(carrier, self._opening(listen.port)), sockets)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
@@ -159,6 +163,9 @@ class Sidecar:
         for listener in self._listeners:
             self._own.add(listener.sockets)
         self._own.add(self._admin_sockets)
+
+    def _listen(self, entrance: Entrance, sockets: list[socket.socket]) -> None:
+        self._listeners.append(Listener(entrance, sockets, self._descriptors))
 
     def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
         settings = self._settings
@@ -197,7 +204,7 @@ class Sidecar:
             except ConfigurationError as error:
                 problems += error.problems
             else:
-                self._listeners.append(Listener(Redirection(destinations, counters, own), sockets))
+                self._listen(Redirection(destinations, counters, own), sockets)
         return problems
 
     def _receive_inbound(self, destination: Endpoint) -> Received:
@@ -240,6 +247,7 @@ class Sidecar:
         for listener in self._listeners:
             await listener.start()
         self._tasks.spawn(self._keep_house(), "house-keeping")
+        self._tasks.spawn(self._descriptors.watch(), "file descriptors")
         if self._feed is not None:
             self._tasks.spawn(self._feed.run(), "route feed")
         self._tasks.spawn(self._give_up_later(), "sync timeout")

@@ -24,6 +24,7 @@ from proxy.exchange.inbound import Inbound
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
+from proxy.net.descriptors import Descriptors
 from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import Pools, UpstreamConnection
@@ -100,7 +101,9 @@ def table(size: int) -> RouteTable:
 def exchange(keys: tuple[str, ...]) -> Case:
     """A whole request and its answer on a connection that stays open."""
     counters, wheel, notices = Counters(), TimerWheel(), Notices(WORKLOAD)
-    pools = Pools(counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks())
+    pools = Pools(
+        counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks(), descriptors=Descriptors(counters),
+    )  # fmt: skip
     app = Endpoint("127.0.0.1", 9001)
     side = Inbound(
         SideParts(

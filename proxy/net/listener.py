@@ -1,4 +1,8 @@
-"""Listening sockets and the connections that they accepted; how they end."""
+"""Listening sockets and the connections that they accepted; how they end.
+
+The event loop listens on copies of the sockets. While descriptors are short (`proxy.net.descriptors`) there are none,
+and the kernel queues who comes on the sockets themselves.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from typing import Protocol
 
 from proxy.errors import ConfigurationError
 from proxy.exchange.side import Side
+from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
 from proxy.net.silence import Opening
 
@@ -73,17 +78,40 @@ class Listener:
 
     entrance: Entrance
     sockets: list[socket.socket]
+    descriptors: Descriptors
     connections: set[Downstream] = field(default_factory=set)
     _servers: list[asyncio.Server] = field(default_factory=list)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
+        self.descriptors.listeners.append(self)
+        await self.resume()
+
+    @property
+    def listens(self) -> int:
+        """How many descriptors that takes while it is not paused."""
+        return len(self.sockets)
+
+    async def resume(self) -> None:
+        """Accept. Raises OSError when there is no descriptor for it."""
         loop = asyncio.get_running_loop()
-        for listening in self.sockets:
-            server = await loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+        for listening in self.sockets[len(self._servers) :]:
+            copy = listening.dup()
+            try:
+                server = await loop.create_server(self._accept, sock=copy, backlog=BACKLOG)
+            except OSError:
+                copy.close()
+                raise
             self._servers.append(server)
 
+    def pause(self) -> None:
+        """Leave those who come to the kernel's queue."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
     def _accept(self) -> asyncio.Protocol:
+        self.descriptors.accepted(self.sockets[0])
         return self.entrance.accept(self.connections, self._closed)
 
     def _closed(self) -> None:
@@ -93,8 +121,10 @@ class Listener:
     def stop_accepting(self) -> None:
         """From now on new connections are refused, and every answer announces the end of its connection."""
         self.entrance.drain()
-        for server in self._servers:
-            server.close()
+        self.pause()
+        for listening in self.sockets:
+            listening.close()
+        self.sockets.clear()
         self.drain(last_call=False)
 
     def drain(self, *, last_call: bool) -> None:

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from typing import cast
 
 from proxy.contract.routes import Endpoint
-from proxy.exchange.exchange import FAR
+from proxy.errors import OVERLOADED
+from proxy.exchange.exchange import FAR, Exchange
 from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
+from proxy.net.descriptors import Descriptors
 from proxy.net.tasks import Tasks
 from proxy.telemetry.counters import SideCounters
 
@@ -124,7 +126,9 @@ class ConnectionPool:
               own address when it does not listen there.
     """
 
-    __slots__ = ("_counters", "_dials", "_hosts", "_own", "_tasks", "_wheel", "endpoint", "idle", "open")
+    __slots__ = (
+        "_counters", "_descriptors", "_dials", "_hosts", "_own", "_tasks", "_wheel", "endpoint", "idle", "open",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -134,6 +138,7 @@ class ConnectionPool:
         wheel: Wheel,
         own: OwnAddresses,
         tasks: Tasks,
+        descriptors: Descriptors,
         loopback: bool = False,
     ) -> None:
         self.endpoint = endpoint
@@ -146,6 +151,7 @@ class ConnectionPool:
         self._wheel = wheel
         self._own = own
         self._tasks = tasks
+        self._descriptors = descriptors
 
     def __repr__(self) -> str:
         return (
@@ -212,7 +218,7 @@ class ConnectionPool:
             return
         except OSError as error:
             self._dials.pop(exchange, None)
-            exchange.dial_failed(_reason(error))
+            self._failed(exchange, error)
             return
         except asyncio.CancelledError:
             # Nobody waits any more. uvloop closes a connection that was just made without telling its protocol.
@@ -226,6 +232,14 @@ class ConnectionPool:
             exchange.dial_failed("the connection was closed as soon as it was made")
         else:
             upstream.lend(exchange)
+
+    def _failed(self, borrower: Borrower, error: OSError) -> None:
+        if self._descriptors.dial_failed(error) and isinstance(borrower, Exchange):
+            # The fault is ours: neither another endpoint nor the baseline could be dialled, and nobody is unreachable.
+            self._counters.upstream_dial_failures += 1
+            borrower.fail(OVERLOADED, f"no file descriptor is left for a connection to {self.endpoint}")
+        else:
+            borrower.dial_failed(_reason(error))
 
     async def _connect(self, upstream: UpstreamConnection) -> None:
         """Raises OSError when no host accepts, that of the last one."""
@@ -252,11 +266,14 @@ class _OwnListenerError(Exception):
 class Pools:
     """The pools of one direction, made when they are first asked for."""
 
-    def __init__(self, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks) -> None:
+    def __init__(
+        self, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks, descriptors: Descriptors
+    ) -> None:
         self._counters = counters
         self._wheel = wheel
         self._own = own
         self._tasks = tasks
+        self._descriptors = descriptors
         self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
 
     def __call__(self, endpoint: Endpoint) -> ConnectionPool:
@@ -272,7 +289,7 @@ class Pools:
         if pool is None:
             pool = self._pools[name] = ConnectionPool(
                 endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks,
-                loopback=loopback,
+                descriptors=self._descriptors, loopback=loopback,
             )  # fmt: skip
         return pool
 

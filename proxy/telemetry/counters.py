@@ -91,13 +91,15 @@ class SideCounters:
 class Counters:
     """All figures of one sidecar."""
 
-    __slots__ = ("inbound", "keys_lost", "outbound", "traces_dropped", "traces_known")
+    __slots__ = ("accepting_paused", "inbound", "keys_lost", "outbound", "traces_dropped", "traces_known")
 
     def __init__(self) -> None:
         self.inbound = SideCounters()
         self.outbound = SideCounters()
         self.keys_lost = 0
         """Outbound calls without key or trace while keyed requests were in flight: a possible loss."""
+        self.accepting_paused = 0
+        """How often no connection was accepted for a while because file descriptors were short."""
         self.traces_known = 0
         self.traces_dropped = 0
         """Trace ids forgotten early because the correlation table was full."""

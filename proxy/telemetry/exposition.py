@@ -117,6 +117,10 @@ class Exposition:
             )
         yield _counter("keys_lost", "Outbound calls that may have lost a key", (), {(): self._counters.keys_lost})
         yield _counter("traces_dropped", "Trace ids forgotten early", (), {(): self._counters.traces_dropped})
+        paused: Values = {(): self._counters.accepting_paused}
+        yield _counter(
+            "accepting_paused", "How often file descriptors were short, so that new clients waited", (), paused
+        )
         yield _gauge("traces_known", "Trace ids whose key is known", (), {(): self._counters.traces_known})
         yield from self._connections(sides)
         yield from self._routes()

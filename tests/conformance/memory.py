@@ -22,6 +22,7 @@ from proxy.exchange.ports import Borrower, Timed
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import Side, SideParts
 from proxy.net.addresses import OwnAddresses
+from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
 from proxy.net.tasks import Tasks
 from proxy.net.upstream import ConnectionPool, UpstreamConnection
@@ -29,7 +30,7 @@ from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
-from proxy.telemetry.counters import SideCounters
+from proxy.telemetry.counters import Counters, SideCounters
 from proxy.telemetry.notices import Notices
 from proxy.wire.head import HeadParser, Limits
 from tests.conformance.client import Client
@@ -166,7 +167,14 @@ class MemoryPool(ConnectionPool):
     """The sidecar's pool; only the dial leads to an origin in memory."""
 
     def __init__(self, endpoint: Endpoint, queue: Queue, origin: Origin, counters: SideCounters) -> None:
-        super().__init__(endpoint, counters=counters, wheel=StillWheel(), own=OwnAddresses(), tasks=Tasks())
+        super().__init__(
+            endpoint,
+            counters=counters,
+            wheel=StillWheel(),
+            own=OwnAddresses(),
+            tasks=Tasks(),
+            descriptors=Descriptors(Counters()),
+        )
         self._queue = queue
         self._origin = origin
         self._waiting: set[Borrower] = set()

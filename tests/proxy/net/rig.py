@@ -22,6 +22,7 @@ from proxy.exchange.ports import Upstream
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
+from proxy.net.descriptors import Descriptors
 from proxy.net.reset import reset
 from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
@@ -253,7 +254,14 @@ class Net:
         self.wheel = TimerWheel()
         self.own = OwnAddresses()
         self.tasks = Tasks()
-        self.pools = Pools(counters=self.counters.inbound, wheel=self.wheel, own=self.own, tasks=self.tasks)
+        self.descriptors = Descriptors(self.counters)
+        self.pools = Pools(
+            counters=self.counters.inbound,
+            wheel=self.wheel,
+            own=self.own,
+            tasks=self.tasks,
+            descriptors=self.descriptors,
+        )
         self.table = RouteTable(WORKLOAD)
         self.table.replace({route.key: route for route in routes})
 

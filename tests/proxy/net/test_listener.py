@@ -14,7 +14,9 @@ import pytest
 from proxy.contract.routes import Route
 from proxy.errors import ConfigurationError
 from proxy.exchange.side import Side
+from proxy.net.descriptors import Descriptors
 from proxy.net.listener import FixedEntrance, Listener, bind
+from proxy.telemetry.counters import Counters
 from tests.proxy.net.rig import WORKLOAD, Line, client, eventually, net, on_uvloop, origin
 
 GET = b"GET / HTTP/1.1\r\nhost: users\r\n\r\n"
@@ -24,8 +26,10 @@ CLOSING = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 
 
 @asynccontextmanager
-async def listener(side: Side, host: str = "127.0.0.1") -> AsyncIterator[Listener]:
-    listening = Listener(FixedEntrance(side), bind(host, 0))
+async def listener(
+    side: Side, host: str = "127.0.0.1", descriptors: Descriptors | None = None
+) -> AsyncIterator[Listener]:
+    listening = Listener(FixedEntrance(side), bind(host, 0), descriptors or Descriptors(Counters()))
     await listening.start()
     try:
         yield listening
@@ -101,6 +105,7 @@ def test_without_file_descriptors_it_is_one_line_too() -> None:
     program = """
 import resource, socket
 from proxy.errors import ConfigurationError
+from proxy.net.descriptors import Descriptors
 from proxy.net.listener import bind
 socket.getaddrinfo("127.0.0.1", 1)
 resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))

@@ -83,7 +83,7 @@ async def guarded(
     """app: instead of an origin that listens."""
     async with net(settings=settings) as parts, origin(greeting) as played:
         side = guard(parts, app or played.endpoint)
-        listener = Listener(FixedEntrance(side, opening or Opening()), bind("127.0.0.1", 0))
+        listener = Listener(FixedEntrance(side, opening or Opening()), bind("127.0.0.1", 0), parts.descriptors)
         await listener.start()
         try:
             yield Guarded(parts, listener, played)
@@ -271,7 +271,7 @@ async def test_a_listener_of_our_own_is_not_dialled() -> None:
         (sock,) = sockets = bind("127.0.0.1", 0)
         side = guard(parts, Endpoint("127.0.0.1", sock.getsockname()[1]))
         parts.own.add(sockets)
-        listener = Listener(FixedEntrance(side), sockets)
+        listener = Listener(FixedEntrance(side), sockets, parts.descriptors)
         await listener.start()
         async with client(sock.getsockname()) as peer:
             peer.send(PING)
@@ -407,7 +407,9 @@ async def test_a_declared_port_is_not_looked_at() -> None:
 async def test_a_forward_proxy_reads_everything() -> None:
     """It has nowhere else to go: only a request says where it wants to."""
     async with net() as parts:
-        listener = Listener(FixedEntrance(parts.outbound(None), Opening(0.001, declared=True)), bind("127.0.0.1", 0))
+        listener = Listener(
+            FixedEntrance(parts.outbound(None), Opening(0.001, declared=True)), bind("127.0.0.1", 0), parts.descriptors
+        )
         await listener.start()
         async with client(listener.sockets[0].getsockname()[:2]) as peer:
             peer.send(PING)

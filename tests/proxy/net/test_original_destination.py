@@ -199,7 +199,7 @@ async def test_a_connection_that_was_not_redirected_is_refused(host: str) -> Non
         maker = _Maker(parts.inbound)
         counters, own = parts.counters.inbound, OwnConnections()
         redirection = Redirection(Destinations(maker), counters, own)
-        listener = Listener(redirection, bind(host, 0))
+        listener = Listener(redirection, bind(host, 0), parts.descriptors)
         await listener.start()
         async with client(listener.sockets[0].getsockname()[:2]) as peer:
             await peer.until(lambda: peer.lost)

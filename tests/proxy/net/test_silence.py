@@ -319,7 +319,7 @@ async def test_our_own_listener_is_not_dialled_for_silence_either() -> None:
         (sock,) = sockets = bind("127.0.0.1", 0)
         parts.own.add(sockets)
         side = guard(parts, Endpoint("127.0.0.1", sock.getsockname()[1]))
-        listener = Listener(FixedEntrance(side, Opening(SHORT)), sockets)
+        listener = Listener(FixedEntrance(side, Opening(SHORT)), sockets, parts.descriptors)
         await listener.start()
         async with client(sock.getsockname()) as peer:
             await eventually(lambda: parts.counters.inbound.upstream_dials == 1)
@@ -343,7 +343,9 @@ async def test_without_a_delay_nobody_is_dialled() -> None:
 @on_uvloop
 async def test_a_client_that_keeps_its_connection_is_not_silent() -> None:
     async with origin() as played, net() as parts:
-        listener = Listener(FixedEntrance(parts.inbound(played.endpoint), Opening(SHORT)), bind("127.0.0.1", 0))
+        listener = Listener(
+            FixedEntrance(parts.inbound(played.endpoint), Opening(SHORT)), bind("127.0.0.1", 0), parts.descriptors
+        )
         await listener.start()
         async with client(listener.sockets[0].getsockname()) as peer:
             peer.send(GET)

@@ -102,7 +102,7 @@ async def test_a_dial_that_went_away_is_remembered_for_as_long_as_it_lasts() -> 
 
 async def _redirecting(parts: Net, own: OwnConnections) -> Listener:
     known = Destinations(lambda destination: (parts.inbound(destination), Opening()))
-    listener = Listener(Redirection(known, parts.counters.inbound, own), bind("127.0.0.1", 0))
+    listener = Listener(Redirection(known, parts.counters.inbound, own), bind("127.0.0.1", 0), parts.descriptors)
     await listener.start()
     return listener
 

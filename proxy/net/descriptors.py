@@ -1,0 +1,155 @@
+"""File descriptors, which every connection needs, and what happens when there are few left.
+
+Rules:
+
+* Accepting uses at most three quarters of them. The last quarter is for answering who was accepted: dials, the route
+  watch, the admin listener, files.
+* Above that the listeners stop; the kernel queues who comes (BACKLOG), and they go on when descriptors are free again.
+  HAProxy (`maxconn`) and nginx (`worker_connections`) do the same. Without this, libuv would accept and close, and
+  neither the client nor anybody here would hear why.
+* A dial that finds none is answered at once (503 `overloaded`), not held up: only the end of somebody else's connection
+  could help it.
+
+Nothing is counted to know how many are in use: POSIX gives out the lowest number that is free (open(2), dup(2)), so the
+number of a new descriptor says that all below it are taken, whoever took them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.telemetry.counters import Counters
+
+RESERVE = 4
+"""One in so many is not for accepting."""
+
+LOOK_SECONDS = 0.1
+"""How long a connection waits in the kernel's queue at most when there is room again, and how long a lack may go unseen
+that others than our listeners have made."""
+
+SAY_SECONDS = 60.0
+"""At most one line a minute of each kind: whoever can use up all descriptors must not fill the log as well."""
+
+_log = logging.getLogger("skycap.descriptors")
+
+
+class Accepting(Protocol):
+    """A listener. listens: descriptors that it has while it accepts, and not while it is paused."""
+
+    @property
+    def listens(self) -> int: ...
+
+    def pause(self) -> None: ...
+
+    async def resume(self) -> None:
+        """Raises OSError when it cannot."""
+        ...
+
+
+class Descriptors:
+    """The descriptors of this process.
+
+    limit:     how many it may have (RLIMIT_NOFILE).
+    usable:    how many accepting may use.
+    paused:    no connection is accepted now.
+    listeners: whom to pause.
+    """
+
+    def __init__(
+        self, counters: Counters, limit: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit = limit if limit is not None else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.usable = self.limit - self.limit // RESERVE
+        self.paused = False
+        self.listeners: list[Accepting] = []
+        self._counters = counters
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Descriptors usable={self.usable}/{self.limit} {'paused' if self.paused else 'accepting'}>"
+
+    def accepted(self, listening: socket.socket) -> None:
+        """A connection is being accepted: see whether there is room for another one. Two system calls, 0.5 us."""
+        try:
+            probe = os.dup(listening.fileno())
+        except OSError:
+            probe = self.limit
+        else:
+            os.close(probe)
+        if probe >= self.usable:
+            self._pause()
+
+    async def watch(self) -> None:
+        """Go on accepting when there is room again; notice when others have used all of it. Never returns."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self.paused:
+                if self._free(1) >= self.usable:
+                    self._pause()
+            elif self._free(sum(listener.listens for listener in self.listeners) + 1) < self.usable:
+                await self._resume()
+
+    def dial_failed(self, error: OSError) -> bool:
+        """Whether a dial failed because there is no descriptor left; then the log says so."""
+        # getaddrinfo needs descriptors too, and does not say that it had none.
+        lacking = _lacks(error) or (isinstance(error, socket.gaierror) and self._free(1) >= self.limit)
+        if lacking:
+            self._say(
+                "dial",
+                "no file descriptor is left (limit %d): requests that need a new connection get 503 overloaded",
+                self.limit,
+            )
+        return lacking
+
+    def _free(self, count: int) -> int:
+        """The number that the last of so many new descriptors would have; the limit when there are fewer."""
+        with contextlib.ExitStack() as probes:
+            try:
+                # No copies of another descriptor: the machine's table of open files (ENFILE) can be full as well.
+                return max(probes.enter_context(socket.socket(socket.AF_UNIX)).fileno() for _ in range(count))
+            except OSError as error:
+                return self.limit if _lacks(error) else 0
+
+    def _pause(self) -> None:
+        if self.paused:
+            return
+        self.paused = True
+        self._counters.accepting_paused += 1
+        for listener in self.listeners:
+            # Not now: the event loop is in the middle of accepting.
+            asyncio.get_running_loop().call_soon(listener.pause)
+        self._say(
+            "pause",
+            "%d of %d file descriptors are in use: new connections wait until some are closed",
+            self.usable, self.limit,
+        )  # fmt: skip
+
+    async def _resume(self) -> None:
+        try:
+            for listener in self.listeners:
+                await listener.resume()
+        except OSError:
+            for listener in self.listeners:
+                listener.pause()
+            return
+        self.paused = False
+
+    def _say(self, kind: str, message: str, *values: object) -> None:
+        now = self._clock()
+        if now - self._said.get(kind, -SAY_SECONDS) >= SAY_SECONDS:
+            self._said[kind] = now
+            _log.warning(message, *values)
+
+
+def _lacks(error: OSError) -> bool:
+    return error.errno in (errno.EMFILE, errno.ENFILE)
