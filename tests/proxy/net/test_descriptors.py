@@ -8,10 +8,12 @@ import logging
 import os
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
 from proxy.net.descriptors import RESERVE, SAY_SECONDS, Descriptors
+from proxy.net.downstream import Downstream
 from proxy.telemetry.counters import Counters
 from tests.proxy.net.rig import client, eventually, net, on_uvloop, origin
 from tests.proxy.net.test_listener import address, listener
@@ -20,6 +22,10 @@ from tests.proxy.net.test_listener import address, listener
 def lowest_free() -> int:
     with socket.socket() as probe:
         return probe.fileno()
+
+
+def _grown(descriptors: Descriptors, connections: set[Downstream], before: int) -> bool:
+    return descriptors.paused or len(connections) > before
 
 
 def narrow(room: int) -> Descriptors:
@@ -40,11 +46,11 @@ async def test_who_comes_waits_until_somebody_goes() -> None:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(descriptors.watch())
             async with AsyncExitStack() as crowd:
-                connected = 0
+                open_ = listening.connections
                 while not descriptors.paused:
+                    before = len(open_)
                     await crowd.enter_async_context(client(address(listening)))
-                    connected += 1
-                    await eventually(lambda: descriptors.paused or len(listening.connections) == connected)
+                    await eventually(partial(_grown, descriptors, open_, before))
                 await eventually(lambda: not listening._servers)
                 accepted = len(listening.connections)
                 waiting = await stack.enter_async_context(client(address(listening)))
