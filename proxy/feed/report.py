@@ -1,8 +1,9 @@
 """What this sidecar tells the registry: up to which revision its routes are in force.
 
-One report is under way at a time and the latest figure wins, so a burst of changes costs two requests. A report
-that fails is no error: the registry only believes for longer than necessary that this sidecar lags. It is sent
-again with the next change, heartbeat or connection.
+One report is under way at a time and the latest figure wins, so a burst of changes costs two requests. A report lets
+everything go first that is ready at this moment, requests and further changes: it costs several times what the change
+itself does, and nobody's answer waits for it. A report that fails is no error: the registry only believes for longer
+than necessary that this sidecar lags. It is sent again with the next change, heartbeat or connection.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ log = logging.getLogger("skycap.feed")
 
 REPORT_SECONDS = 5.0
 """For one report: as long as the longest wait between two connections."""
+
+TURNS = 8
+"""Of the event loop, that what is ready gets before a report: reading, waking its task and applying take three, and
+what arrived during those three the same again. An idle loop has done them in a tenth of a millisecond."""
 
 
 class AppliedReport:
@@ -51,6 +56,8 @@ class AppliedReport:
         limit = ClientTimeout(total=REPORT_SECONDS)
         while True:
             await self._wanted.wait()
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             self._wanted.clear()
             revision = self._latest
             body = {"workload": self._workload, "appliedRevision": revision}
