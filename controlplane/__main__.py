@@ -21,18 +21,29 @@ def _flag(name: str, text: str, **more: Any) -> Callable[[Callable[..., None]], 
     return click.option(name, envvar=variable, show_envvar=True, help=text, **more)
 
 
-@click.command("controlplane", context_settings={"help_option_names": ["-h", "--help"]})
-@_flag("--listen", f"HOST:PORT of the API; port 0: a free one.  [default: {DEFAULT_LISTEN}]")
-@_flag("--store", "SQLite file with the state.  [default: ~/.local/state/skycap/registry.db]")
+EPILOG = """\b
+Exit codes:
+  0    stopped as asked: Ctrl-C or SIGTERM
+  2    not started: a bad option, a busy port, a store that cannot be used"""
+
+
+@click.command("controlplane", epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@_flag("--listen", f"Where the API answers; port 0: a free one.  [default: {DEFAULT_LISTEN}]", metavar="HOST:PORT")
+@_flag("--store", "SQLite file with the state.  [default: ~/.local/state/skycap/registry.db]", metavar="FILE")
 @_flag("--memory", "Keep the state in memory and forget it at the end.", is_flag=True)
-@_flag("--token-file", "File with the bearer token. Needed unless it listens on loopback.")
-@_flag("--default-ttl", f"Life of a sandbox that names none.  [default: {DEFAULT_TTL}]")
-@_flag("--state-dir", "Folder for the output of shadows.  [default: ~/.local/state/skycap/shadows]")
-@_flag("--endpoint-networks", "CIDR,...: where static endpoints may be.  [default: anywhere but link-local]")
+@_flag("--token-file", "Holds the bearer token. Needed unless it listens on loopback.", metavar="FILE")
+@_flag("--default-ttl", f"Life of a sandbox that names none.  [default: {DEFAULT_TTL}]", metavar="TTL")
+@_flag("--state-dir", "For the output of shadows.  [default: ~/.local/state/skycap/shadows]", metavar="FOLDER")
+@_flag("--endpoint-networks", "Where static endpoints may be.  [default: anywhere but link-local]", metavar="CIDR,...")
 @_flag("--keep-shadows", "Leave shadows running at the end, for the next registry to adopt.", is_flag=True)
-@_flag("--log-level", f"{', '.join(LOG_LEVELS)}.  [default: info]")
+@_flag("--log-level", f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.  [default: info]", metavar="LEVEL")
+@_flag("--log-format", "text, or json: one object per line.  [default: text]", metavar="FORMAT")
 def command(**given: Any) -> None:
-    """Run the registry: it owns the sandboxes, starts their shadows and tells every sidecar its routes."""
+    """Run the registry: it owns the sandboxes, starts their shadows and tells every sidecar its routes.
+
+    It runs until Ctrl-C or SIGTERM. Standard output says where it listens; everything else goes to standard error as
+    a log, whose form --log-format chooses.
+    """
     from controlplane.runtime import run
 
     try:

@@ -15,7 +15,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,11 +24,13 @@ import uvloop
 from aiohttp import web
 
 from controlplane.api.application import application, runner
+from controlplane.launch.listeners import holder
 from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.registry import Registry, open_registry
+from controlplane.log import configure
 from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError
@@ -103,14 +104,14 @@ def bind(listen: Endpoint) -> list[socket.socket]:
     except OSError as error:
         for one in bound:
             one.close()
-        raise ConfigurationError([f"--listen: {listen}: {_binding(error)}"]) from None
+        raise ConfigurationError([f"--listen: {_binding(error, listen)}"]) from None
     return bound
 
 
-def _binding(error: OSError) -> str:
+def _binding(error: OSError, listen: Endpoint) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "the port is in use by another process"
-    return error.strerror or str(error)
+        return f"port {listen.port} is in use by {holder(listen.port) or 'another process'}"
+    return f"{listen}: {error.strerror or error}"
 
 
 async def _opened(settings: Settings, launchers: dict[str, Launcher]) -> Registry:
@@ -141,14 +142,7 @@ def _url(listen: Endpoint, bound: socket.socket) -> str:
 
 def run(settings: Settings, listening: Callable[[str], None]) -> None:
     """Run a registry as this process, until SIGTERM or SIGINT. A second signal ends it at once."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
-    # A malformed request is its sender's fault, answered with 400, and would be a traceback in our log each time.
-    # Faults of our own are logged where they become a 500 (`controlplane.api.refused`).
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    configure(settings.log_level, settings.log_format)
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -18,6 +18,7 @@ from proxy.errors import ConfigurationError
 DEFAULT_LISTEN = "127.0.0.1:7070"
 DEFAULT_TTL = "8h"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
 
 MIN_TOKEN = 16
 """Characters: 64 bits when they are hexadecimal digits, the least that is not guessed over a network."""
@@ -58,6 +59,7 @@ class Settings:
     so that Ctrl-C leaves nothing behind; they are started again with it."""
 
     log_level: str
+    log_format: str
 
 
 def state_home(environ: Mapping[str, str]) -> Path:
@@ -70,7 +72,8 @@ def state_home(environ: Mapping[str, str]) -> Path:
 def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
-    given: listen, store, memory, token_file, default_ttl, state_dir, endpoint_networks, keep_shadows, log_level.
+    given: listen, store, memory, token_file, default_ttl, state_dir, endpoint_networks, keep_shadows, log_level,
+           log_format.
     """
     problems: list[str] = []
 
@@ -87,6 +90,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     ttl = parsed("--default-ttl", _ttl, DEFAULT_TTL)
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
+    form = parsed("--log-format", _log_format, "text")
     token = parsed("--token-file", _token, "")
     if listen is not None and token == "" and not is_loopback(listen.host):
         problems.append(f"--listen: {listen} is not loopback, so a token is needed: say --token-file FILE")
@@ -100,6 +104,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert networks is not None
     assert level is not None
     assert token is not None
+    assert form is not None
     return Settings(
         listen=listen,
         store=store,
@@ -109,6 +114,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         endpoint_networks=networks,
         keep_shadows=bool(given.get("keep_shadows")),
         log_level=level,
+        log_format=form,
     )
 
 
@@ -172,4 +178,10 @@ def _is_network(text: str) -> bool:
 def _level(text: str) -> str:
     if text.lower() not in LOG_LEVELS:
         raise ValueError(f"{text!r} is none of {', '.join(LOG_LEVELS)}")
+    return text.lower()
+
+
+def _log_format(text: str) -> str:
+    if text.lower() not in LOG_FORMATS:
+        raise ValueError(f"{text!r} is neither {' nor '.join(LOG_FORMATS)}")
     return text.lower()

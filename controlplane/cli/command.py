@@ -1,16 +1,36 @@
-"""What the commands have in common: the exit codes at the end of --help."""
+"""What commands and groups have in common: the exit codes at the end of --help, and what was probably meant."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from controlplane.cli.failures import EXIT_CODES
+from controlplane.cli.failures import exit_codes
 
 
 class Command(click.Command):
-    """A command whose --help ends with the exit codes."""
+    """A command whose --help ends with the exit codes that it can return.
 
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **{"epilog": EXIT_CODES, **settings})
+    exits: code -> when. What every command has in common is added: 0 when nothing is said of it, 2 for wrong usage.
+    """
+
+    def __init__(self, *arguments: Any, exits: Mapping[int, str] | None = None, **settings: Any) -> None:
+        self.exits = {0: "done", 2: "wrong usage; nothing was done", **(exits or {})}
+        super().__init__(*arguments, **{"epilog": exit_codes("Exit codes:", self.exits), **settings})
+
+
+class Group(click.Group):
+    """A group that says which of its commands was probably meant."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = arguments[0] if arguments else ""
+        if arguments and not name.startswith("-") and self.get_command(context, name) is None:
+            near = difflib.get_close_matches(name, self.list_commands(context), n=1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"No such command {name!r}{meant}", context)
+        return super().resolve_command(context, arguments)

@@ -9,18 +9,23 @@ from dataclasses import asdict, dataclass
 import click
 from rich.text import Text
 
+from controlplane.cli.answer import send
 from controlplane.cli.cause import why
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED
-from controlplane.cli.output import Output, output_option
+from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, CommandError
+from controlplane.cli.output import Output, output_option, printable
 from controlplane.cli.registry import Registry, refusal, registry_options
 from controlplane.client import RegistryError
+from controlplane.model.sandbox import Phase, Sandbox
 from controlplane.model.sidecar import Sidecar
 from controlplane.model.workload import Workload
 from proxy.contract.routes import parse_endpoint
 
 DIAL_SECONDS = 2.0
 """For one connection: what takes longer is not reachable as far as a caller is concerned."""
+
+ANSWER_SECONDS = 6.0
+"""For one answer: longer than the sidecar's own dial of the application, whose end it then tells."""
 
 MAX_DIALS = 32
 """At once."""
@@ -36,11 +41,17 @@ class Check:
     advice: str = ""
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    exits={0: "all is well", FAILED: "something is wrong, or no registry answers", INTERRUPTED: MEANINGS[INTERRUPTED]},
+)
 @registry_options
 @output_option
 def doctor(registry: Registry, output: Output) -> None:
-    """Check the registry, the sidecars and the workloads; end with 1 when something is wrong."""
+    """Check that an environment is whole, and say what to do where it is not.
+
+    Asks the registry, the sidecar and the application of every workload, and the phase of every sandbox.
+    """
     checks = asyncio.run(examine(registry))
     good = all(check.ok for check in checks)
 
@@ -61,7 +72,9 @@ async def examine(registry: Registry) -> list[Check]:
     """Every check, in the order in which a person should act on them. Without a registry there is but one."""
     try:
         async with registry.client() as client:
-            workloads, sidecars = await asyncio.gather(client.workloads(), client.sidecars())
+            workloads, sidecars, sandboxes = await asyncio.gather(
+                client.workloads(), client.sidecars(), client.sandboxes()
+            )
     except RegistryError as error:
         failure = refusal(error, registry.url)
         return [Check(False, "registry", failure.message.replace("\n", " "), failure.hint)]
@@ -77,7 +90,25 @@ async def examine(registry: Registry) -> list[Check]:
     known = {workload.workload for workload in workloads}
     for name in sorted({sidecar.workload for sidecar in sidecars} - known):
         checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
-    return checks
+    return checks + [_serving(sandbox) for sandbox in sandboxes]
+
+
+def _serving(sandbox: Sandbox) -> Check:
+    """Whether a sandbox serves what was last applied, and which of its forks does not."""
+    subject = f"sandbox {sandbox.name}"
+    if sandbox.status is None:
+        return Check(True, subject, Phase.PENDING.value)
+    phase = sandbox.status.phase
+    if phase not in {Phase.FAILED, Phase.DEGRADED}:
+        return Check(True, subject, phase.value)
+    said = [
+        f"{fork.workload}: {printable(fork.message.splitlines()[0])}"  # what follows is its output: `sandbox logs`
+        for fork in sandbox.status.forks
+        if fork.message
+    ]
+    serves = "an earlier revision goes on serving" if phase is Phase.DEGRADED else "its requests are not served"
+    advice = f"see `skycap sandbox logs {sandbox.name}`, then apply it again, or delete it"
+    return Check(False, subject, f"{phase.value}: {'; '.join(said) or serves}", advice)
 
 
 def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
@@ -94,6 +125,7 @@ def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
 
 
 async def _reach(workload: Workload, dials: asyncio.Semaphore) -> Check:
+    """Whether the application answers, asked by the way that its callers take: through its sidecar."""
     endpoint = parse_endpoint(workload.address)
     try:
         async with dials, asyncio.timeout(DIAL_SECONDS):
@@ -102,4 +134,25 @@ async def _reach(workload: Workload, dials: asyncio.Semaphore) -> Check:
         advice = "its sidecar does not listen there: start it, or correct the address"
         return Check(False, workload.workload, f"{workload.address} cannot be reached: {why(error)}", advice)
     writer.close()
-    return Check(True, workload.workload, f"{workload.address} accepts connections")
+    async with dials:
+        return await _ask(workload)
+
+
+async def _ask(workload: Workload) -> Check:
+    """One request without a key: to the path that tells readiness; without one, a HEAD, which changes nothing."""
+    path = workload.readiness.path
+    asked = f"{'GET' if path else 'HEAD'} {path or '/'}"
+    name, address = workload.workload, workload.address
+    advice = "see what the application wrote, and that it listens where its sidecar expects it"
+    try:
+        answer = await send("GET" if path else "HEAD", f"http://{address}{path or '/'}", seconds=ANSWER_SECONDS)
+    except CommandError:
+        if path is None:
+            return Check(True, name, f"{address} accepts connections")  # it may speak something else than HTTP
+        return Check(False, name, f"{address} accepts connections, but {asked} gets no answer", advice)
+    if answer.error == "app-unreachable" or (answer.error and path):
+        found = f"the sidecar at {address} answers, and the application behind it does not: {answer.error}"
+        return Check(False, name, found, advice)
+    if path and answer.status >= 400:
+        return Check(False, name, f"the application at {address} answers {asked} with {answer.status}", advice)
+    return Check(True, name, f"the application at {address} answers")

@@ -5,6 +5,9 @@ Most are one line on standard error; a bad document has one per problem.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 FAILED = 1
@@ -17,16 +20,29 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 """128 + SIGPIPE: the reader of our output went away, as `head` does."""
 
-EXIT_CODES = """\b
-Exit codes:
-  0    done
-  1    the answer is no: a sandbox failed, a request or a check did
-  2    wrong usage or configuration; nothing was changed
-  3    there is no such thing
-  4    not ready in time
-  5    the registry or the URL cannot be reached, or refuses us
-  130  interrupted (Ctrl-C)"""
-"""For the end of --help; click keeps the lines of a paragraph that begins with \\b."""
+MEANINGS = {
+    0: "done",
+    FAILED: "the answer is no, or something failed: a sandbox, a request, a check",
+    USAGE: "wrong usage or configuration; nothing was done",
+    NOT_FOUND: "there is no such thing",
+    NOT_READY: "not ready in time",
+    UNREACHABLE: "the registry or the URL cannot be reached, or refuses us",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    PIPE_CLOSED: "the reader of the output went away",
+}
+"""What a code means whichever command returns it."""
+
+REGISTRY_EXITS = {
+    FAILED: "the registry has a fault of its own",
+    UNREACHABLE: "the registry cannot be reached, or refuses us",
+    INTERRUPTED: MEANINGS[INTERRUPTED],
+}
+"""Of every command that asks a registry; the command adds its own."""
+
+
+def exit_codes(title: str, meanings: Mapping[int, str]) -> str:
+    """For the end of --help; click keeps the lines of a paragraph that begins with \\b."""
+    return "\n".join(["\b", title, *(f"  {code:<4} {meanings[code]}" for code in sorted(meanings))])
 
 
 class CommandError(click.ClickException):
@@ -34,13 +50,17 @@ class CommandError(click.ClickException):
 
     problems: one line each, the most important first.
     hint:     what to do about it, or "".
+    document: the problem document (RFC 9457) of the registry, when it is the one that said no.
     """
 
     exit_code = FAILED
+    code = "failed"
+    title = "The answer is no"
 
-    def __init__(self, *problems: str, hint: str = "") -> None:
+    def __init__(self, *problems: str, hint: str = "", document: Mapping[str, Any] | None = None) -> None:
         super().__init__("\n".join(problems))
         self.hint = hint
+        self.document = document
 
     def format_message(self) -> str:
         first, *others = self.message.split("\n")
@@ -51,15 +71,23 @@ class InvalidError(CommandError):
     """What was given cannot work."""
 
     exit_code = USAGE
+    code = "invalid"
+    title = "What was given cannot work"
 
 
 class NotFoundError(CommandError):
     exit_code = NOT_FOUND
+    code = "not-found"
+    title = "There is no such thing"
 
 
 class NotReadyError(CommandError):
     exit_code = NOT_READY
+    code = "not-ready"
+    title = "Not ready in time"
 
 
 class UnreachableError(CommandError):
     exit_code = UNREACHABLE
+    code = "unreachable"
+    title = "It cannot be reached"

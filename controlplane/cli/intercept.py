@@ -15,11 +15,13 @@ import click
 from rich.text import Text
 
 from controlplane.cli import intercept_nft
-from controlplane.cli.command import Command
-from controlplane.cli.failures import EXIT_CODES, FAILED
+from controlplane.cli.command import Command, Group
+from controlplane.cli.failures import FAILED
 from controlplane.cli.intercept_ruleset import Interception, Network, Ports, ruleset
 from controlplane.cli.output import Output, output_option
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID
+
+_REFUSED = {FAILED: "nft is missing, or it or the kernel refuses; nothing was changed"}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -101,7 +103,7 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-@click.group(epilog=EXIT_CODES)
+@click.group(cls=Group)
 def intercept() -> None:
     """Redirect connections to `skycap proxy --transparent`.
 
@@ -110,16 +112,16 @@ def intercept() -> None:
     """
 
 
-@intercept.command(cls=Command)
+@intercept.command(cls=Command, exits=_REFUSED)
 @_interception_options
 @output_option
 def install(output: Output, **given: Any) -> None:
-    """Put the rules in force, all at once, in place of those that are.
+    """Put the rules in force, all at once, in place of earlier ones.
 
-    Start the sidecar before: connections that are redirected to nobody are refused.
+    Start the sidecar first, as the user that --proxy-uid names: connections are refused while it does not run.
 
     \b
-    skycap proxy --transparent --workload shop/users --registry URL   # as user 1337
+    skycap proxy --transparent --workload shop/users --registry URL
     skycap intercept install --exclude-inbound-ports 22
     """
     options = _interception(given)
@@ -133,12 +135,12 @@ def install(output: Output, **given: Any) -> None:
     output.result(document, show)
 
 
-@intercept.command(cls=Command)
+@intercept.command(cls=Command, exits=_REFUSED)
 @output_option
 def remove(output: Output) -> None:
     """Take the rules out of force; nothing of them stays.
 
-    New connections go where they want to. Those that were redirected lose their way.
+    New connections go where they want to. Those that are redirected now break.
     """
     removed = intercept_nft.remove()
     said = "removed the interception" if removed else "there was no interception"
@@ -155,10 +157,12 @@ def show(output: Output, **given: Any) -> None:
     output.result({"ruleset": text, "options": _document(options)}, lambda: click.echo(text, nl=False))
 
 
-@intercept.command(cls=Command)
+@intercept.command(
+    cls=Command, exits={0: "they are redirected", FAILED: "they are not, or that cannot be seen: it says why"}
+)
 @output_option
 def verify(output: Output) -> None:
-    """Check that connections really are redirected, and to a sidecar; end with 1 when they are not."""
+    """Check that connections really reach a sidecar."""
     from controlplane.cli.intercept_verify import examine
 
     checks = examine()

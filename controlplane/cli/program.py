@@ -1,8 +1,8 @@
 """`skycap`: the commands and how each of them ends.
 
 A command is imported when it is called, so that `skycap version` does not wait for an HTTP client. Whatever goes
-wrong ends as one line on standard error and one of the exit codes below; a traceback is for who asks for it with
-SKYCAP_DEBUG=1.
+wrong ends as one line or one JSON object on standard error, and with one of the exit codes; a traceback is for who
+asks for it with SKYCAP_DEBUG=1.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 import click
 
-from controlplane.cli.failures import EXIT_CODES, FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
-from controlplane.cli.output import printable
+from controlplane.cli.command import Group
+from controlplane.cli.complaint import Complaint, wants_json
+from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, PIPE_CLOSED, USAGE, exit_codes
 from proxy.errors import ConfigurationError
 
 COMMANDS = {
@@ -35,7 +36,7 @@ COMMANDS = {
 """Name -> MODULE:ATTRIBUTE and what it is for in a few words, in the order of `skycap --help`."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are needed.
 
     A broken pipe gets its exit code here: click's `main` would make it a plain failure.
@@ -66,21 +67,34 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         command.short_help = purpose
-        command.epilog = command.epilog or EXIT_CODES
         return command
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from controlplane.cli.output import Output
+        from controlplane.cli.version import say
+
+        say(Output(os.environ.get("SKYCAP_OUTPUT", "text")))
+        context.exit()
 
 
 @click.group(
     cls=LazyGroup,
-    epilog=EXIT_CODES,
+    epilog=exit_codes("Exit codes, of which each command has its own in its --help:", MEANINGS),
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "SKYCAP", "show_default": True},
 )
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, allow_from_autoenv=False,
+    show_default=False, help="Say which version this is.",
+)  # fmt: skip
 def skycap() -> None:
     """Try a change of one service inside the environment that everybody shares.
 
     A sandbox replaces a service for the requests that carry its routing key, and for no other.
 
-    Where help shows an [env var], it does the same as the option: SKYCAP_REGISTRY for --registry.
+    Every option can be given as an environment variable instead: the one that help shows as [env var], else
+    SKYCAP_COMMAND_OPTION, as SKYCAP_REQUEST_TIMEOUT for skycap request --timeout.
     """
 
 
@@ -98,21 +112,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    complaint = Complaint(json=wants_json(given, os.environ))
     try:
-        code = skycap.main(arguments, prog_name="skycap", standalone_mode=False)
+        code = skycap.main(given, prog_name="skycap", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        if complaint.json:
+            complaint.usage(click.UsageError("a command is missing", error.ctx))
+        else:
+            click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "skycap"
-        _complain([f"{error.format_message().rstrip('.')} (see {command} --help)"])
+        complaint.usage(error)
         return error.exit_code
     except click.ClickException as error:
-        _complain(error.format_message().splitlines())
+        complaint.failure(error)
         return error.exit_code
     except ConfigurationError as error:
-        _complain(error.problems)
+        complaint.configuration(error)
         return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -121,11 +139,5 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Exception as error:  # noqa: BLE001 (the last line before a traceback on a person's terminal)
         if os.environ.get("SKYCAP_DEBUG"):
             traceback.print_exc()
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _complain([f"this is a defect of skycap: {what} (SKYCAP_DEBUG=1 shows where)"])
+        complaint.defect(error)
         return FAILED
-
-
-def _complain(problems: Sequence[str]) -> None:
-    for problem in problems:
-        click.echo(f"skycap: {printable(problem.strip())}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,12 +59,14 @@ def refusal(error: RegistryError, url: str) -> CommandError:
     """The command's failure for what the registry said, or did not say."""
     if error.status == 0:
         cause = f": {why(error.__cause__)}" if error.__cause__ else ""
-        hint = "start it with `skycap up` or `skycap controlplane`, or say where it is with --registry"
+        start = "start it with `skycap up` or `skycap controlplane`, or say where it is with --registry"
+        hint = "" if isinstance(error.__cause__, ssl.SSLError) else start  # something does run there
         return UnreachableError(f"the registry at {url} cannot be reached{cause}", hint=hint)
     kind = _KINDS.get(error.status, CommandError)
     if error.code == "not-a-registry":
         kind = UnreachableError
-    return kind(*str(error).splitlines(), hint=(error.problem.hint or "").rstrip("."))
+    document = error.problem.model_dump(exclude_none=True)
+    return kind(*str(error).splitlines(), hint=(error.problem.hint or "").rstrip("."), document=document)
 
 
 def _registry(context: click.Context, _parameter: click.Parameter, value: str) -> Registry:

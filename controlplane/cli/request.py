@@ -12,7 +12,7 @@ from rich.text import Text
 
 from controlplane.cli.answer import BODY_LIMIT, Answer, send
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED
+from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE
 from controlplane.cli.output import Output, output_option, printable
 from proxy.contract.names import ROUTING_KEY
 
@@ -52,10 +52,20 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
         raise click.BadParameter(f"{value[1:]} cannot be read: {error.strerror}") from None
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    exits={
+        0: "the status of the answer is below 400",
+        FAILED: "it is 400 or above",
+        UNREACHABLE: "nobody answers at the URL, or not in time",
+        INTERRUPTED: MEANINGS[INTERRUPTED],
+    },
+)
 @click.argument("key", callback=_key)
 @click.argument("url")
-@click.option("-X", "--method", callback=_method, help="[default: POST with --data, else GET]")
+@click.option(
+    "-X", "--method", metavar="METHOD", callback=_method, help="The method.  [default: POST with --data, else GET]"
+)
 @click.option(
     "-H",
     "--header",
@@ -66,7 +76,9 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="A header field; may be repeated.",
 )
 @click.option("-d", "--data", metavar="TEXT|@FILE", callback=_data, help="The body: a text, or what a file holds.")
-@click.option("--timeout", default=30.0, type=click.FloatRange(0, min_open=True), help="Seconds for all of it.")
+@click.option(
+    "--timeout", metavar="SECONDS", default=30.0, type=click.FloatRange(0, min_open=True), help="For all of it."
+)
 @output_option
 def request(
     key: str,
@@ -79,7 +91,7 @@ def request(
 ) -> None:
     """Send a request with the routing key KEY in its baggage to URL.
 
-    Prints the status, who served each hop, and the body. Ends with 1 when the status is 400 or above.
+    Prints the status, who served each hop, and the body.
     """
     method = (method or ("POST" if data is not None else "GET")).upper()
     if data is not None and not any(name.lower() == "content-type" for name, _ in fields):

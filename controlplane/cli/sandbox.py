@@ -10,20 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from rich.text import Text
 
-from controlplane.cli.command import Command
-from controlplane.cli.failures import EXIT_CODES, CommandError, InvalidError, NotReadyError
+from controlplane.cli.command import Command, Group
+from controlplane.cli.failures import (
+    FAILED,
+    NOT_FOUND,
+    NOT_READY,
+    REGISTRY_EXITS,
+    USAGE,
+    CommandError,
+    InvalidError,
+    NotReadyError,
+)
 from controlplane.cli.output import Output, Row, output_option, printable
 from controlplane.cli.registry import Registry, registry_options
 from controlplane.client import Client
+from controlplane.documents import parse_documents, read_documents
 from controlplane.model.output import DEFAULT_LINES, MAX_LINES
 from controlplane.model.sandbox import API_VERSION, KIND, Phase, Sandbox
 from proxy.contract.routes import State
-
-FILE_LIMIT = 1 << 20
-"""Bytes of a sandbox file; the registry takes no more either."""
 
 _PHASE_STYLES = {
     Phase.READY: "green",
@@ -34,16 +40,20 @@ _PHASE_STYLES = {
 }
 
 
-@click.group(epilog=EXIT_CODES)
+_REFUSED = "wrong usage, or the sandbox cannot work; nothing was changed"
+_NAMED = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"}
+
+
+@click.group(cls=Group)
 def sandbox() -> None:
     """Create, look at and remove sandboxes."""
 
 
-@sandbox.command(cls=Command)
+@sandbox.command(cls=Command, exits=REGISTRY_EXITS | {0: "accepted; `wait` tells whether it serves", USAGE: _REFUSED})
 @click.argument("name", required=False)
 @click.option("-f", "--file", "path", metavar="FILE", help="The sandbox as YAML or JSON; - reads standard input.")
 @click.option("--fork", metavar="NAMESPACE/NAME", help="Without a file: the workload to replace.")
-@click.option("--command", help="With --fork: the command that starts the changed copy.")
+@click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the changed copy.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
 @registry_options
@@ -74,8 +84,21 @@ def apply(
         if not name or not fork or bool(command) == bool(endpoints):
             raise click.UsageError("without a file, say NAME, --fork and one of --command and --endpoint")
         document = _document(name, fork, command, env, endpoints)
-    applied = registry.ask(lambda client: client.apply(document))
+    try:
+        applied = registry.ask(lambda client: client.apply(document))
+    except InvalidError as error:
+        raise (_in_file(error, path) if path else error) from None
     output.result(applied.document(), lambda: _show(output, applied))
+
+
+def _in_file(error: InvalidError, path: str) -> InvalidError:
+    """A document that does not fit, told as `skycap up` tells it: FILE: FIELD: WHAT."""
+    document = error.document or {}
+    if document.get("code") != "invalid":
+        return error
+    name = "standard input" if path == "-" else path
+    lines = [": ".join(filter(None, (name, item["path"], item["message"]))) for item in document["problems"]]
+    return InvalidError(*lines, document=document)
 
 
 def _document(
@@ -99,35 +122,21 @@ def _document(
 
 def _load(path: str) -> dict[str, Any]:
     name = "standard input" if path == "-" else path
-    try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-    except OSError as error:
-        raise InvalidError(f"{name} cannot be read: {error.strerror}") from None
-    if len(data) > FILE_LIMIT:
-        raise InvalidError(f"{name} is larger than {FILE_LIMIT} bytes")
-    try:
-        documents = list(yaml.safe_load_all(data))
-    except RecursionError:
-        raise InvalidError(f"{name} is nested too deeply") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f":{where.line + 1}:{where.column + 1}" if where else ""
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InvalidError(f"{name}{line}: this is no YAML: {what}") from None
+    documents = parse_documents(sys.stdin.buffer, name) if path == "-" else read_documents(Path(path))
     if len(documents) != 1:
-        raise InvalidError(f"{name} holds {len(documents)} documents: one sandbox per file")
+        raise InvalidError(f"{name}: holds {len(documents)} documents: one sandbox per file")
     if not isinstance(documents[0], dict):
-        raise InvalidError(f"{name} holds no sandbox: it must be an object with apiVersion, kind, metadata and spec")
+        raise InvalidError(f"{name}: holds no sandbox: it must be an object with apiVersion, kind, metadata and spec")
     try:
         json.dumps(documents[0])
     except (TypeError, ValueError, RecursionError) as error:
         # YAML has dates, sets, and anchors that hold themselves.
-        raise InvalidError(f"{name} holds what cannot be said in JSON: {error}") from None
-    return documents[0]
+        raise InvalidError(f"{name}: holds what cannot be said in JSON: {error}") from None
+    document: dict[str, Any] = documents[0]
+    return document
 
 
-@sandbox.command("list", cls=Command)
+@sandbox.command("list", cls=Command, exits=REGISTRY_EXITS)
 @registry_options
 @output_option
 def list_sandboxes(registry: Registry, output: Output) -> None:
@@ -154,7 +163,7 @@ def list_sandboxes(registry: Registry, output: Output) -> None:
     output.result({"items": [item.document() for item in found]}, show)
 
 
-@sandbox.command(cls=Command)
+@sandbox.command(cls=Command, exits=_NAMED)
 @click.argument("name")
 @registry_options
 @output_option
@@ -164,10 +173,14 @@ def get(name: str, registry: Registry, output: Output) -> None:
     output.result(found.document(), lambda: _show(output, found))
 
 
-@sandbox.command(cls=Command)
+@sandbox.command(cls=Command, exits=_NAMED | {0: "it is gone", NOT_READY: "it is being deleted, and not gone in time"})
 @click.argument("name")
 @click.option(
-    "--timeout", default=30.0, type=click.FloatRange(0, 600), help="Seconds to wait until its copies have stopped."
+    "--timeout",
+    metavar="SECONDS",
+    default=30.0,
+    type=click.FloatRange(0, 600),
+    help="How long to wait until its copies have stopped; 0 does not.",
 )
 @registry_options
 @output_option
@@ -180,16 +193,21 @@ def delete(name: str, timeout: float, registry: Registry, output: Output) -> Non
         raise NotReadyError(f"sandbox {name} was not gone after {timeout:g} s")
 
 
-@sandbox.command(cls=Command)
+@sandbox.command(
+    cls=Command,
+    exits=_NAMED
+    | {
+        0: "every fork serves what was last applied",
+        FAILED: "one cannot, or the registry has a fault of its own",
+        NOT_READY: "not yet in the given time",
+    },
+)
 @click.argument("name")
-@click.option("--timeout", default=60.0, type=click.FloatRange(0, 3600), help="Seconds.")
+@click.option("--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0, 3600), help="How long, at most.")
 @registry_options
 @output_option
 def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
-    """Wait until a sandbox serves what was last applied.
-
-    Ends with 1 when it cannot, with 4 when time is over.
-    """
+    """Wait until a sandbox serves what was last applied."""
     found = registry.ask(lambda client: client.wait(name, timeout))
     output.result(found.document(), lambda: _show(output, found))
     phase = found.status.phase if found.status else Phase.PENDING
@@ -199,14 +217,22 @@ def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
         raise NotReadyError(f"sandbox {name} is still {phase.value} after {timeout:g} s")
 
 
-@sandbox.command(cls=Command)
+@sandbox.command(cls=Command, exits=_NAMED)
 @click.argument("name")
-@click.option("--workload", default="", metavar="NAMESPACE/NAME", help="Only the copies of this one.")
-@click.option("--lines", default=DEFAULT_LINES, type=click.IntRange(1, MAX_LINES), help="The last lines of each copy.")
+@click.option(
+    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only the copies of this one."
+)
+@click.option(
+    "--lines",
+    metavar="N",
+    default=DEFAULT_LINES,
+    type=click.IntRange(1, MAX_LINES),
+    help="At most the last N lines of each copy.",
+)
 @registry_options
 @output_option
 def logs(name: str, workload: str, lines: int, registry: Registry, output: Output) -> None:
-    """Show what a sandbox's copies wrote."""
+    """Show what the copies that a sandbox started wrote."""
     found = registry.ask(lambda client: client.logs(name, workload, lines))
 
     def show() -> None:

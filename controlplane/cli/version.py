@@ -15,5 +15,10 @@ from controlplane.cli.output import Output, output_option
 @output_option
 def version(output: Output) -> None:
     """Say which version this is."""
+    say(output)
+
+
+def say(output: Output) -> None:
+    """The answer of `skycap version` and of `skycap --version`."""
     document = {"skycap": installed("skycap"), "python": platform.python_version()}
     output.result(document, lambda: click.echo(f"skycap {document['skycap']} (Python {document['python']})"))

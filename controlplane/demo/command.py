@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable
@@ -14,7 +12,7 @@ from pathlib import Path
 import click
 
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, CommandError, InvalidError
+from controlplane.cli.failures import FAILED, INTERRUPTED, USAGE, CommandError, InvalidError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import refusal
 from controlplane.client import Client, RegistryError
@@ -25,13 +23,22 @@ from controlplane.demo.story import Story
 from controlplane.local.command import stop_signals
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Event
+from controlplane.local.next_steps import invocation
 
 CHECK_SECONDS = 40.0
 """For the whole play with `--check`. It takes five on an idle machine; what hangs must not hang for ever."""
 
 
-@click.command(cls=Command)
-@click.option("--check", is_flag=True, help="Play, check every step, stop everything; end with 0 or 1.")
+@click.command(
+    cls=Command,
+    exits={
+        0: "every step went as it should, and it was stopped as asked",
+        FAILED: "a step did not go as it should",
+        USAGE: "wrong usage, or nothing could be started",
+        INTERRUPTED: "stopped before the last step",
+    },
+)
+@click.option("--check", is_flag=True, help="Check every step, then stop everything.")
 @output_option
 def demo(check: bool, output: Output) -> int:
     """See it work: a shop of five services, and two sandboxes that change the same one.
@@ -133,7 +140,7 @@ class _Performance:
         document = {**self._report.document(), "url": url, "registry": registry}
         self._output.result(document, lambda: None)
         if self._report.good:
-            story.closing(url, elsewhere(registry), _program())
+            story.closing(url, elsewhere(registry), invocation())
             await self._stop.wait()
 
     @property
@@ -155,13 +162,3 @@ class _Performance:
         self._stop.set()
         if self._patience is not None:
             self._patience.reschedule(0)  # long ago: it ends at once
-
-
-def _program() -> str:
-    """What to type for `skycap`: its path when the shell would not find it."""
-    if shutil.which("skycap"):
-        return "skycap"
-    path = Path(sys.argv[0]).absolute()
-    with suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)

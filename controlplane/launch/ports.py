@@ -26,6 +26,7 @@ _DEFAULT_EPHEMERAL = 32_768
 _LEAST = 1_000
 """With fewer ports than this below the ephemeral range, the kernel's own choice is better."""
 _TRIES = 200
+IN_USE = "is in use"
 _EVERYWHERE = ("0.0.0.0", "::")
 """An application may listen on all interfaces: a port that we choose is free on all of them."""
 
@@ -86,7 +87,7 @@ def why_busy(port: int, hosts: Iterable[str] = ("127.0.0.1",)) -> str:
                 probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return "is in use"
+                return IN_USE
             if error.errno in (errno.EACCES, errno.EPERM):
                 return "needs more rights: ports below 1024 belong to root"
             if family == socket.AF_INET6:

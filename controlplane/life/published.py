@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from controlplane.model.routes import RouteChange
 from controlplane.store.port import KEPT_EVENTS, RouteEvent
@@ -50,6 +50,10 @@ class PublishedRoutes:
     def lookup(self, workload: str, key: str) -> Route | None:
         found = self._tables.get(workload, {}).get(key)
         return found[0] if found else None
+
+    def workloads(self) -> Set[str]:
+        """Those that some route replaces."""
+        return self._tables.keys()
 
     def events_of(self, changes: Iterable[RouteChange], after: int) -> list[RouteEvent]:
         """The changes as events with ids from `after` + 1. Nothing is changed yet."""

@@ -21,7 +21,7 @@ from controlplane.life.sandboxes import Sandboxes
 from controlplane.life.sidecars import Sidecars
 from controlplane.life.surroundings import LifeCounters, Surroundings
 from controlplane.life.watchers import Watchers
-from controlplane.model.explanation import Explanation, decide
+from controlplane.model.explanation import Explanation, decide, unknown
 from controlplane.model.routes import routes_of
 from controlplane.store.port import Store
 from controlplane.tasks import Tasks
@@ -56,6 +56,11 @@ class Registry:
         route = self.published.lookup(workload, key)
         owner = self.sandboxes.owner(key)
         decision, reason = decide(key, workload, route, owner)
+        workloads = self._workloads()
+        known_workloads: tuple[str, ...] = ()
+        if workload not in workloads:
+            unheard, known_workloads = unknown(workload, workloads)
+            reason = f"{unheard}; {reason}"
         sidecars = tuple(self.sidecars.of(workload))
         connected = [sidecar for sidecar in sidecars if sidecar.connected]
         return Explanation(
@@ -68,7 +73,14 @@ class Registry:
             endpoints=tuple(map(str, route.endpoints)) if route is not None else (),
             sidecars=sidecars,
             in_force=bool(connected) and all(sidecar.in_sync for sidecar in connected),
+            known=workload in workloads,
+            known_workloads=known_workloads,
         )
+
+    def _workloads(self) -> set[str]:
+        """All that anybody has named: baselines, those that have a sidecar, those that a sandbox forks."""
+        baselines = {baseline.workload for baseline in self.definitions.all()}
+        return baselines | self.sidecars.workloads() | self.published.workloads()
 
     async def close(self, stop_shadows: bool = True) -> None:
         """`stop_shadows`: else they run on, and the next registry on this store adopts them."""

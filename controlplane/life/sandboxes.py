@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from weakref import WeakValueDictionary
 
+from controlplane.life.deadlines import Deadlines
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
@@ -47,7 +48,9 @@ class Sandboxes:
         self._owners = {life.record.routing_key: life.name for life in self._lives.values() if not life.record.deleting}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sooner = asyncio.Event()
-        self._next_expiry: datetime | None = None
+        self._deadlines = Deadlines(around.clock)
+        self._next_look = 0.0
+        """On the monotonic clock."""
 
     def __repr__(self) -> str:
         return f"<Sandboxes {len(self._lives)}, {len(self._owners)} keys>"
@@ -147,7 +150,7 @@ class Sandboxes:
                 if claimed:
                     del self._owners[sandbox.routing_key]
                 raise
-            if self._next_expiry is None or life.record.expires < self._next_expiry:
+            if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
                 self._sooner.set()
             return life.sandbox(), living is None
 
@@ -177,6 +180,7 @@ class Sandboxes:
             self._owners.pop(record.routing_key, None)
         if record.finished:
             self._lives.pop(life.name, None)
+            self._deadlines.forget(life.name)
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
         """What only the registry can know about a document. Raises DocumentError, TooMany."""
@@ -222,23 +226,22 @@ class Sandboxes:
         """Delete what has outlived its TTL."""
         while True:
             self._sooner.clear()
-            now = self._around.clock.now()
+            self._deadlines.notice_jump()
             living = [life for life in self._lives.values() if not life.record.deleting]
-            late = [life for life in living if life.record.expires <= now]
+            left = {life: self._deadlines.left(life.record) for life in living}
+            late = [life for life in living if left[life] <= 0]
             for life in late:
                 await self._delete_expired(life)
-            self._next_expiry = min((life.record.expires for life in living if life not in late), default=None)
-            seconds = EXPIRY_SECONDS
-            if self._next_expiry is not None:
-                seconds = min(seconds, (self._next_expiry - now).total_seconds())
+            seconds = min([EXPIRY_SECONDS, *(left[life] for life in living if left[life] > 0)])
             if any(not life.record.deleting for life in late):
                 seconds = EXPIRY_RETRY_SECONDS
+            self._next_look = self._around.clock.monotonic() + seconds
             wait = self._around.clock.sleep(seconds)
             await self._around.tasks.first(self._sooner.wait(), wait, name="next expiry")
 
     async def _delete_expired(self, life: SandboxLife) -> None:
         def step(record: Record, now: datetime) -> Record | None:
-            return record.deleted(now) if not record.deleting and record.expires <= now else None
+            return record.deleted(now) if not record.deleting and self._deadlines.left(record) <= 0 else None
 
         try:
             if await life.step(step):

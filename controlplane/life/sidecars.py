@@ -141,6 +141,10 @@ class Sidecars:
     def all(self) -> list[Sidecar]:
         return [_shown(known) for _, known in sorted(self._known.items())]
 
+    def workloads(self) -> set[str]:
+        """Those of whose sidecars anything is known."""
+        return {workload for workload, idents in self._of_workload.items() if idents}
+
     def watched(self, workload: str) -> bool:
         return any(self._known[ident].connected for ident in self._of_workload.get(workload, ()))
 

@@ -11,5 +11,6 @@ state.py        the folder of one environment: its lock, its ports, its processe
 supervised.py   one process that is kept running, with its output
 environment.py  all of them together, from the first start to the last stop
 console.py      what a person or a program reads of it
+next_steps.py   what to try in it
 command.py      `skycap up`
 """

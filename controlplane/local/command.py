@@ -26,7 +26,8 @@ PIPE_CLOSED = 141
 EPILOG = """\b
 Exit codes:
   0    stopped as asked: Ctrl-C, SIGTERM or SIGHUP
-  2    nothing was started: a bad file or option, a busy port, an environment that is up already
+  2    nothing was started: a bad file or option, a busy port, or an
+       environment that is up already
   141  the reader of the output went away; everything was stopped"""
 
 
@@ -99,6 +100,7 @@ async def _announce(environment: Environment, observe: Observer) -> None:
     except NotReadyError as error:
         problems = error.problems
     layout = environment.layout
+    fixed = {service.name for service in environment.file.spec.services if service.app_port is not None}
     services = tuple(
         Service(
             name=service.name,
@@ -109,6 +111,8 @@ async def _announce(environment: Environment, observe: Observer) -> None:
             admin=f"127.0.0.1:{service.admin}",
             upstreams=tuple(upstream.name for upstream in service.definition.upstreams),
             ready=environment.is_ready(service.name),
+            copyable=service.name not in fixed,
+            readiness_path=service.readiness.path or "",
         )
         for service in layout.services
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 import threading
 import time
 from collections import deque
@@ -21,7 +20,6 @@ from typing import Any, TextIO
 
 from pydantic.alias_generators import to_camel
 
-from controlplane.client import DEFAULT_URL
 from controlplane.local.events import (
     Ended,
     Event,
@@ -34,6 +32,7 @@ from controlplane.local.events import (
     Stopping,
     Up,
 )
+from controlplane.local.next_steps import invocation, next_steps
 
 PENDING_LINES = 10_000
 """Waiting to be written, about a megabyte: more than a terminal shows, less than anybody misses."""
@@ -178,7 +177,7 @@ class TextConsole:
         for problem in up.problems:
             self._writer.write(self._paint(_RED, problem))
         self._writer.write("")
-        for line in _next_steps(up):
+        for line in (*next_steps(up, invocation()), "Ctrl-C stops everything."):
             self._writer.write(line)
         self._writer.write("")
 
@@ -196,22 +195,6 @@ class TextConsole:
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
-
-
-def _next_steps(up: Up) -> list[str]:
-    """What to try now. The fork is of a service that others call, where there is one: that shows what it is for."""
-    entry = next(service for service in up.services if service.name == up.entry)
-    called = {name for service in up.services for name in service.upstreams}
-    forked = next((service for service in up.services if service.name in called), entry)
-    registry = "" if up.registry == DEFAULT_URL else f" --registry {up.registry}"
-    command = shlex.quote(shlex.join(forked.command))
-    return [
-        "Next:",
-        f"  curl http://{entry.address}/",
-        f"  skycap sandbox apply my-change{registry} --fork {forked.workload} --command {command}",
-        f"  curl -H 'baggage: routing-key=my-change' http://{entry.address}/",
-        "Ctrl-C stops everything.",
-    ]
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -65,7 +65,13 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service of the overview. address: for callers; app: the application itself, behind the sidecar."""
+    """One service of the overview.
+
+    address:        for callers.
+    app:            the application itself, behind the sidecar.
+    copyable:       the file leaves the application's port to us, so that a second copy can be given another.
+    readiness_path: that a GET of which is certain to be answered, "" when the file names none.
+    """
 
     name: str
     workload: str
@@ -75,6 +81,8 @@ class Service:
     admin: str
     upstreams: tuple[str, ...]
     ready: bool
+    copyable: bool
+    readiness_path: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from controlplane.launch.listeners import holder
-from controlplane.launch.ports import why_busy
+from controlplane.launch.ports import IN_USE, why_busy
 from controlplane.local.layout import explicit_ports
 from controlplane.model.environment import EnvironmentFile, ServiceSpec
 
@@ -23,8 +23,8 @@ def preflight(file: EnvironmentFile, folder: Path, environ: Mapping[str, str]) -
     for path, (host, port) in explicit_ports(file).items():
         why = why_busy(port, (host,))
         if why:
-            who = holder(port)
-            problems.append(f"{path}: port {port} {why}{f' by {who}' if who else ''}")
+            who = f" by {holder(port) or 'another process'}" if why == IN_USE else ""
+            problems.append(f"{path}: port {port} {why}{who}")
     for index, service in enumerate(file.spec.services):
         problems += (f"spec.services[{index}].{problem}" for problem in _service(service, folder, environ))
     return problems

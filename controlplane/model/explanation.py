@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from enum import Enum
 
 from controlplane.model.problem import KEY
 from controlplane.model.sandbox import Reported
 from controlplane.model.sidecar import Sidecar
 from proxy.contract.routes import OnUnavailable, Route, State
+
+MAX_KNOWN = 20
+"""Of the workloads that are named where another was asked for; `GET /v1/workloads` has all baselines."""
+
+
+MAX_COMPARED = 1_000
+"""Comparing takes some 20 us each, and everybody else waits meanwhile."""
 
 
 class Decision(Enum):
@@ -28,6 +37,8 @@ class Explanation(Reported):
     sandbox:   whose key it is, absent when nobody's.
     reason:    one sentence for a person.
     sidecars:  those of the workload, each with whether it has this decision in force.
+    known:     whether there is such a workload: a baseline is registered, a sidecar watches, or a sandbox forks it.
+    known_workloads: when it is not known, those that are, the likeliest first, at most MAX_KNOWN.
     """
 
     key: str
@@ -40,6 +51,17 @@ class Explanation(Reported):
     sidecars: tuple[Sidecar, ...] = ()
     in_force: bool
     """Every connected sidecar of the workload has acknowledged all changes, and there is at least one."""
+    known: bool = True
+    known_workloads: tuple[str, ...] = ()
+
+
+def unknown(workload: str, known: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """What to say of a workload that nobody has heard of, and which may have been meant, the likeliest first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(workload, names[:MAX_COMPARED], n=3)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    reason = f"nobody knows a workload {workload!r}{meant}: it has no baseline, no sidecar and no fork here"
+    return reason, (*near, *(name for name in names if name not in near))[:MAX_KNOWN]
 
 
 def decide(key: str, workload: str, route: Route | None, owner: str | None) -> tuple[Decision, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from controlplane.launch.listeners import holder
 from controlplane.launch.process import ProcessLauncher
 from controlplane.model.sandbox import Phase, Status
 from controlplane.model.workload import Readiness, Workload
@@ -99,8 +101,11 @@ async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        port = taken.getsockname()[1]
+        said = f"skycap controlplane: --listen: port {port} is in use by {holder(port)}"
         code, lines = await refused(tmp_path, "--listen", listen)
-    assert (code, lines) == (2, [f"skycap controlplane: --listen: {listen}: the port is in use by another process"])
+    assert f"process {os.getpid()} " in said
+    assert (code, lines) == (2, [said])
     assert not (tmp_path / ".local").exists()
 
 

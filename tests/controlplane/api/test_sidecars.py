@@ -6,6 +6,7 @@ from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
 from controlplane.model.explanation import Decision
 from controlplane.model.sidecar import SidecarReport
+from controlplane.model.workload import Workload
 from tests.controlplane.api.served import Served
 from tests.controlplane.sandboxes import USERS, sandbox
 
@@ -65,6 +66,21 @@ async def test_explaining(api: Served) -> None:
     explained = await api.client.explain("a", "shop/cart")
     assert (explained.decision, explained.sandbox) == (Decision.BASELINE, "a")
     assert "does not fork shop/cart" in explained.reason
+
+
+async def test_explaining_what_nobody_knows(api: Served) -> None:
+    """The contract of 200 stays: a sidecar of that name would do so. That there is none is said besides."""
+    nothing = await api.client.explain("a", "shop/user")
+    assert (nothing.decision, nothing.known, nothing.known_workloads) == (Decision.BASELINE, False, ())
+    await api.client.put_workload(Workload(workload=USERS, address="127.0.0.1:1"))
+    await api.client.report("a", SidecarReport(workload="shop/cart", applied_revision=0))
+    await api.client.apply(sandbox("a", {"workload": "shop/orders", "endpoints": ["127.0.0.1:9102"]}))
+    explained = await api.client.explain("a", "shop/user")
+    assert (explained.known, explained.known_workloads) == (False, (USERS, "shop/orders", "shop/cart"))
+    assert explained.reason.startswith("nobody knows a workload 'shop/user' (did you mean 'shop/users'?): ")
+    for workload in explained.known_workloads:
+        found = await api.client.explain("a", workload)
+        assert (found.known, found.known_workloads) == (True, ())
 
 
 async def test_explaining_a_failure(api: Served) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+import click
 import pytest
 
-from controlplane.cli import main
+from controlplane.cli import main, program
+from controlplane.cli.failures import MEANINGS, USAGE
 
 
 class Ended(NamedTuple):
@@ -20,6 +23,20 @@ class Ended(NamedTuple):
 
 
 Skycap = Callable[..., Ended]
+
+
+def documented(arguments: Sequence[str]) -> set[int]:
+    """The exit codes that the help of the command in `arguments` tells, or of the group when it names none."""
+    command: click.Command = program.skycap
+    for name in arguments:
+        found = command.get_command(click.Context(command), name) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        command = found
+    if command.callback is not None and command.name == "broken":
+        return set(MEANINGS) | {7}  # a test's own
+    codes = {int(code) for code in re.findall(r"^  ([0-9]+) ", command.epilog or "", re.MULTILINE)}
+    return codes or {0, USAGE}
 
 
 @pytest.fixture
@@ -32,6 +49,7 @@ def skycap(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(SystemExit) as end:
             main(arguments)
         assert isinstance(end.value.code, int)
+        assert end.value.code in documented(arguments), f"{arguments} ended with {end.value.code}"
         return Ended(end.value.code, *capsys.readouterr())
 
     return run

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
 
 from controlplane.cli import program
 from proxy.errors import ConfigurationError
-from tests.controlplane.cli.conftest import Skycap
+from tests.controlplane.cli.conftest import Skycap, documented
 
 PROGRAM = [sys.executable, "-c", "from controlplane.cli import main; main()"]
 
@@ -23,13 +26,52 @@ def test_version(skycap: Skycap) -> None:
     assert '"skycap": "0.' in skycap("version", "--output", "json").out
 
 
-def test_every_command_is_there_and_documents_its_exit_codes(skycap: Skycap) -> None:
-    for name in program.COMMANDS:
-        if name == "proxy":
-            continue
-        ended = skycap(name, "--help")
-        assert ended.code == 0, ended.err
-        assert "Exit codes:" in ended.out, name
+def test_the_version_is_an_option_too(skycap: Skycap, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert skycap("--version") == skycap("version")
+    monkeypatch.setenv("SKYCAP_OUTPUT", "json")
+    assert json.loads(skycap("--version").out)["skycap"].startswith("0.")
+
+
+def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """The words of all commands and groups, but of `skycap proxy`, which is another program."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if name != "proxy":
+            yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, *path, name)
+
+
+EVERY_COMMAND = [(), *every_command(program.skycap)]
+
+
+@pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
+def test_help_is_whole(skycap: Skycap, words: tuple[str, ...]) -> None:
+    ended = skycap(*words, "--help")
+    assert ended.code == 0, ended.err
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "..." not in ended.out.replace("CIDR,...", "").replace("[ARGS]...", ""), "a sentence is cut"
+    assert not re.search(r"default: \"\"|RANGE|TEXT  ", ended.out), "a type of click's instead of a word"
+    assert ("Exit codes" in ended.out) is (words not in {("sandbox",), ("intercept",)})
+
+
+@pytest.mark.parametrize(
+    ("words", "codes"),
+    [
+        (("version",), {0, 2}),
+        (("request",), {0, 1, 2, 5, 130}),
+        (("explain",), {0, 1, 2, 3, 5, 130}),
+        (("doctor",), {0, 1, 2, 130}),
+        (("sandbox", "list"), {0, 1, 2, 5, 130}),
+        (("sandbox", "wait"), {0, 1, 2, 3, 4, 5, 130}),
+        (("controlplane",), {0, 2}),
+        (("up",), {0, 2, 141}),
+        ((), {0, 1, 2, 3, 4, 5, 130, 141}),
+    ],
+)
+def test_help_tells_the_codes_that_the_command_can_return(words: tuple[str, ...], codes: set[int]) -> None:
+    assert documented(words) == codes
 
 
 def test_help_fits_a_terminal(skycap: Skycap) -> None:
@@ -50,6 +92,12 @@ def test_no_command_shows_the_help(skycap: Skycap, arguments: tuple[str, ...]) -
     ("arguments", "said"),
     [
         (("nonsense",), "skycap: No such command 'nonsense' (see skycap --help)\n"),
+        (("sandbx", "list"), "skycap: No such command 'sandbx', did you mean 'sandbox'? (see skycap --help)\n"),
+        (("sandbox", "lst"), "skycap: No such command 'lst', did you mean 'list'? (see skycap sandbox --help)\n"),
+        (
+            ("intercept", "instal"),
+            "skycap: No such command 'instal', did you mean 'install'? (see skycap intercept --help)",
+        ),
         (("version", "--nonsense"), "skycap: No such option '--nonsense' (see skycap version --help)\n"),
         (("version", "-o", "xml"), "skycap: Invalid value for '-o' / '--output' (env var: 'SKYCAP_OUTPUT'): 'xml'"),
     ],
@@ -58,6 +106,45 @@ def test_wrong_usage_is_one_line(skycap: Skycap, arguments: tuple[str, ...], sai
     ended = skycap(*arguments)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert ended.err.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "document"),
+    [
+        (
+            ("sandbx", "--output=json"), 2,
+            {"detail": "No such command 'sandbx', did you mean 'sandbox'?", "hint": "see skycap --help"},
+        ),
+        (("sandbox", "-o", "json"), 2, {"code": "usage", "detail": "No such option '-o'"}),
+        (("version", "--nonsense", "-ojson"), 2, {"code": "usage", "hint": "see skycap version --help"}),
+        (("request", "a", "nonsense", "-o", "json"), 2, {"code": "invalid", "title": "What was given cannot work"}),
+        (("up", "/nowhere", "-o", "json"), 2, {"detail": "/nowhere: cannot be read: No such file or directory"}),
+        (("request", "a", "http://127.0.0.1:1/", "--output", "json"), 5, {"code": "unreachable"}),
+    ],
+)  # fmt: skip
+def test_errors_are_one_object_for_who_reads_json(
+    skycap: Skycap, arguments: tuple[str, ...], code: int, document: dict[str, object]
+) -> None:
+    ended = skycap(*arguments)
+    assert (ended.code, ended.out) == (code, "")
+    found = json.loads(ended.err)
+    assert found.items() >= document.items()
+    assert (found["type"], found["exitCode"]) == (f"urn:skycap:problem:{found['code']}", code)
+    assert "status" not in found  # no server has answered
+
+
+def test_a_missing_command_is_an_object_too(skycap: Skycap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYCAP_OUTPUT", "json")
+    assert json.loads(skycap("sandbox").err)["detail"] == "a command is missing"
+    assert skycap("sandbox", "lst", "-o", "text").err.startswith("skycap: No such command")
+
+
+def test_a_defect_is_an_object_too(skycap: Skycap, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing(monkeypatch, RuntimeError("no"))
+    monkeypatch.setenv("SKYCAP_OUTPUT", "json")
+    ended = skycap("any")
+    document = json.loads(ended.err)
+    assert (ended.code, document["code"], document["detail"]) == (1, "defect", "RuntimeError: no")
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

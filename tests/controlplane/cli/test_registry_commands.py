@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -173,20 +174,20 @@ def test_every_problem_of_a_file_is_one_line(registry: str, skycap: Skycap, tmp_
     assert (ended.code, ended.out) == (2, "")
     assert all(line.startswith("skycap: ") for line in ended.err.splitlines())
     for path in ("metadata.name", "spec.ttl", "spec.colour"):
-        assert f"skycap: {path}: " in ended.err
+        assert f"skycap: {file}: {path}: " in ended.err
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "1:5: this is no YAML"),
+        ("a: [", "bad.yaml:1:5: expected the node content, but found '<stream end>'\n"),
         ("a: b\n---\nc: d\n", "holds 2 documents: one sandbox per file"),
         ("", "holds 0 documents"),
         ("- a\n", "holds no sandbox: it must be an object"),
         ("a: 2026-01-01\n", "holds what cannot be said in JSON"),
         ("a: &a [*a]\n", "holds what cannot be said in JSON"),
         ("[" * 600, "is nested too deeply"),
-        ("\x00", "this is no YAML"),
+        ("\x00", "bad.yaml: is not text: "),
     ],
 )
 def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, said: str) -> None:
@@ -207,8 +208,8 @@ def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, sa
         (("a", "--fork", "b/c", "--command", "d", "--endpoint", "e:1"), "one of --command and --endpoint"),
         (("a", "--fork", "b/c", "--command", "'"), "no closing quotation"),
         (("a", "--fork", "b/c", "--command", "d", "--env", "E"), "'E' is not NAME=VALUE"),
-        (("-f", "/nowhere"), "/nowhere cannot be read: No such file or directory"),
-        (("-f", "/"), "/ cannot be read: Is a directory"),
+        (("-f", "/nowhere"), "/nowhere: cannot be read: No such file or directory"),
+        (("-f", "/"), "/: cannot be read: Is a directory"),
         (("-f", "x", "--registry", "localhost:7070"), "'localhost:7070' is not http://HOST:PORT"),
         (("-f", "x", "--registry", "http://h/p"), "'http://h/p' is not http://HOST:PORT"),
         (("-f", "x", "--registry", "http://h:99999"), "'http://h:99999' is not http://HOST:PORT"),
@@ -262,32 +263,103 @@ def test_explain(registry: str, applied: str, sidecar: str, skycap: Skycap) -> N
     assert (document["decision"], document["inForce"]) == ("baseline", True)
 
 
-def test_doctor(registry: str, sidecar: str, skycap: Skycap) -> None:
-    good = skycap("doctor", "--registry", registry)
-    assert (good.code, good.err) == (0, "")
-    assert good.out.splitlines()[0] == f"ok    registry: {registry} answers"
-    assert "ok    shop/users: its sidecar is in sync" in good.out
+def test_explain_of_a_workload_that_nobody_knows(registry: str, applied: str, skycap: Skycap) -> None:
+    ended = skycap("explain", f"key-of-{applied}", "shop/user", "--registry", registry)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (3, "", 1)
+    assert ended.err.startswith("skycap: nobody knows a workload 'shop/user' (did you mean 'shop/users'?): ")
+    assert "(known are: shop/users" in ended.err
+    document = json.loads(skycap("explain", "k", "shop/user", "--registry", registry, "-o", "json").err)
+    assert (document["code"], document["exitCode"]) == ("not-found", 3)
 
+
+def test_a_refusal_in_json_is_the_registrys_own(registry: str, name: str, skycap: Skycap) -> None:
+    ended = skycap("sandbox", "get", name, "--registry", registry, "-o", "json")
+    document = json.loads(ended.err)
+    assert (ended.code, ended.out) == (3, "")
+    assert (document["status"], document["code"], document["exitCode"]) == (404, "not-found", 3)
+
+
+@pytest.fixture
+def definitions(registry: str) -> Iterator[Callable[..., None]]:
+    """Register a baseline: put(workload, address, **fields). It is forgotten afterwards."""
+    put: list[str] = []
+
+    def register(workload: str, address: str, **fields: object) -> None:
+        document: Any = {"workload": workload, "address": address, **fields}
+        requests.put(f"{registry}/v1/workloads/{workload}", json=document, timeout=5).raise_for_status()
+        put.append(workload)
+
+    yield register
+    for workload in put:
+        requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5)
+
+
+def test_doctor_of_what_is_whole(
+    registry: str, sidecar: str, origin: Origin, definitions: Callable[..., None], skycap: Skycap
+) -> None:
+    definitions("shop/users", origin.url.removeprefix("http://"), readiness={"path": "/health"})
+    good = skycap("doctor", "--registry", registry)
+    assert good.err == ""
+    assert good.out.splitlines()[0] == f"ok    registry: {registry} answers"
+    assert "ok    shop/users: the application at 127.0.0.1:" in good.out
+    assert "ok    shop/users: its sidecar is in sync" in good.out
+    assert ("GET", "/health") in [(method, path) for method, path, _, _ in origin.asked]
+    assert all(name.lower() != "baggage" for _, _, fields, _ in origin.asked for name, _ in fields)
+
+
+def test_doctor_looks_behind_the_sidecar(
+    registry: str, sidecar: str, definitions: Callable[..., None], skycap: Skycap
+) -> None:
+    """The fixture's sidecar stands in front of a port where nobody listens."""
+    definitions("shop/users", sidecar)
+    ended = skycap("doctor", "--registry", registry)
+    assert ended.code == 1
+    assert (
+        f"WRONG shop/users: the sidecar at {sidecar} answers, and the application behind it does not: app-unreachable; "
+        "see what the application wrote, and that it listens where its sidecar expects it\n"
+    ) in ended.out
+
+
+def test_doctor_asks_whether_the_application_is_ready(
+    registry: str, origin: Origin, definitions: Callable[..., None], skycap: Skycap
+) -> None:
+    origin.status = 503
+    definitions("shop/sick", origin.url.removeprefix("http://"), readiness={"path": "/health"})
+    assert "answers GET /health with 503; see what" in skycap("doctor", "--registry", registry).out
+
+
+def test_doctor_dials(registry: str, definitions: Callable[..., None], skycap: Skycap) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        for workload, where in (("shop/users", sidecar), ("shop/dead", address)):
-            definition = {"workload": workload, "address": where}
-            requests.put(f"{registry}/v1/workloads/{workload}", json=definition, timeout=5).raise_for_status()
-        try:
-            bad = skycap("doctor", "--registry", registry)
-            document = json.loads(skycap("doctor", "--registry", registry, "-o", "json").out)
-        finally:
-            for workload in ("shop/users", "shop/dead"):
-                requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5).raise_for_status()
+        definitions("shop/dead", address)
+        bad = skycap("doctor", "--registry", registry)
+        document = json.loads(skycap("doctor", "--registry", registry, "-o", "json").out)
     assert bad.code == 1
-    assert f"ok    shop/users: {sidecar} accepts connections" in bad.out
     assert f"WRONG shop/dead: {address} cannot be reached: Connection refused; its sidecar does not" in bad.out
     assert "WRONG shop/dead: no sidecar is connected" in bad.out
     assert document["ok"] is False
-    wrong = [check for check in document["checks"] if not check["ok"]]
-    assert [check["subject"] for check in wrong] == ["shop/dead", "shop/dead"]
-    assert all(check["advice"] for check in wrong)
+    dead = [check for check in document["checks"] if check["subject"] == "shop/dead"]
+    assert [check["ok"] for check in dead] == [False, False]
+    assert all(check["advice"] for check in dead)
+
+
+def test_doctor_tells_of_a_sandbox_that_failed(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    skycap("sandbox", "apply", name, "--fork", baseline, "--command", "false", "--registry", registry)
+    skycap("sandbox", "wait", name, "--registry", registry)
+    ended = skycap("doctor", "--registry", registry)
+    assert ended.code == 1
+    [line] = [line for line in ended.out.splitlines() if f"sandbox {name}:" in line]
+    assert line.startswith(f"WRONG sandbox {name}: Failed: {baseline}: ")
+    assert line.endswith(f"; see `skycap sandbox logs {name}`, then apply it again, or delete it")
+
+
+@pytest.mark.parametrize("command", [("sandbox", "list", "--registry"), ("request", "k")])
+def test_https_where_http_is_spoken(skycap: Skycap, origin: Origin, command: tuple[str, ...]) -> None:
+    url = origin.url.replace("http://", "https://")
+    ended = skycap(*command, url)
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.err.endswith(f"{url} cannot be reached: it does not speak TLS, say http:// instead of https://\n")
 
 
 def test_no_registry(skycap: Skycap) -> None:

@@ -383,6 +383,41 @@ async def test_a_wall_clock_that_is_set_forward_is_noticed(bench: Bench, clock: 
     await eventually(bench.gone)
 
 
+async def test_a_wall_clock_that_is_set_back_makes_no_sandbox_immortal(
+    bench: Bench, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.apply("a", ttl="20s")
+    await bench.ready()
+    await eventually(lambda: 20.0 in clock.sleeping())
+    clock.advance(15)
+    clock.shift(-86400)
+    await bench.apply("b", routingKey="l", ttl="1s")  # somebody works on
+    await eventually(lambda: 1.0 in clock.sleeping())
+    clock.advance(1)
+    await eventually(lambda: bench.gone("b"))
+    assert not bench.gone()
+    await eventually(lambda: 4.0 in clock.sleeping())
+    clock.advance(4)
+    await eventually(bench.gone)
+    assert "the wall clock was set back by 1 day, 0:00:00" in caplog.text
+
+
+async def test_the_log_says_that_the_wall_clock_was_set_forward(
+    bench: Bench, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.apply("a", ttl="4h")
+    await bench.ready()
+    await eventually(lambda: 30.0 in clock.sleeping())
+    clock.shift(4)
+    clock.advance(30)
+    await eventually(lambda: 30.0 in clock.sleeping())
+    assert "wall clock" not in caplog.text, "a small step"
+    clock.shift(5 * 3600)
+    clock.advance(30)
+    await eventually(bench.gone)
+    assert "the wall clock has gone forward by 5:00:00" in caplog.text
+
+
 async def test_what_expires_while_the_store_is_full_is_deleted_when_it_can_be(bench: Bench, clock: FakeClock) -> None:
     await bench.apply("a", ttl="20s")
     await bench.ready()

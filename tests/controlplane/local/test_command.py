@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -105,8 +106,8 @@ async def test_a_run_from_the_table_to_ctrl_c(up: Start, file: Path, marked: Mar
         ("users", "-", "ready"),
         ("registry", "-", "ready"),
     ]
-    curl = next(line for line in running.lines if line.startswith("  curl http"))
-    async with aiohttp.ClientSession() as session, session.get(f"{curl.split()[1]}call/users/who") as answer:
+    frontend = next(line.split()[1] for line in running.lines if line.startswith("frontend  http"))
+    async with aiohttp.ClientSession() as session, session.get(f"{frontend}/call/users/who") as answer:
         users = (await answer.json())["pid"]
     assert "\x1b" not in running.text
 
@@ -141,6 +142,28 @@ async def test_a_run_that_was_killed_is_cleaned_up_by_the_next(up: Start, file: 
     assert len(marked.alive()) == 6  # itself and its five
     assert await third.end() == 0
     assert [event["event"] for event in third.events("stopping", "stopped")] == ["stopping", "stopped"]
+    assert marked.alive() == {}
+
+
+async def test_what_it_says_to_try_works(up: Start, marked: Marked, tmp_path: Path) -> None:
+    """Typed as it stands there, line for line."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "skycap").write_text(f'#!/bin/sh\nexec {shlex.join(SKYCAP[:-1])} "$@"\n')
+    (programs / "skycap").chmod(0o755)
+    marked.environ["PATH"] = f"{programs}:{marked.environ['PATH']}"
+    running = await up()
+    await running.until(lambda: "Ctrl-C stops everything." in running.text)
+    steps = [line for line in running.lines if line.startswith("  skycap ")]
+    assert [" ".join(line.split()[1:3]) for line in steps] == ["sandbox apply", "sandbox wait", "request my-change"]
+    for line in steps:
+        typed = await asyncio.create_subprocess_shell(
+            line, env=marked.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await typed.communicate()
+        assert typed.returncode == 0, said.decode()
+    assert b"sandbox my-change, revision 1" in said
+    assert await running.end() == 0
     assert marked.alive() == {}
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import threading
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -28,11 +29,11 @@ from controlplane.local.events import (
 
 FRONTEND = Service(
     "frontend", "shop/frontend", ("python", "f.py"), "127.0.0.1:18080", "127.0.0.1:20001", "127.0.0.1:20002",
-    ("users",), ready=True,
+    ("users",), ready=True, copyable=True, readiness_path="/health",
 )  # fmt: skip
 USERS = Service(
     "users", "shop/users", ("python", "users.py"), "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
-    (), ready=False,
+    (), ready=False, copyable=True, readiness_path="",
 )  # fmt: skip
 UP = Up("shop", "http://127.0.0.1:7171", "frontend", (FRONTEND, USERS), ("users: GET /health answers 503",))
 
@@ -48,6 +49,13 @@ class Screen:
         self.writer.close()
         self._file.seek(0)
         return self._file.read().decode()
+
+
+@pytest.fixture(autouse=True)
+def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `skycap` where the shell finds it."""
+    (tmp_path / "skycap").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
 
 def text(*events: Event, colour: bool = False) -> str:
@@ -100,19 +108,19 @@ users     http://127.0.0.1:20003  127.0.0.1:20004  -      not ready
 registry  http://127.0.0.1:7171   -                -      ready
 users: GET /health answers 503
 
-Next:
-  curl http://127.0.0.1:18080/
-  skycap sandbox apply my-change --registry http://127.0.0.1:7171 --fork shop/users --command 'python users.py'
-  curl -H 'baggage: routing-key=my-change' http://127.0.0.1:18080/
+Next, a second copy of frontend for the routing key my-change; put the command of your changed one:
+  skycap sandbox apply my-change --registry http://127.0.0.1:7171 --fork shop/frontend --command 'python f.py'
+  skycap sandbox wait my-change --registry http://127.0.0.1:7171
+  skycap request my-change http://127.0.0.1:18080/health
 Ctrl-C stops everything.
 
 """
     )
 
 
-def test_a_registry_where_everybody_looks_for_it_needs_no_flag() -> None:
-    up = Up("shop", "http://127.0.0.1:7070", "frontend", (FRONTEND,), ("registry: is not ready",))
-    assert "  skycap sandbox apply my-change --fork shop/frontend --command 'python f.py'\n" in text(up)
+def test_without_anything_to_try_the_end_is_told() -> None:
+    up = Up("shop", "http://127.0.0.1:7070", "users", (USERS,), ("registry: is not ready",))
+    assert text(up).endswith("registry: is not ready\n\nCtrl-C stops everything.\n\n")
     assert "registry  http://127.0.0.1:7070   -                -      not ready\n" in text(up)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.local import document
+from controlplane import documents
 from controlplane.local.document import read_file
 from proxy.errors import ConfigurationError
 
@@ -30,8 +30,8 @@ def file(tmp_path: Path) -> Path:
 def problems(file: Path) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         read_file(file)
-    assert all(problem.startswith(f"{file}: ") for problem in caught.value.problems)
-    return [problem.removeprefix(f"{file}: ") for problem in caught.value.problems]
+    assert all(problem.startswith(f"{file}:") for problem in caught.value.problems)
+    return [problem.removeprefix(f"{file}:").removeprefix(" ") for problem in caught.value.problems]
 
 
 def test_a_file(file: Path) -> None:
@@ -48,21 +48,21 @@ def test_json_is_yaml(file: Path) -> None:
 
 
 def test_files_that_cannot_be_read(file: Path) -> None:
-    assert problems(file) == ["No such file or directory"]
+    assert problems(file) == ["cannot be read: No such file or directory"]
     file.mkdir()
-    assert problems(file) == ["Is a directory"]
+    assert problems(file) == ["cannot be read: Is a directory"]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"a: b: c\n", "line 1, column 5: mapping values are not allowed here"),
-        (b"services:\n- {name: users\n", "line 3, column 1: expected ',' or '}', but got '<stream end>'"),
-        (b"a: 1\nb:\n  c: 1\n  c: 2\n", "line 4, column 3: 'c' stands twice"),
-        (b"a: !!python/object:os.system {}\n", "line 1, column 4: could not determine a constructor for the tag"),
-        (b"{[1]: 2}\n", "line 1, column 2: found unhashable key"),
-        (b"a: *nowhere\n", "line 1, column 4: found undefined alias 'nowhere'"),
-        (b"a: 1\n---\nb: 2\n", "line 2, column 1: but found another document"),
+        (b"a: b: c\n", "1:5: mapping values are not allowed here"),
+        (b"services:\n- {name: users\n", "3:1: expected ',' or '}', but got '<stream end>'"),
+        (b"a: 1\nb:\n  c: 1\n  c: 2\n", "4:3: 'c' stands twice"),
+        (b"a: !!python/object:os.system {}\n", "1:4: could not determine a constructor for the tag"),
+        (b"{[1]: 2}\n", "1:2: found unhashable key"),
+        (b"a: *nowhere\n", "1:4: found undefined alias 'nowhere'"),
+        (b"a: 1\n---\nb: 2\n", "holds 2 documents: one environment per file"),
         (b"\xff\xfe\xfa", "is not text: "),
         (b"a: \x00\n", "is not text: special characters are not allowed"),
         (b"[" * 1000, "is nested too deeply"),
@@ -92,6 +92,6 @@ def test_every_problem_of_the_document_is_a_line(file: Path) -> None:
 
 
 def test_a_file_of_any_size_is_not_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "MAX_BYTES", 100)
+    monkeypatch.setattr(documents, "MAX_BYTES", 100)
     file.write_text(GOOD)
     assert problems(file) == ["has more than 100 bytes"]
