@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -202,5 +203,12 @@ class FileFeed:
             log.error("%s; the last good routes stay in force", problem)
 
 
+_PLACE = re.compile(r"line ([0-9]+)(?:, column ([0-9]+))?: ")
+
+
 def _line(file: Path, path: str, message: str) -> str:
-    return f"{file}: {path}: {message}" if path else f"{file} {message}"
+    """FILE: FIELD: WHAT, or FILE:LINE:COLUMN: WHAT, the form that editors and terminals know how to open."""
+    if place := _PLACE.match(message):
+        at = ":".join(filter(None, place.groups()))
+        return f"{file}:{at}: {message[place.end() :]}"
+    return f"{file}: {path}: {message}" if path else f"{file}: {message}"

@@ -113,13 +113,13 @@ class TestStart:
 
     async def test_bad_yaml_is_told_with_its_line(self, path: Path) -> None:
         write(path, "routes:\n- {key: a\n")
-        with pytest.raises(ConfigurationError, match=r"routes\.yaml line 3, column 1: "):
+        with pytest.raises(ConfigurationError, match=r"routes\.yaml:3:1: "):
             await Sidecar(path).feed.start()
 
     async def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             await Sidecar(tmp_path / "none").feed.start()
-        assert caught.value.problems == [f"{tmp_path}/none cannot be read: No such file or directory"]
+        assert caught.value.problems == [f"{tmp_path}/none: cannot be read: No such file or directory"]
 
     async def test_a_file_that_never_holds_still(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         numbers = iter(range(1000))
