@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ class AdminServer:
             await runner.cleanup()
             # asyncio writes the address into strerror; a failed look-up has a negative errno of its own.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            if error.errno == errno.EADDRINUSE:
+                why = f"port {self._listen.port} is in use by another process"
             raise ConfigurationError([f"admin listener {self._listen}: {why}"]) from None
         self._runner = runner
 

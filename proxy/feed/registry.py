@@ -136,9 +136,7 @@ class RegistryFeed:
         except ConfigurationError as error:
             return _Ended("token", f"needs a token ({error})")
         except ClientConnectorError as error:
-            # asyncio writes the address into strerror; a failed look-up has a negative number of its own.
-            number = error.os_error.errno or 0
-            return _Ended("unreachable", f"cannot be reached ({os.strerror(number) if number > 0 else error.os_error})")
+            return _Ended("unreachable", f"cannot be reached ({_why(error.os_error)})")
         except ClientPayloadError:
             return _Ended("closed", "closed the connection")
         except TimeoutError:
@@ -215,3 +213,17 @@ class RegistryFeed:
             token = await asyncio.to_thread(read_token, self._token_file)
             self._headers["authorization"] = f"Bearer {token}"
         return self._headers
+
+
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL says when the answer begins with no TLS record: which of them depends on its version."""
+
+
+def _why(error: OSError) -> str:
+    """Why there is no connection. asyncio writes the address into strerror; a failed look-up has a negative number."""
+    reason = getattr(error, "reason", None)  # OpenSSL's, whose numbers are not the system's
+    if isinstance(reason, str):
+        plain = "it does not speak TLS, say http:// instead of https://"
+        return plain if reason in _NO_TLS else f"TLS: {getattr(error, 'verify_message', '') or reason.lower()}"
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else str(error)

@@ -41,7 +41,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
         for opened in sockets:
             opened.close()
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        reason = "the address is in use" if error.errno == errno.EADDRINUSE else str(error.strerror).lower()
+        busy = error.errno == errno.EADDRINUSE
+        reason = f"port {port} is in use by another process" if busy else str(error.strerror).lower()
         raise ConfigurationError([f"cannot listen on {where}: {reason}"]) from None
     return sockets
 

@@ -413,7 +413,9 @@ def test_busy_ports_are_one_line_each(busy_port: int) -> None:
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (2, "")
     first, second = ended.stderr.splitlines()
-    assert first == f"skycap proxy: cannot listen on 127.0.0.1:{busy_port}: the address is in use"
+    assert (
+        first == f"skycap proxy: cannot listen on 127.0.0.1:{busy_port}: port {busy_port} is in use by another process"
+    )
     assert second.startswith("skycap proxy: cannot listen on 192.0.2.1:1: ")
 
 

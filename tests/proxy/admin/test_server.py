@@ -249,7 +249,9 @@ class TestLife:
         second = AdminServer(subject.server.address, subject.sidecar)
         with pytest.raises(ConfigurationError) as caught:
             await second.start()
-        assert caught.value.problems == [f"admin listener {subject.server.address}: Address already in use"]
+        assert caught.value.problems == [
+            f"admin listener {subject.server.address}: port {subject.server.address.port} is in use by another process"
+        ]
         assert repr(second) == f"<AdminServer {subject.server.address} stopped>"
 
     async def test_an_address_of_another_machine(self, subject: Subject) -> None:

@@ -32,12 +32,14 @@ class Clock:
 class Sidecar:
     """Table, state and feed, as the composition root makes them."""
 
-    def __init__(self, registry: Registry, heartbeat: float = 15.0, token_file: Path | None = None) -> None:
+    def __init__(
+        self, registry: Registry, heartbeat: float = 15.0, token_file: Path | None = None, scheme: str = "http"
+    ) -> None:
         self.clock = Clock()
         self.table = RouteTable(WORKLOAD)
         self.state = FeedState("registry", self.table, self.clock)
         self.feed = RegistryFeed(
-            registry.url,
+            registry.url.replace("http", scheme),
             "users/0 one",
             self.table,
             self.state,
@@ -120,6 +122,15 @@ async def test_the_registry_is_killed_and_comes_back_with_an_older_store(registr
         await watch.send(snapshot(3, route("older")), synced(3))
         await sidecar.has("old", "older")
         assert (sidecar.state.applied, sidecar.state.problem, sidecar.state.refused) == (3, "", 0)
+
+
+async def test_https_where_http_is_spoken(registry: Registry) -> None:
+    sidecar = Sidecar(registry, scheme="https")
+    async with running(sidecar.feed.run()):
+        await eventually(lambda: sidecar.state.problem)
+    assert sidecar.state.problem == (
+        "registry cannot be reached (it does not speak TLS, say http:// instead of https://)"
+    )
 
 
 async def test_the_registry_is_down_at_the_start(registry: Registry) -> None:

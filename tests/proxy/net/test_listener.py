@@ -52,7 +52,7 @@ def test_a_busy_port_is_one_line() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError) as raised:
             bind("127.0.0.1", port)
-    assert raised.value.problems == [f"cannot listen on 127.0.0.1:{port}: the address is in use"]
+    assert raised.value.problems == [f"cannot listen on 127.0.0.1:{port}: port {port} is in use by another process"]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1"])

@@ -234,7 +234,9 @@ def test_a_port_that_only_one_family_can_have_is_nobodys() -> None:
     port = _free_port()
     (taken,) = bind("::1", port)
     with taken:
-        with pytest.raises(ConfigurationError, match=rf"cannot listen on \[::1\]:{port}: the address is in use"):
+        with pytest.raises(
+            ConfigurationError, match=rf"cannot listen on \[::1\]:{port}: port {port} is in use by another process"
+        ):
             bind_redirected(LOOPBACK, port)
         (free,) = bind("127.0.0.1", port)
         free.close()
