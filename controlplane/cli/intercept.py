@@ -66,8 +66,8 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("admin-port", _port(9901, 0), "The sidecar's --admin port, which stays reachable; 0 for none."),
     ("proxy-uid", _ID, "The user that the sidecar runs as."),
     ("proxy-gid", _ID, "The group that the sidecar runs as."),
-    ("transparent-inbound", _port(INBOUND_PORT), "The sidecar's port of that name."),
-    ("transparent-outbound", _port(OUTBOUND_PORT), "The sidecar's port of that name."),
+    ("transparent-inbound", _port(INBOUND_PORT), "The sidecar's --transparent-inbound."),
+    ("transparent-outbound", _port(OUTBOUND_PORT), "The sidecar's --transparent-outbound."),
 )
 
 

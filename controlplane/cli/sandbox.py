@@ -180,7 +180,7 @@ def get(name: str, registry: Registry, output: Output) -> None:
     metavar="SECONDS",
     default=30.0,
     type=click.FloatRange(0, 600),
-    help="How long to wait until its copies have stopped; 0 does not.",
+    help="How long to wait until its copies have stopped; 0: do not wait.",
 )
 @registry_options
 @output_option
