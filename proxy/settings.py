@@ -281,8 +281,8 @@ def _argument_parser() -> argparse.ArgumentParser:
         description="Run a sidecar: it carries each request to the shadow of its routing key, or to the baseline. "
         "It runs until Ctrl-C or SIGTERM; all that it has to say goes to standard error as a log.",
         epilog="LISTEN, APP and TARGET are HOST:PORT; TIME is 250ms, 30s, 5m or 1h. In brackets stands the default. "
-        "Every flag has an environment variable: --hold-timeout is SKYCAP_HOLD_TIMEOUT; lists are separated by commas. Exit "
-        "codes: 0 after a clean shutdown, 1 on a failure, 2 when the configuration is not valid.",
+        "Every flag has an environment variable: --hold-timeout is SKYCAP_HOLD_TIMEOUT; lists are separated by commas. "
+        "Exit codes: 0 after a clean shutdown, 1 on a failure, 2 when the configuration is not valid.",
         allow_abbrev=False,
     )
     for flag in _FLAGS:
