@@ -6,8 +6,8 @@ key in `baggage`) the same offsets are used on the original.
 
 The pattern captures what nearly every request has. Whatever else could matter, or stands there twice, sets the group
 `unusual`; such a head is *not plain*, and its fields are then searched for one by one. So the usual request costs one
-pass, and the unusual one is read by code that is simple rather than fast. Measured on ten realistic fields: 2.3 us in
-one pass, against 1.6 us for the bare check and 2.8 us for the searches that it replaces.
+pass, and the unusual one is read by code that is simple rather than fast. Measured on ten realistic fields: 1.9 us in
+one pass, against 1.1 us for the bare check and 2.8 us for the searches that it replaces.
 
 Only when the pattern does not match is the head looked at line by line (`proxy.wire.diagnose`), to tell an incomplete
 head from a bad one and to name what is bad.
@@ -22,9 +22,13 @@ from dataclasses import dataclass
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
 from proxy.wire.diagnose import diagnose_request, diagnose_response, repair_response
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_framing, response_framing
-from proxy.wire.grammar import FIELD_VALUE, HOST, TARGET, TOKEN
+from proxy.wire.grammar import HOST, REST_OF_LINE, TARGET, TOKEN
 
 _NO_OPTIONS: frozenset[bytes] = frozenset()
+
+_SHORT = 1024
+"""Up to so many bytes the copy in lower case is one of everything that came: that costs less than to look for the end
+of the head first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class RequestHead:
     plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace
     baggage:     the value of its one `baggage` field, None without one
     traceparent: the value of a well-formed `traceparent`, None without one
-    request_id:  beside a traceparent, the value of `x-request-id`, None without one
+    request_id:  the value of `x-request-id`, None without one
     """
 
     # Slots that are all set cost less than defaults of the class: CPython 3.11 reads those without its caches.
@@ -78,22 +82,30 @@ class RequestHead:
         "upgrade",
     )
 
-    def __init__(self, data: bytes, low: bytes, method: bytes) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        low: bytes,
+        method: bytes,
+        body: int = NO_BODY,
+        traceparent: bytes | None = None,
+        request_id: bytes | None = None,
+    ) -> None:
         self.data = data
         self.low = low
         self.end = len(low)
         self.method = method
         self.authority = b""
         self.http10 = False
-        self.body = NO_BODY
+        self.body = body
         self.keep_alive = True
         self.hop = False
         self.options = _NO_OPTIONS
         self.upgrade = b""
         self.plain = True
         self.baggage: bytes | None = None
-        self.traceparent: bytes | None = None
-        self.request_id: bytes | None = None
+        self.traceparent = traceparent
+        self.request_id = request_id
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
@@ -166,7 +178,7 @@ _UNUSUAL_FRAMING = (
 # Groups 4 to 8, each of which matches once; of Host it is enough to know that it is there.
 _CAPTURED = (
     rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
-    rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + FIELD_VALUE + rb")"
+    rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + REST_OF_LINE + rb")"
     rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
     rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)"
 )
@@ -200,42 +212,42 @@ class HeadParser:
         # The outer repeat is greedy, the lines are atomic: captures in a possessive repeat are broken in CPython 3.11
         # ("the span of capturing group is wrong"), and without either a bad head would be tried in every combination.
         lines = rb"(?:(?>%%b|(%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
-        other = TOKEN + rb"++:" + FIELD_VALUE
+        other = TOKEN + rb"++:" + REST_OF_LINE
         self._request = re.compile(
             rb"(" + TOKEN + rb"++) (?=(.))" + TARGET + rb" http/1\.([01])\r\n"
-            + lines % (_CAPTURED, unusual, FIELD_VALUE, other)
-        ).fullmatch  # fmt: skip
+            + lines % (_CAPTURED, unusual, REST_OF_LINE, other)
+        ).match  # fmt: skip
         self._response = re.compile(
-            rb"http/1\.([01]) ([1-5][0-9][0-9])(?: " + FIELD_VALUE + rb")?+\r\n"
-            + lines % (_LENGTH % 3, _UNUSUAL_FRAMING + rb"|skycap-served-by", FIELD_VALUE, other)
-        ).fullmatch  # fmt: skip
+            rb"http/1\.([01]) ([1-5][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
+            + lines % (_LENGTH % 3, _UNUSUAL_FRAMING + rb"|skycap-served-by", REST_OF_LINE, other)
+        ).match  # fmt: skip
 
     def request(self, data: bytes) -> RequestHead | None:
         """The request head at the start of `data`, None when it is not complete. Raises Refused.
 
         Up to two empty lines in front of it are skipped (RFC 9112 section 2.2); then `head.data` begins behind them.
         """
-        low = data[: data.find(b"\r\n\r\n") + 4].lower()
+        low = (data if len(data) <= _SHORT else data[: data.find(b"\r\n\r\n") + 4]).lower()
         match = self._request(low)
+        if match is not None:
+            low = low[: match.end()]
+            minor_at = match.start(3)
         # The name of the version is case-sensitive (RFC 9112 section 2.3), and `low` cannot tell.
-        if match is None or data[(minor_at := match.start(3)) - 7 : minor_at] != b"HTTP/1.":
+        if match is None or data[minor_at - 7 : minor_at] != b"HTTP/1." or 0 in low:
             rest = data.removeprefix(b"\r\n").removeprefix(b"\r\n") if data.startswith(b"\r\n") else data
             if rest is not data and not rest.startswith(b"\r\n"):
                 return self.request(rest)
             diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
         method, first, minor, host, length, baggage, parent, request_id, unusual = match.groups()
-        head = RequestHead(data, low, data[: len(method)])
+        head = RequestHead(
+            data, low, data[: len(method)], NO_BODY if length is None else int(length), parent, request_id
+        )
         if len(low) > self.limits.head_bytes:
             raise Refused(HEAD_TOO_LARGE, f"the head has more than {self.limits.head_bytes} bytes")
         if baggage is not None:
             start = match.start(6)
             head.baggage = data[start : start + len(baggage)]
-        if parent is not None:
-            head.traceparent = parent
-            head.request_id = request_id
-        if length is not None:
-            head.body = int(length)
         if unusual is not None or host is None or minor == b"0":
             head.plain = False
             head.http10 = minor == b"0"
@@ -250,9 +262,11 @@ class HeadParser:
 
         method: of the request that it answers; with the status it decides whether there is a body.
         """
-        low = data[: data.find(b"\r\n\r\n") + 4].lower()
+        low = (data if len(data) <= _SHORT else data[: data.find(b"\r\n\r\n") + 4]).lower()
         match = self._response(low) if data[:5] == b"HTTP/" else None
-        if match is None:
+        if match is not None:
+            low = low[: match.end()]
+        if match is None or 0 in low:
             if not diagnose_response(data, self.limits.head_bytes, self.limits.header_lines):
                 return None
             data = repair_response(data)

@@ -18,6 +18,7 @@ from proxy.wire.grammar import (
     FIELD_LINE,
     FIELD_VALUE,
     HOST,
+    REST_OF_LINE,
     TARGET,
     TOKEN,
 )
@@ -38,6 +39,13 @@ def test_token_is_tchar_rfc_9110_5_6_2() -> None:
 def test_field_value_is_all_but_cr_lf_nul_rfc_9110_5_5() -> None:
     assert accepted_octets(FIELD_VALUE) == bytes(value for value in range(256) if value not in b"\r\n\0")
     assert re.fullmatch(FIELD_VALUE, b"")
+
+
+def test_the_rest_of_a_line_is_a_field_value_but_for_nul() -> None:
+    accepted = [octet for octet in OCTETS if re.fullmatch(REST_OF_LINE + rb"\r\n", octet + b"\r\n")]
+    assert b"".join(accepted) == bytes(value for value in range(256) if value not in b"\r\n")
+    for line in (b"a\nb\r\n", b"a\rb\r\n", b"a\n\rb\r\n", b"\n\r\n", b"\r\r\n", b"a\n", b"a\r", b"a"):
+        assert not re.match(REST_OF_LINE + rb"\r\n", line), line
 
 
 def test_target_is_visible_ascii_without_fragment_rfc_9110_7_1() -> None:

@@ -18,6 +18,16 @@ class TestRequest:
         assert (head.hop, head.upgrade) == (False, b"")
         assert repr(head) == "<RequestHead GET / body=0>"
 
+    @pytest.mark.parametrize("size", [0, 1, 500, 900, 950, 1000, 5000])
+    def test_text_like_fields_behind_the_head_is_not_its_own(self, size: int) -> None:
+        """However much came in one read."""
+        body = (b"\r\nHost: other\r\nbaggage: x\r\n\r\n\0" * 200)[:size]
+        data = get(b"A: b") + body
+        head = read_request(data)
+        assert data[head.end :] == body
+        assert head.low == data[: head.end].lower()
+        assert field_values(head, b"host") == [b"shop"]
+
     def test_what_follows_the_head_is_not_its_own(self) -> None:
         data = get(b"Content-Length: 5")
         for behind in (b"hello", b"GET /hidden HTTP/1.1\r\nHost: shop\r\n\r\n", b"\r\n\r\n", b"\0\r\n\n\r"):

@@ -88,5 +88,5 @@ class TestShortcuts:
             parent = [head.traceparent] if head.traceparent is not None else []
             assert parent == field_values(head, b"traceparent")
             request_id = [head.request_id] if head.request_id is not None else []
-            assert request_id == (field_values(head, b"x-request-id") if parent else [])
+            assert request_id == field_values(head, b"x-request-id")
             assert not head.hop
