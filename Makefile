@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test unit lint format bench fuzz clean
+.PHONY: help demo test unit lint format bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -57,6 +57,9 @@ bench: $(VENV)/.bench ## measure side by side with Envoy, HAProxy and nginx
 fuzz: $(VENV)/.test ## fuzz the parsers for half an hour; ARGS="TARGET --seconds 60" for less
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.test ## run everything at once for half an hour and judge what is left; ARGS="--minutes 2" for less
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
