@@ -258,6 +258,7 @@ class Sidecar:
         # What exists now lives as long as the process: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
+        gc.enable()  # `proxy.__main__` has stopped it
         await self._drain.wait()
         await self._finish()
         if admin is not None:

@@ -127,7 +127,7 @@ async def test_a_death_ends_the_wait_at_once() -> None:
 def test_the_pause_grows_with_the_time_waited() -> None:
     waits = Readiness()
     assert waits._pause(0.0, 30.0) == SHORTEST_PAUSE
-    assert waits._pause(1.0, 30.0) == pytest.approx(0.05)
+    assert waits._pause(1.0, 30.0) == pytest.approx(0.03)
     assert waits._pause(20.0, 30.0) == LONGEST_PAUSE
     assert waits._pause(29.99, 30.0) == pytest.approx(0.01)
 
