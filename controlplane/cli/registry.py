@@ -65,7 +65,8 @@ def refusal(error: RegistryError, url: str) -> CommandError:
     kind = _KINDS.get(error.status, CommandError)
     if error.code == "not-a-registry":
         kind = UnreachableError
-    document = error.problem.model_dump(exclude_none=True)
+    # A peer that is no registry may have answered 200: that is the status of no problem.
+    document = error.problem.model_dump(exclude_none=True, exclude={"status"} if error.status < 400 else None)
     return kind(*str(error).splitlines(), hint=(error.problem.hint or "").rstrip("."), document=document)
 
 

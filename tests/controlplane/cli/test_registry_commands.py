@@ -381,6 +381,8 @@ def test_something_else_where_the_registry_should_be(skycap: Skycap, origin: Ori
     ended = skycap("sandbox", "list", "--registry", origin.url)
     assert (ended.code, ended.out, ended.err.count("\n")) == (5, "", 1)
     assert "does not come from a registry" in ended.err
+    document = json.loads(skycap("sandbox", "list", "--registry", origin.url, "-o", "json").err)
+    assert (document["code"], document["exitCode"], "status" in document) == ("not-a-registry", 5, False)
 
 
 def test_the_token_goes_to_the_registry(skycap: Skycap, origin: Origin, tmp_path: Path) -> None:
