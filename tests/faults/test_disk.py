@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import resource
 import socket
@@ -20,7 +19,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -32,6 +30,7 @@ from tests.controlplane.sandboxes import document, fork
 from tests.faults import peers, subject
 from tests.faults.peers import Origin, Peer, connect, ok, request
 from tests.faults.subject import WORKLOAD, Subject
+from tests.faults.watching import watching
 from tests.tools import require
 
 MANY = 400
@@ -221,7 +220,7 @@ async def test_a_full_disk(disk: Disk, application: socket.socket, origin: Origi
     try:
         with subject.running(application.getsockname()[1], tmp_path, "--registry", registry.url) as sidecar:
             await sidecar.reaches(1, "skycap_feed_connected")
-            async with Client(registry.url, timeout=30) as client, watching(client) as heard:
+            async with Client(registry.url, timeout=30) as client, watching(client, WORKLOAD) as heard:
                 agents = Agents(client, shadow)
                 assert await agents.put("before")
                 assert await agents.put("deleted")
@@ -297,33 +296,3 @@ async def restarts_or_says_why(disk: Disk, home: Path, port: int, told: dict[str
 def integrity(store: Path) -> None:
     with contextlib.closing(sqlite3.connect(store)) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-class Heard:
-    """What an open route watch has told. keys: routes that there are by now."""
-
-    def __init__(self) -> None:
-        self.keys: set[str] = set()
-        self.ended = False
-
-
-@contextlib.asynccontextmanager
-async def watching(client: Client) -> AsyncIterator[Heard]:
-    heard = Heard()
-
-    async def listen() -> None:
-        async for event in client.watch(WORKLOAD):
-            data = json.loads(event.data)
-            if event.name == "put":
-                heard.keys.add(data["key"])
-            elif event.name == "delete":
-                heard.keys.discard(data["key"])
-        heard.ended = True
-
-    listening = asyncio.get_running_loop().create_task(listen())
-    try:
-        yield heard
-    finally:
-        listening.cancel()
-        with contextlib.suppress(asyncio.CancelledError, RegistryError, aiohttp.ClientError):
-            await listening
