@@ -34,19 +34,26 @@ class Carriers:
         if head.plain:
             if head.baggage is None:
                 return NO_KEY
-            lines = b"\r\nbaggage:" + head.baggage
+            # The bare value: it cannot be taken for lines, each of which begins with a CR.
+            reading = self._readings.get(head.baggage) or self._read_baggage(head.baggage)
         else:
             lines = b"".join(self._lines.findall(head.data[: head.end]))
-        reading = self._readings.get(lines) or self._read_lines(lines)
+            reading = self._readings.get(lines) or self._read_lines(lines, lines)
         if reading.key:
             self._counters.key_carriers[reading.carrier] += 1
         if reading.malformed or reading.conflict:
             self._count_mistakes(reading)
         return reading
 
-    def _read_lines(self, lines: bytes) -> KeyReading:
-        if not self._reader.key_headers and not self._reader.may_hold_key(lines):
+    def _read_baggage(self, value: bytes) -> KeyReading:
+        if not self._reader.may_hold_key(value):
             return NO_KEY  # not remembered: other members vary with every request
+        return self._read_lines(b"\r\nbaggage:" + value, value)
+
+    def _read_lines(self, lines: bytes, raw: bytes) -> KeyReading:
+        """Take lines apart; what was in them is remembered under `raw`."""
+        if not self._reader.key_headers and not self._reader.may_hold_key(lines):
+            return NO_KEY
         values: dict[str, list[bytes]] = {}
         for line in lines.split(b"\r\n")[1:]:
             name, _, value = line.partition(b":")
@@ -59,7 +66,7 @@ class Carriers:
         reading = self._reader.read(values.get(BAGGAGE, ()), values.get(TRACESTATE, ()), headers)
         if len(self._readings) >= MAX_READINGS:
             self._readings.clear()
-        self._readings[lines] = reading
+        self._readings[raw] = reading
         return reading
 
     def _count_mistakes(self, reading: KeyReading) -> None:

@@ -130,8 +130,9 @@ class Inbound(Side):
             if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
                 return b"", _NOTHING  # the shadow's own sidecar has said it all
             drop = _SERVED
-        items = b", ".join([plan.item, *served.items]) if served.items else plan.item
-        return b"%b: %b\r\n" % (NAME, items), drop
+        if not served.items:
+            return plan.served, drop
+        return b"%b: %b\r\n" % (NAME, b", ".join([plan.item, *served.items])), drop
 
     # -- plans ----------------------------------------------------------------------------------------------------
 

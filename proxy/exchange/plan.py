@@ -12,6 +12,7 @@ from proxy.contract.routes import Route
 from proxy.errors import Failure
 from proxy.exchange.ports import Pool
 from proxy.routing.decision import Action
+from proxy.routing.served import NAME
 
 
 class Plan:
@@ -24,6 +25,7 @@ class Plan:
     pool:     the one of them, None when there are more or none.
     insert:   field lines to add to the request, each with its CRLF.
     item:     our item of `skycap-served-by`, b"" when the answer gets none.
+    served:   the field line of that item alone.
     failure, detail: the answer of ERROR; of HOLD when it has lasted for too long; of the others when all pools fail.
     fallback: the plan to go on with instead of that answer, None when there is none.
     """
@@ -39,6 +41,7 @@ class Plan:
         "pool",
         "pools",
         "route",
+        "served",
         "tally",
         "turn",
     )
@@ -65,6 +68,7 @@ class Plan:
         self.pool = pools[0] if len(pools) == 1 else None
         self.insert = insert
         self.item = item
+        self.served = b"%b: %b\r\n" % (NAME, item)
         self.failure = failure
         self.detail = detail
         self.fallback = fallback

@@ -42,11 +42,14 @@ class RouteTable:
     def lookup(self, key: str) -> Route | None:
         return self._routes.get(key)
 
-    def replace(self, routes: dict[str, Route]) -> None:
-        """Take over `routes` (key -> Route) as the whole table; the caller must not touch it again."""
-        self._routes = routes
+    def replace(self, routes: dict[str, Route]) -> dict[str, Route]:
+        """Take over `routes` (key -> Route) as the whole table; the caller must not touch it again.
+
+        Returns what it was before, which the caller may take to pieces: freeing 100,000 routes at once is a pause."""
+        old, self._routes = self._routes, routes
         self.synced = True
         self._changed()
+        return old
 
     def put(self, route: Route) -> None:
         self._routes[route.key] = route

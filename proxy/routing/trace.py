@@ -23,6 +23,9 @@ MAX_ID_BYTES = 200
 
 _ZERO = b"0" * 16
 
+_SAMPLED = frozenset(b"13579bdf")
+"""Last digits of flags that say so (W3C Trace Context section 3.2.2.5.1)."""
+
 # An id of zeros is none (W3C Trace Context sections 3.2.2.3 and 3.2.2.4): all who send it would share one trace.
 _SPAN_ID = rb"((?!0{16})[0-9a-f]{16})"
 _TRACE_ID = rb"((?!0++(?![0-9a-f]))(?:[0-9a-f]{16})?[0-9a-f]{16})"
@@ -81,8 +84,7 @@ def plain_context(traceparent: bytes, request_id: bytes | None) -> tuple[list[by
     """The ids of a keyed request and the field lines that complete its trace context, when it names its trace in a
     well-formed `traceparent` and in nothing else but perhaps `x-request-id`. Both values in lower case."""
     ident = traceparent[19:35]
-    sampled = b"1" if traceparent[54:55] in b"13579bdf" else b"0"  # W3C Trace Context section 3.2.2.5.1
-    lines = b"b3: " + traceparent[3:53] + sampled + b"\r\n"
+    lines = b"b3: " + traceparent[3:53] + (b"1\r\n" if traceparent[54] in _SAMPLED else b"0\r\n")
     if request_id is not None:
         return [ident, b"=" + request_id], lines
     request_id = _as_uuid(traceparent[3:35])
