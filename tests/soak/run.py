@@ -173,8 +173,9 @@ async def soak(seconds: float, say: Callable[[str], None]) -> tuple[list[Verdict
                 start = {name: await run.sampler.look(name) for name in on.sidecars}
                 await run.load(say)
                 say(run.progress())
-                if not on.ended():
+                verdicts = [Verdict(False, f"{name}: ended with {code} amid it") for name, code in on.ended().items()]
+                if not verdicts:
                     verdicts = await run.verdicts(start, await run.settle(start))
     except AssertionError as error:  # what starting and stopping claim
-        verdicts.append(Verdict(False, f"a process did not start, run or end as it should: {error}"))
+        verdicts.append(Verdict(False, f"a process did not start or end as it should {error}".strip()))
     return verdicts, problems

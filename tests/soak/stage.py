@@ -91,9 +91,10 @@ class Stage:
             "spec": {"forks": [fork]},
         }
 
-    def ended(self) -> bool:
-        """Whether a sidecar has, which none should."""
-        return any(sidecar.process.poll() is not None for sidecar in self.sidecars.values())
+    def ended(self) -> dict[str, int]:
+        """The sidecars that have, which none should, and their exit codes."""
+        codes = {name: sidecar.process.poll() for name, sidecar in self.sidecars.items()}
+        return {name: code for name, code in codes.items() if code is not None}
 
     def noise(self) -> list[str]:
         """Lines of logs that should not be there."""
