@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 
 from proxy.contract.names import ROUTING_KEY
+from proxy.contract.routes import Route
 from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
@@ -59,7 +60,7 @@ class WatchStream:
         return self._snapshot is None
 
     async def _sync(self, revision: int) -> None:
-        old = []
+        old: dict[str, Route] = {}
         if self._snapshot is not None:
             old = self._snapshot.swap()
             self._snapshot = None

@@ -202,18 +202,19 @@ class TestManyRoutes:
     async def test_the_old_table_is_freed_in_slices(self) -> None:
         table = RouteTable(WORKLOAD)
         await self.fill(table, 4000)
-        turns = 0
+        old = Snapshot(table).swap()
+        assert (len(table), len(old)) == (0, 4000)
+        left = []
 
-        async def count_turns() -> None:
-            nonlocal turns
+        async def look() -> None:
             while True:
-                turns += 1
+                left.append(len(old))
                 await asyncio.sleep(0)
 
-        async with running(count_turns()):
-            await discard(Snapshot(table).swap())
-        assert len(table) == 0
-        assert turns >= 4000 // pieces.FREE_ROUTES
+        async with running(look()):
+            await discard(old)
+        assert old == {}
+        assert max(map(int.__sub__, [4000, *left], [*left, 0])) == pieces.FREE_ROUTES
 
     async def test_routes_are_kept_from_the_collector(self) -> None:
         gc.freeze()  # all that is there, so that only the routes are counted

@@ -48,8 +48,9 @@ def test_put_and_delete() -> None:
 def test_replace_is_the_whole_table() -> None:
     table = RouteTable("shop/users")
     table.put(route("old"))
+    old = table.routes()
     new = route("new")
-    table.replace({"new": new})
+    assert list(table.replace({"new": new}).values()) == old
     assert table.synced
     assert table.lookup("old") is None
     assert table.routes() == [new]
