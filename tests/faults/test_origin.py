@@ -27,6 +27,21 @@ async def asked(sidecar: Subject, side: str, data: bytes) -> tuple[bytes, bytes,
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
+async def test_ends_as_soon_as_it_has_accepted(sidecar: Subject, origin: Origin, side: str, how: str) -> None:
+    """Whether that is a dial that failed or an answer that never came depends on who is faster."""
+
+    async def script(peer: Peer) -> None:
+        peer.end(how)
+
+    origin.script = script
+    head, _, ended = await asked(sidecar, side, request(method=b"POST", body=b"x" * 9))
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert error_code(head) in (b"upstream-reset", b"app-unreachable")
+    assert ended == "closed"
+    assert origin.connections == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "close"])
 async def test_ends_before_the_head(sidecar: Subject, origin: Origin, side: str, how: str) -> None:
     async def script(peer: Peer) -> None:
         await origin.take(peer)
@@ -55,6 +70,29 @@ async def test_ends_inside_the_head(sidecar: Subject, origin: Origin, side: str,
     head, _, _ = await asked(sidecar, side, request())
     assert head.startswith(b"HTTP/1.1 502 ")
     assert error_code(head) == b"upstream-reset"
+    assert len(origin.requests) == 1
+
+
+@pytest.mark.parametrize("framing", [b"content-length: 10", b"transfer-encoding: chunked"])
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_ends_between_head_and_body(
+    sidecar: Subject, origin: Origin, side: str, how: str, framing: bytes
+) -> None:
+    seen = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await origin.take(peer)
+        await peer.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
+        await seen.wait()
+        peer.end(how)
+
+    origin.script = script
+    client = await connect(sidecar.port(side))
+    await client.send(request())
+    assert framing in await client.head()
+    seen.set()
+    assert await client.rest() == (b"", "reset")
+    client.close()
     assert len(origin.requests) == 1
 
 

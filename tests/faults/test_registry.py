@@ -13,14 +13,18 @@ import pytest_asyncio
 
 from proxy.contract.watch import Event
 from tests.faults import peers, subject
-from tests.faults.peers import Origin, Peer, connect, ok, request
-from tests.faults.subject import Subject, until
+from tests.faults.peers import Origin, Peer, connect, error_code, ok, request
+from tests.faults.subject import DEADLINE_SECONDS, Subject, until
 from tests.proxy.feed.documents import put, snapshot, synced
 from tests.proxy.feed.documents import route as route_of
 from tests.proxy.feed.registry_server import Registry, Watch
 
 MIB = 1 << 20
 KEYED = b"baggage: routing-key=agent-42"
+
+
+FEED_FILES = 4
+"""Of the watch, of a report, and of the two idle connections to application and shadow."""
 
 
 @pytest_asyncio.fixture
@@ -55,6 +59,11 @@ async def watched(
         await sidecar.reaches(100, "skycap_feed_applied_revision")
         yield sidecar, watch
         await peers.hang_up()
+        async with asyncio.timeout(DEADLINE_SECONDS):  # nothing is left but the watch
+            while (await sidecar.page("/connections"))["connections"]:
+                pass
+        assert await sidecar.metric("skycap_upstream_connections", state="busy") == 0
+        await until(lambda: sidecar.open_files() <= sidecar.files + FEED_FILES, "no file is left")
         assert "Traceback" not in sidecar.log, sidecar.log
 
 
@@ -138,6 +147,25 @@ async def test_an_older_revision(registry: Registry, watched: tuple[Subject, Wat
     await restored.send(Event("synced", "{}", "50"))
     await sidecar.reaches(1, "skycap_feed_refused_total")
     await is_right(sidecar)
+
+
+@pytest.mark.parametrize("at", ["inbound", "outbound", "admin"])
+async def test_a_table_with_a_cycle(watched: tuple[Subject, Watch], origin: Origin, at: str) -> None:
+    """A route that leads back to the sidecar that asks: the request that takes it is refused, all others go on."""
+    sidecar, watch = watched
+    own = {"inbound": sidecar.inbound, "outbound": sidecar.outbound, "admin": sidecar.admin}[at]
+    await watch.send(put(101, "cycle", own))
+    await sidecar.reaches(101, "skycap_feed_applied_revision")
+    client = await connect(sidecar.inbound)
+    await client.send(request(b"/", b"baggage: routing-key=cycle"))
+    head, body = await client.message()
+    assert head.startswith(b"HTTP/1.1 508 ")
+    assert error_code(head) == b"loop"
+    assert b"own listeners" in body
+    client.close()
+    assert origin.requests == []
+    await is_right(sidecar)
+    assert await sidecar.metric("skycap_connections_accepted_total") == 3
 
 
 @pytest.mark.parametrize("status", ["garbage", "redirect", "html"])
