@@ -10,8 +10,9 @@ Rules:
 * A dial that finds none is answered at once (503 `overloaded`), not held up: only the end of somebody else's connection
   could help it.
 
-Nothing is counted to know how many are in use: POSIX gives out the lowest number that is free (open(2), dup(2)), so the
-number of a new descriptor says that all below it are taken, whoever took them.
+How many are in use is known in two ways, and the worse one counts. Connections are counted, dials from the moment that
+they begin. What others take (the admin listener, files) shows in the number of a new descriptor: POSIX gives out the
+lowest that is free (open(2), dup(2)), so all below it are taken.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Descriptors:
     usable:    how many accepting may use.
     paused:    no connection is accepted now.
     listeners: whom to pause.
+    upstreams: connections to others, and dials.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Descriptors:
         self.usable = self.limit - self.limit // RESERVE
         self.paused = False
         self.listeners: list[Accepting] = []
+        self.upstreams: set[object] = set()
+        self._fixed = 0
         self._counters = counters
         self._clock = clock
         self._said: dict[str, float] = {}
@@ -86,17 +90,34 @@ class Descriptors:
             probe = self.limit
         else:
             os.close(probe)
-        if probe >= self.usable:
+        if probe >= self.usable or self._used + 1 >= self.usable:
             self._pause()
+
+    def dialling(self, upstream: object) -> None:
+        """A dial begins. Accepting stops before it has a descriptor: of many dials at once, the last ones may get none,
+        and a connection that was accepted then would be closed without a word."""
+        self.upstreams.add(upstream)
+        if self._used >= self.usable and self._pause():
+            for listener in self.listeners:
+                listener.pause()
+
+    @property
+    def _used(self) -> int:
+        counters = self._counters
+        connections = counters.inbound.connections_open + counters.outbound.connections_open
+        return self._fixed + connections + len(self.upstreams)
 
     async def watch(self) -> None:
         """Go on accepting when there is room again; notice when others have used all of it. Never returns."""
+        self._fixed = max(self._free(1) - self._used, 0)
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             if not self.paused:
                 if self._free(1) >= self.usable:
                     self._pause()
-            elif self._free(sum(listener.listens for listener in self.listeners) + 1) < self.usable:
+                continue
+            listens = sum(listener.listens for listener in self.listeners)
+            if self._used + 1 < self.usable and self._free(listens + 1) < self.usable:
                 await self._resume()
 
     def dial_failed(self, error: OSError) -> bool:
@@ -120,9 +141,10 @@ class Descriptors:
             except OSError as error:
                 return self.limit if _lacks(error) else 0
 
-    def _pause(self) -> None:
+    def _pause(self) -> bool:
+        """True: they did accept until now."""
         if self.paused:
-            return
+            return False
         self.paused = True
         self._counters.accepting_paused += 1
         for listener in self.listeners:
@@ -133,6 +155,7 @@ class Descriptors:
             "%d of %d file descriptors are in use: new connections wait until some are closed",
             self.usable, self.limit,
         )  # fmt: skip
+        return True
 
     async def _resume(self) -> None:
         try:

@@ -194,6 +194,7 @@ class ConnectionPool:
     def lost(self, upstream: UpstreamConnection) -> None:
         """A connection has ended."""
         self.open.discard(upstream)
+        self._descriptors.upstreams.discard(upstream)
         if self._own.connections is not None and upstream.ends is not None:
             self._own.connections.unmade(upstream.ends)
         self._wheel.disarm(upstream)
@@ -210,6 +211,7 @@ class ConnectionPool:
     async def _dial(self, exchange: Borrower) -> None:
         self._counters.upstream_dials += 1
         upstream = UpstreamConnection(self)
+        self._descriptors.dialling(upstream)
         try:
             await self._connect(upstream)
         except _OwnListenerError:
@@ -224,6 +226,9 @@ class ConnectionPool:
             # Nobody waits any more. uvloop closes a connection that was just made without telling its protocol.
             self.open.discard(upstream)
             raise
+        finally:
+            if upstream not in self.open:
+                self._descriptors.upstreams.discard(upstream)
         self._dials.pop(exchange, None)
         if self._own.connections is not None and not self._own.connections.made(upstream.note_ends()):
             upstream.stream.abort()
