@@ -253,7 +253,7 @@ class Exchange:
         in_hand = ROUTING <= self.phase <= TUNNEL
         if self.phase == ROUTING:
             self._stop_waiting()
-        self.release(reuse=False)
+        self._abandon()
         if self.phase == TUNNEL:
             self._count(self.answer.status, "")  # whoever ends a tunnel, and however: it has done its work
         elif in_hand:
@@ -366,7 +366,7 @@ class Exchange:
             self.upstream = None
             pool.give(upstream, answer.idle_seconds)
         else:
-            self.release(reuse=answer.reusable and self.request_body is None)
+            self._release(reuse=answer.reusable and self.request_body is None)
         self._count(status, "")
         self._settle()
 
@@ -378,7 +378,7 @@ class Exchange:
     def fail(self, failure: Failure, detail: str, *, close: bool = False) -> None:
         """Answer the request ourselves, or cut the connection when the application's answer has begun."""
         side, plan = self.side, self.plan
-        self.release(reuse=False)
+        self._abandon()
         if self.phase == ROUTING:
             self._stop_waiting()
         self.answer.forget()
@@ -407,7 +407,7 @@ class Exchange:
 
     def cut(self) -> None:
         """End the client's connection so that it cannot take what it got for the whole answer."""
-        self.release(reuse=False)
+        self._abandon()
         self._count(self.answer.status, "cut")
         self._closed()
         # Behind an answer without a length an orderly end would look like that of the answer.
@@ -540,13 +540,25 @@ class Exchange:
         self._resume(AHEAD)
 
     def _tunnel_over(self) -> None:
-        self.release(reuse=False)
+        self._release(reuse=False)
         self._count(self.answer.status, "")
         self._close()
 
     # -- small things ---------------------------------------------------------------------------------------------
 
-    def release(self, *, reuse: bool) -> None:
+    def _abandon(self) -> None:
+        """Let go of the upstream in the middle of an answer, with a reset: the sidecar or the application at its other
+        end may take an end for half of one (RFC 9112 section 9.6), and would go on with what nobody wants."""
+        upstream = self.upstream
+        if upstream is None or self.phase == TUNNEL:
+            self._release(reuse=False)
+            return
+        upstream.exchange = None
+        self.upstream = None
+        self._resume(FULL)
+        self.side.reset(upstream.stream)
+
+    def _release(self, *, reuse: bool) -> None:
         """Let go of the upstream: back to its pool, or closed."""
         upstream, self.upstream = self.upstream, None
         if upstream is None:

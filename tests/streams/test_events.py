@@ -71,12 +71,7 @@ async def test_a_reconnect_goes_on_where_it_was(pair: Pair, end: End) -> None:
     assert named == [None, "2"]
 
 
-RESET_BECOMES_AN_END = pytest.mark.xfail(
-    strict=True, reason="the caller's sidecar ends its call with FIN, which the callee's may take for half a close"
-)
-
-
-@pytest.mark.parametrize("how", [pytest.param("reset", marks=RESET_BECOMES_AN_END), "close"])
+@pytest.mark.parametrize("how", ["reset", "close"])
 async def test_the_client_disappears(pair: Pair, end: End, how: str) -> None:
     """A reset is told to the application at once. A close may be half of one (RFC 9112 section 9.6): the application
     goes on, and is told when it sends."""

@@ -81,7 +81,7 @@ def test_an_end_inside_a_body_is_an_end(make_book: MakeBook, step: int, dialling
     assert book.counters.inbound.failures["client-truncated"] == 1
     assert book.counters.inbound.requests["error"][0] == 1
     if app is not None:
-        assert app.calls == ["abort"]
+        assert app.calls == ["reset"]
     assert book.app.dials == []
 
 
@@ -217,7 +217,7 @@ def test_a_client_may_go_at_any_time(make_book: MakeBook, step: int, play: Play)
     assert not client.exchange.side.held
     for upstream in in_use:
         assert upstream.exchange is None
-        assert upstream.calls[-1] == ("close" if phase == TUNNEL else "abort")
+        assert upstream.calls[-1] == ("close" if phase == TUNNEL else "reset")
     requests = book.counters.inbound.requests
     counted = sum(sum(by_class) for by_class in requests.values())
     assert counted == (0 if play in (_silent, _in_the_head) else 1)

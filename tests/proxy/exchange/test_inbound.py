@@ -123,7 +123,7 @@ def test_the_table_may_change_between_two_requests(make_book: MakeBook) -> None:
     """What was decided for a key is remembered, but not for longer than it is true."""
     book = make_book()
     client = book.connect(book.inbound())
-    changes: list[tuple[Callable[[], None], PlayedPool]] = [
+    changes: list[tuple[Callable[[], object], PlayedPool]] = [
         (lambda: None, book.app),
         (lambda: book.table.put(ready()), book.shadow),
         (lambda: book.table.delete("agent-42"), book.app),

@@ -93,7 +93,7 @@ def test_an_answer_has_its_time_from_the_requests_end(make_book: MakeBook, step:
     book.pass_ticks(1)
     document = problem(client.new())
     assert (document["code"], document["status"]) == ("app-timeout", 504)
-    assert app.calls == ["abort"]
+    assert app.calls == ["reset"]
     assert client.calls == []
     assert book.counters.inbound.timeouts == {"response": 1}
 
@@ -136,7 +136,7 @@ def test_a_body_may_be_slow_but_not_silent(make_book: MakeBook, step: int) -> No
         app.send(OK[:-2])
     book.pass_ticks(SHORT.stream_ticks)
     assert client.calls == ["reset"], "a reset, so that nobody takes it for the whole answer"
-    assert app.calls == ["abort"]
+    assert app.calls == ["reset"]
     assert book.counters.inbound.timeouts == {"body": 1}
 
 
@@ -147,7 +147,7 @@ def test_an_upload_that_stops_is_given_up(make_book: MakeBook) -> None:
     app = book.app.accept()
     book.pass_ticks(SHORT.stream_ticks)
     assert problem(client.got)["code"] == "app-timeout"
-    assert app.calls == ["abort"]
+    assert app.calls == ["reset"]
     assert client.calls == ["write_eof"]
 
 

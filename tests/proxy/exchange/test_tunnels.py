@@ -93,7 +93,7 @@ def test_a_switch_that_nobody_asked_for(make_book: MakeBook, step: int, request_
     document = problem(client.got)
     assert (document["code"], document["status"]) == ("bad-response", 502)
     assert "101" in document["detail"]
-    assert app.calls == ["abort"]
+    assert app.calls == ["reset"]
     assert client.exchange.phase != TUNNEL
 
 
@@ -106,7 +106,7 @@ def test_a_switch_to_what_was_not_asked_for(make_book: MakeBook, step: int, prot
     app = book.app.accept()
     app.send(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n%b\r\n" % protocol)
     assert problem(client.got)["code"] == "bad-response"
-    assert app.calls == ["abort"]
+    assert app.calls == ["reset"]
 
 
 Opened = Callable[[Playbook], tuple[Client, PlayedUpstream]]
