@@ -7,6 +7,7 @@ than it should gets too many answers or too few. What the reader cannot read is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -109,7 +110,8 @@ class Connection(asyncio.Protocol):
             if self.ended:
                 self.transport.close()
             else:
-                self.transport.write_eof()
+                with contextlib.suppress(OSError):  # reset by the proxy, and the loop has not said so yet
+                    self.transport.write_eof()
 
     def go_on(self) -> None:
         """The case has said its own answer: requests behind it are answered as usual."""
