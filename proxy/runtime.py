@@ -40,6 +40,7 @@ from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
+from proxy.net.allocator import keep_freed_memory
 from proxy.net.descriptors import Descriptors
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.reset import reset
@@ -437,6 +438,7 @@ def main(arguments: Sequence[str]) -> int:
         log.configure(settings.log_level, settings.log_format)
         tracing = open_tracing(settings.otlp_endpoint, os.environ, workload=settings.workload, version=__version__)
         _raise_file_limit()
+        keep_freed_memory()
         uvloop.run(serve(settings, tracing))
     except ConfigurationError as error:
         for problem in error.problems:

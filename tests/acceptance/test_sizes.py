@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import platform
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -67,6 +69,39 @@ async def test_a_gib_down_and_a_gib_up_in_less_than_80_mb() -> None:
             async with session.put(f"http://127.0.0.1:{port}/up/", data=pieces(), headers=length) as answer:
                 assert (await answer.json())["size"] == GIB
     assert 0 < peak[0] < RESIDENT_LIMIT
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the thresholds are those of glibc")
+async def test_large_answers_do_not_make_the_kernel_hand_out_memory_again_and_again() -> None:
+    """Counted in page faults: 256 of them are one MiB of fresh memory."""
+
+    async def download(request: web.Request) -> web.Response:
+        return web.Response(body=PIECE)
+
+    application = web.Application()
+    application.router.add_get("/", download)
+    port = free_port()
+    async with serving(application) as app, ClientSession(timeout=FOREVER) as session:
+        arguments = ("--workload", "a/b", "--inbound", f"127.0.0.1:{port}=127.0.0.1:{app}")
+        async with sidecar(*arguments, port=port) as process:
+
+            async def several(count: int) -> None:
+                for _ in range(count):
+                    async with session.get(f"http://127.0.0.1:{port}/", headers={"baggage": "routing-key=a"}) as answer:
+                        assert len(await answer.read()) == len(PIECE)
+
+            async def all_at_once(count: int) -> int:
+                before = page_faults(process.pid)
+                await asyncio.gather(*(several(count) for _ in range(8)))
+                return page_faults(process.pid) - before
+
+            await all_at_once(3)
+            assert (faults := await all_at_once(10) / 80) < 10, f"{faults} page faults per MiB"
+
+
+def page_faults(pid: int) -> int:
+    """Pages that the kernel has given a process since its start, without reading them from a disk."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[7])
 
 
 async def test_a_thousand_idle_connections_are_held() -> None:
