@@ -163,8 +163,8 @@ def cases() -> dict[str, Case]:
 
 def python_calls(case: Case) -> int:
     """Python-level calls that the case makes, those of this file not counted. The same on every machine."""
-    case(0)
-    case(1)
+    for number in range(2 * len(FORKED)):
+        case(number)  # what is decided once for a key has been
     count = 0
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
@@ -173,7 +173,7 @@ def python_calls(case: Case) -> int:
 
     sys.setprofile(profile)
     try:
-        case(2)
+        case(0)
     finally:
         sys.setprofile(None)
     return count
