@@ -6,7 +6,6 @@ still in the file for everybody to see.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,14 +20,16 @@ MAX_BYTES = 1 << 20
 class _Loader(yaml.SafeLoader):
     """Plain objects only, and every key once."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # As it is written: merging (`<<`) later puts keys in front of those that override them.
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def read_documents(path: Path) -> list[Any]:
@@ -41,13 +42,16 @@ def read_documents(path: Path) -> list[Any]:
 
 
 def parse_documents(file: BinaryIO, name: str) -> list[Any]:
-    """All documents of an open file, which is called `name`. Raises ConfigurationError, and OSError."""
-    text = file.read(MAX_BYTES + 1)
+    """All documents of an open file, which is called `name`. Raises ConfigurationError."""
+    try:
+        text = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError([f"{name}: cannot be read: {error.strerror}"]) from None
     if len(text) > MAX_BYTES:
         raise ConfigurationError([f"{name}: has more than {MAX_BYTES} bytes"])
     try:
         return list(yaml.load_all(text, Loader=_Loader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
         raise ConfigurationError([f"{name}{_where(error)}"]) from None
 
 
@@ -57,5 +61,7 @@ def _where(error: Exception) -> str:
         return f":{mark.line + 1}:{mark.column + 1}: {error.problem}"
     if isinstance(error, yaml.reader.ReaderError | UnicodeDecodeError):
         return f": is not text: {error.reason}"
+    if isinstance(error, LookupError | AttributeError | TypeError):
+        return ": holds a value that does not fit its tag"  # PyYAML trusts `!!bool` and its like
     # Also a date in month 13 and a number of more than 4,300 digits.
     return ": is nested too deeply" if isinstance(error, RecursionError) else f": {' '.join(str(error).split())}"

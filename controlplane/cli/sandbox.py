@@ -122,6 +122,8 @@ def _document(
 
 def _load(path: str) -> dict[str, Any]:
     name = "standard input" if path == "-" else path
+    if path == "-" and sys.stdin is None:
+        raise InvalidError(f"{name}: is closed")
     documents = parse_documents(sys.stdin.buffer, name) if path == "-" else read_documents(Path(path))
     if len(documents) != 1:
         raise InvalidError(f"{name}: holds {len(documents)} documents: one sandbox per file")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from weakref import WeakValueDictionary
@@ -226,6 +227,7 @@ class Sandboxes:
         """Delete what has outlived its TTL."""
         while True:
             self._sooner.clear()
+            self._next_look = math.inf  # what is applied from here on has to be looked at before anything is waited for
             self._deadlines.notice_jump()
             living = [life for life in self._lives.values() if not life.record.deleting]
             left = {life: self._deadlines.left(life.record) for life in living}

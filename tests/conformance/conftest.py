@@ -14,7 +14,3 @@ from tests.conformance.rig import Rig, rig
 def skycap() -> Iterator[Rig]:
     with rig(Skycap()) as made:
         yield made
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes minutes; `-m slow` runs these alone, `-m 'not slow'` the others")

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.launch.port import LaunchError
 from controlplane.life.refusals import Closing, Conflict, NotFound
+from controlplane.life.sandbox import SandboxLife
 from controlplane.model.problem import DocumentError
 from controlplane.model.sandbox import Phase
 from controlplane.model.workload import Workload
@@ -698,3 +699,24 @@ async def test_nothing_is_taken_on_any_more(bench: Bench) -> None:
         await bench.apply()
     with pytest.raises(Closing):
         await bench.registry.sandboxes.delete("a")
+
+
+async def test_a_short_ttl_that_comes_while_another_is_being_deleted(
+    bench: Bench, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.apply("a", ttl="20s")
+    await bench.ready()
+    await eventually(lambda: 20.0 in clock.sleeping())
+    sandboxes = bench.registry.sandboxes
+    delete = sandboxes._delete_expired
+
+    async def apply_meanwhile(life: SandboxLife) -> None:
+        if life.name == "a":
+            await bench.apply("b", routingKey="l", ttl="5s")
+        await delete(life)
+
+    monkeypatch.setattr(sandboxes, "_delete_expired", apply_meanwhile)
+    clock.advance(20)
+    await eventually(lambda: 5.0 in clock.sleeping())
+    clock.advance(5)
+    await eventually(lambda: bench.gone("b"))
