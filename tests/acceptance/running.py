@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import sys
 import time
@@ -16,11 +17,23 @@ ROOT = Path(__file__).parents[2]
 READY_SECONDS = 20.0
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago and that this process has not given out before.
+
+    It lies below the range from which the kernel takes ports by itself (ip(7), ip_local_port_range): one from there
+    may become the source of somebody's connection, or the next one that is asked for.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_768)  # not `random`, which Hypothesis seeds
+        if port in _given:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            _given.add(port)
+            return port
 
 
 async def accepts(port: int, process: asyncio.subprocess.Process) -> None:

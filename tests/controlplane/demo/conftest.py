@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.acceptance.running import free_port
+
 SHOP = Path(__file__).parents[3] / "controlplane" / "demo" / "shop"
 START_SECONDS = 20
 
@@ -24,11 +25,7 @@ Start = Callable[..., str]
 
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, all different."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
+    return [free_port() for _ in range(count)]
 
 
 def await_health(url: str, process: subprocess.Popen[bytes]) -> None:
