@@ -70,7 +70,6 @@ def test_a_missed_target_is_said(results: Results) -> None:
 
 
 def test_the_chart_is_drawn_from_the_document(results: Results, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="matplotlib is in the bench extra")
     path = tmp_path / "chart.svg"
     assert chart.draw(results.document(), path) == ""
     text = path.read_text()

@@ -41,13 +41,7 @@ def peer(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def differences(peer: str, ours: dict[Case, Outcome]) -> list[Difference]:
-    """What differs. What nobody has reviewed is asked of the peer twice: its own deadlines are short, and it may have
-    waited for a core."""
-    theirs = watch(PEERS[peer](), CASES)
-    again = [difference.case for difference in compare(peer, ours, theirs) if _is_new(difference)]
-    if again:
-        theirs |= watch(PEERS[peer](), again)
-    return compare(peer, ours, theirs)
+    return compare(peer, ours, watch(PEERS[peer](), CASES))
 
 
 def _is_new(difference: Difference) -> bool:
