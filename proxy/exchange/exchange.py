@@ -15,7 +15,6 @@ from proxy.errors import (
     BAD_REQUEST,
     DRAINING,
     HEADER_TIMEOUT,
-    LOOP,
     UPSTREAM_RESET,
     Failure,
     Refused,
@@ -347,12 +346,9 @@ class Exchange:
         else:
             self.fail(plan.failure, f"{plan.detail}: {reason}")
 
-    def dial_refused(self) -> None:
-        """The endpoint is one of our own listeners: dialling it would call ourselves for ever."""
-        plan = self.plan
-        assert plan is not None
-        assert self.pool is not None
-        self.fail(LOOP, f"{self.pool.endpoint} is one of this sidecar's own listeners")
+    def dial_refused(self, failure: Failure, detail: str) -> None:
+        """The fault is ours, and nobody is unreachable: neither the next endpoint nor the baseline is asked instead."""
+        self.fail(failure, detail)
 
     # -- the end of an answer, good or bad ------------------------------------------------------------------------
 

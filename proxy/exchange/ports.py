@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.contract.routes import Endpoint
+from proxy.errors import Failure
 
 
 class Stream(Protocol):
@@ -63,8 +64,8 @@ class Borrower(Protocol):
         """reason: a phrase, as `connection refused`."""
         ...
 
-    def dial_refused(self) -> None:
-        """It was not made, because it would have reached this very sidecar."""
+    def dial_refused(self, failure: Failure, detail: str) -> None:
+        """It was not made, for a reason of this sidecar's own: no other endpoint is to be tried."""
         ...
 
     def upstream_eof(self) -> bool:

@@ -10,7 +10,7 @@ reset, which is as near as can be to the refusal that the client would have met 
 
 from __future__ import annotations
 
-from proxy.errors import APP_UNREACHABLE, LOOP
+from proxy.errors import APP_UNREACHABLE, Failure
 from proxy.exchange.exchange import FAR
 from proxy.exchange.phase import CLOSED, PHASES, ROUTING, TUNNEL
 from proxy.exchange.ports import Pool, Stream, Upstream
@@ -104,8 +104,8 @@ class OpaqueConnection:
         self._side.counters.upstream_dial_failures += 1
         self._refuse(APP_UNREACHABLE.code)
 
-    def dial_refused(self) -> None:
-        self._refuse(LOOP.code)
+    def dial_refused(self, failure: Failure, detail: str) -> None:
+        self._refuse(failure.code)
 
     def _refuse(self, code: str) -> None:
         self._side.counters.failures[code] += 1

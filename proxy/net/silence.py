@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from proxy.errors import Failure
 from proxy.exchange.exchange import FAR
 from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
@@ -156,7 +157,7 @@ class Silence:
         self._side.counters.upstream_dial_failures += 1
         self._hopeless()
 
-    def dial_refused(self) -> None:
+    def dial_refused(self, failure: Failure, detail: str) -> None:
         self._hopeless()
 
     def _hopeless(self) -> None:

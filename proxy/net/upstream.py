@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import cast
 
 from proxy.contract.routes import Endpoint
-from proxy.errors import OVERLOADED
-from proxy.exchange.exchange import FAR, Exchange
+from proxy.errors import LOOP, OVERLOADED
+from proxy.exchange.exchange import FAR
 from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
@@ -216,7 +216,7 @@ class ConnectionPool:
             await self._connect(upstream)
         except _OwnListenerError:
             self._dials.pop(exchange, None)
-            exchange.dial_refused()
+            exchange.dial_refused(LOOP, self._is_ours)
             return
         except OSError as error:
             self._dials.pop(exchange, None)
@@ -232,17 +232,20 @@ class ConnectionPool:
         self._dials.pop(exchange, None)
         if self._own.connections is not None and not self._own.connections.made(upstream.note_ends()):
             upstream.stream.abort()
-            exchange.dial_refused()
+            exchange.dial_refused(LOOP, self._is_ours)
         elif upstream.stream.is_closing():
             exchange.dial_failed("the connection was closed as soon as it was made")
         else:
             upstream.lend(exchange)
 
+    @property
+    def _is_ours(self) -> str:
+        return f"{self.endpoint} is one of this sidecar's own listeners"
+
     def _failed(self, borrower: Borrower, error: OSError) -> None:
-        if self._descriptors.dial_failed(error) and isinstance(borrower, Exchange):
-            # The fault is ours: neither another endpoint nor the baseline could be dialled, and nobody is unreachable.
+        if self._descriptors.dial_failed(error):
             self._counters.upstream_dial_failures += 1
-            borrower.fail(OVERLOADED, f"no file descriptor is left for a connection to {self.endpoint}")
+            borrower.dial_refused(OVERLOADED, f"no file descriptor is left for a connection to {self.endpoint}")
         else:
             borrower.dial_failed(_reason(error))
 

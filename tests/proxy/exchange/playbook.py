@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
+from proxy.errors import LOOP
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import FAR, Exchange
 from proxy.exchange.inbound import Inbound
@@ -294,7 +295,7 @@ class PlayedPool:
         self.dials.pop(0).dial_failed(reason)
 
     def refuse_ourselves(self) -> None:
-        self.dials.pop(0).dial_refused()
+        self.dials.pop(0).dial_refused(LOOP, f"{self.endpoint} is one of this sidecar's own listeners")
 
     def keep(self) -> PlayedUpstream:
         """There is a connection in the pool that has carried exchanges before."""

@@ -15,6 +15,7 @@ from typing import ParamSpec
 import uvloop
 
 from proxy.contract.routes import Endpoint, Route
+from proxy.errors import Failure
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
@@ -212,7 +213,7 @@ class Borrower:
     def dial_failed(self, reason: str) -> None:
         self.events.append(f"failed: {reason}")
 
-    def dial_refused(self) -> None:
+    def dial_refused(self, failure: Failure, detail: str) -> None:
         self.events.append("refused")
 
     def upstream_eof(self) -> bool:
