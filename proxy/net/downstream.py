@@ -21,7 +21,7 @@ from proxy.exchange.side import Side
 from proxy.net.opaque import OpaqueConnection
 from proxy.net.silence import Opening, Silence
 from proxy.net.sniff import Kind, sniff
-from proxy.net.upstream import tune
+from proxy.net.tuning import set_water_marks
 
 _log = logging.getLogger("skycap.connections")
 
@@ -48,20 +48,17 @@ class Downstream(asyncio.Protocol):
         self._open = open_connections
         self._on_closed = closed
         self._opening = opening or Opening()
-        self._peer = ""
         self._timer: asyncio.TimerHandle | None = None
         self._silence: Silence | None = None
         self.exchange: Exchange | None = None
         self.opaque: OpaqueConnection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        tune(transport)
+        set_water_marks(transport)
         side, opening = self.side, self._opening
         counters = side.counters
         counters.connections_accepted += 1
         counters.connections_open += 1
-        peer = transport.get_extra_info("peername")
-        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
         self.stream = cast(Stream, transport)  # uvloop's transports do not derive from asyncio's
         self._open.add(self)
         if opening.declared and side.baseline is not None:
@@ -219,8 +216,9 @@ class Downstream(asyncio.Protocol):
         exchange, opaque = self.exchange, self.opaque
         plan = exchange.plan if exchange is not None else None
         serving = opaque or exchange
+        peer = cast(asyncio.Transport, self.stream).get_extra_info("peername")  # two system calls: not for every one
         return {
-            "client": self._peer,
+            "client": f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "",
             "phase": PHASES[serving.phase if serving is not None else CLOSED],
             "method": exchange.head.method.decode("latin-1") if exchange is not None else "",
             "action": plan.action.value if plan is not None else "",

@@ -18,6 +18,7 @@ from proxy.exchange.side import Side
 from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
 from proxy.net.silence import Opening
+from proxy.net.tuning import keep_alive
 
 BACKLOG = 4096
 """Connections that the kernel keeps for us; capped by net.core.somaxconn."""
@@ -34,6 +35,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            keep_alive(listening)
             listening.bind(address)
             listening.listen(BACKLOG)
             listening.setblocking(False)

@@ -20,12 +20,8 @@ from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.tasks import Tasks
+from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
-
-HIGH_WATER = 256 * 1024
-LOW_WATER = 64 * 1024
-"""Of a connection's write buffer. uvloop reads at most 256 KiB at a time, so one read fits before reading pauses;
-its own low-water mark of 16 bytes would stop and start reading with every packet."""
 
 MAX_IDLE = 256
 """Idle connections kept per endpoint; what is more than that after a burst is closed."""
@@ -312,19 +308,6 @@ class Pools:
                 pool.close_idle()
                 if pool.unused:
                     del self._pools[name]
-
-
-def tune(transport: asyncio.BaseTransport) -> None:
-    """Buffers, and TCP keep-alive so that a peer that vanished without a word is noticed in about two minutes."""
-    assert hasattr(transport, "set_write_buffer_limits")
-    transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 def _reason(error: OSError) -> str:

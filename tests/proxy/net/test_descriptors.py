@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 import pytest
@@ -61,6 +61,49 @@ async def test_who_comes_waits_until_somebody_goes() -> None:
             await eventually(lambda: not descriptors.paused)
             watching.cancel()
         assert descriptors._counters.accepting_paused >= 1
+
+
+class Looked(socket.socket):
+    """A listening socket that counts how often somebody looks for the number of a new descriptor."""
+
+    times = 0
+
+    def fileno(self) -> int:
+        self.times += 1
+        return super().fileno()
+
+
+def test_nobody_looks_at_every_connection_while_there_is_room() -> None:
+    descriptors = Descriptors(Counters(), limit=100_000)
+    with Looked() as listening:
+        for _ in range(10_000):
+            descriptors.accepted(listening)
+        assert listening.times == 1
+
+
+@on_uvloop
+async def test_a_burst_whose_connections_all_dial_leaves_the_last_quarter_alone() -> None:
+    """Eight at a time are accepted before one of them is counted, as in one turn of the loop; then they all dial."""
+    with ExitStack() as opened:
+        listening = opened.enter_context(Looked())
+        descriptors = narrow(60)
+        watching = asyncio.ensure_future(descriptors.watch())  # noqa: TID251 (the test owns it)
+        await asyncio.sleep(0)
+        watching.cancel()  # it has seen what others have open
+        highest = 0
+        accepted = 0
+        while not descriptors.paused:
+            for _ in range(8):
+                descriptors.accepted(listening)
+                highest = max(highest, opened.enter_context(socket.socket()).fileno())
+            accepted += 8
+            descriptors._counters.inbound.connections_open = accepted
+            for _ in range(8):
+                descriptors.dialling(object())
+                highest = max(highest, opened.enter_context(socket.socket()).fileno())
+        assert highest <= descriptors.usable + 16, "those who were accepted in the turn in which it paused, and dialled"
+        assert accepted >= 24
+        assert listening.times < accepted / 2
 
 
 @on_uvloop

@@ -9,7 +9,8 @@ import pytest
 
 from proxy.contract.routes import Endpoint
 from proxy.net import upstream as module
-from proxy.net.upstream import HIGH_WATER, IDLE_TICKS, ConnectionPool, Pools, UpstreamConnection, tune
+from proxy.net.tuning import HIGH_WATER
+from proxy.net.upstream import IDLE_TICKS, ConnectionPool, Pools, UpstreamConnection
 from tests.proxy.net.rig import Borrower, Line, Net, eventually, net, on_uvloop, origin
 
 
@@ -200,31 +201,6 @@ async def test_who_takes_no_more_says_so_and_says_when_he_does() -> None:
         await borrower.happens("drained")
         await line.until(lambda: len(line.got) == sent)
         assert borrower.events == ["connected", "full", "drained"]
-
-
-@on_uvloop
-async def test_sockets_are_tuned() -> None:
-    """A peer that vanished without a word is noticed; buffers hold a read or two."""
-    async with net() as parts, origin() as app:
-        borrower = await parts.borrow(parts.pools(app.endpoint))
-        assert borrower.upstream is not None
-        transport = borrower.upstream.stream
-        assert isinstance(transport, object)
-        sock = transport.get_extra_info("socket")  # type: ignore[attr-defined]
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-        assert transport.get_write_buffer_limits() == (64 * 1024, 256 * 1024)  # type: ignore[attr-defined]
-
-
-@on_uvloop
-async def test_sockets_that_are_not_tcp_are_left_alone() -> None:
-    here, there = socket.socketpair()
-    with there:
-        transport, _ = await asyncio.get_running_loop().create_connection(Line, sock=here)
-        tune(transport)
-        assert here.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
-        transport.abort()
 
 
 # -- idle ---------------------------------------------------------------------------------------------------------
