@@ -24,13 +24,13 @@ import uvloop
 from aiohttp import web
 
 from controlplane.api.application import application, runner
-from controlplane.launch.listeners import holder
 from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.registry import Registry, open_registry
 from controlplane.log import configure
+from controlplane.process.listeners import holder
 from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError

@@ -20,11 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from controlplane.launch import logfile
-from controlplane.launch.child import KILL_SECONDS, Child, describe_end, spawn
-from controlplane.launch.identity import Identity, decode_identity
-from controlplane.launch.plan import Command, CopyPorts
-from controlplane.launch.ports import why_busy
+from controlplane.launch.plan import CopyPorts
+from controlplane.process import logfile
+from controlplane.process.child import KILL_SECONDS, Child, describe_end, spawn
+from controlplane.process.command import Command
+from controlplane.process.identity import Identity, decode_identity
+from controlplane.process.ports import why_busy
 
 RECORD = "record.json"
 LOG = "output.log"
@@ -65,7 +66,7 @@ class Pair:
 
     @classmethod
     def spawn(cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts) -> Pair:
-        """Start both. Raises LaunchError or OSError, with nothing left behind."""
+        """Start both. Raises SpawnError or OSError, with nothing left behind."""
         folder.mkdir(mode=0o700, parents=True)
         command = shlex.join(app.argv)
         started: list[Child] = []

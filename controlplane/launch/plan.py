@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from controlplane.model.variables import PORT, upstream_variable
 from controlplane.model.workload import Upstream
+from controlplane.process.command import Command
 
 LOOPBACK = "127.0.0.1"
 
@@ -33,15 +34,6 @@ _OF_THE_PARENT = frozenset(
 )  # fmt: skip
 """Variables of our own flags that say who or where a process is. They must not reach the processes it starts, while
 settings such as SKYCAP_KEY_NAMES are meant for every sidecar of the machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A process to run. `env` is complete: nothing is inherited."""
-
-    argv: tuple[str, ...]
-    env: dict[str, str]
-    cwd: str
 
 
 @dataclass(frozen=True, slots=True)

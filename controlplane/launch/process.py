@@ -21,7 +21,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from controlplane.launch.listeners import instead
 from controlplane.launch.pair import Pair, read_records
 from controlplane.launch.plan import (
     LOOPBACK,
@@ -31,10 +30,12 @@ from controlplane.launch.plan import (
     sidecar_command,
 )
 from controlplane.launch.port import LaunchError, LaunchRequest, Running
-from controlplane.launch.ports import PortPool
-from controlplane.launch.readiness import Probe, Readiness, answers
 from controlplane.model.variables import reserved_variables
 from controlplane.model.workload import Workload
+from controlplane.process.child import SpawnError
+from controlplane.process.listeners import instead
+from controlplane.process.ports import PortPool
+from controlplane.process.readiness import Probe, Readiness, answers
 
 SIDECAR_SECONDS = 30.0
 """Until a sidecar that does not listen counts as broken. It takes a fifth of a second on an idle machine."""
@@ -161,10 +162,11 @@ class ProcessLauncher:
         sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
         try:
             pair = Pair.spawn(folder, app, sidecar, ports)
-        except (LaunchError, OSError) as error:
+        except SpawnError as error:
             self._ports.give_back(ports.all())
-            if isinstance(error, LaunchError):
-                raise
+            raise LaunchError(str(error)) from None
+        except OSError as error:
+            self._ports.give_back(ports.all())
             raise LaunchError(f"its folder {folder} cannot be made: {error.strerror}") from None
         self._pairs[pair.id] = pair
         return pair

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from controlplane.launch.port import LaunchError, LaunchRequest, Running
-from controlplane.launch.readiness import Readiness
+from controlplane.process.readiness import Readiness
 from proxy.contract.routes import Endpoint, parse_endpoint
 
 DIAL_SECONDS = 2.0

@@ -20,12 +20,8 @@ from pathlib import Path
 from types import TracebackType
 
 from controlplane.client import Client, RegistryError
-from controlplane.launch.child import Child
-from controlplane.launch.listeners import instead
 from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
-from controlplane.launch.ports import PortPool
 from controlplane.launch.process import ProcessLauncher
-from controlplane.launch.readiness import Readiness, answers
 from controlplane.local.events import Leftover, Observer, Stopped, Stopping
 from controlplane.local.layout import (
     Layout,
@@ -39,6 +35,10 @@ from controlplane.local.preflight import preflight
 from controlplane.local.state import StateFolder
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import REGISTRY, EnvironmentFile
+from controlplane.process.child import Child
+from controlplane.process.listeners import instead
+from controlplane.process.ports import PortPool
+from controlplane.process.readiness import Readiness, answers
 from controlplane.tasks import Tasks
 from proxy.errors import ConfigurationError
 

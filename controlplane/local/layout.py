@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.launch.plan import LOOPBACK, Command, CopyPorts, app_command, sidecar_command, without_identity
+from controlplane.launch.plan import LOOPBACK, CopyPorts, app_command, sidecar_command, without_identity
 from controlplane.local.state import StateFolder
 from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_listen
 from controlplane.model.workload import Readiness, Upstream, Workload
+from controlplane.process.command import Command
 
 TakePort = Callable[[int | None], int]
 """A free port: the preferred one when it is still free. Raises OSError."""

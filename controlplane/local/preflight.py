@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from controlplane.launch.listeners import holder
-from controlplane.launch.ports import IN_USE, why_busy
 from controlplane.local.layout import explicit_ports
 from controlplane.model.environment import EnvironmentFile, ServiceSpec
+from controlplane.process.listeners import holder
+from controlplane.process.ports import IN_USE, why_busy
 
 
 def preflight(file: EnvironmentFile, folder: Path, environ: Mapping[str, str]) -> list[str]:

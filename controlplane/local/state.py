@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from controlplane.launch.identity import Identity, decode_identity
+from controlplane.process.identity import Identity, decode_identity
 from proxy.errors import ConfigurationError
 
 

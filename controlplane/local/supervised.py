@@ -17,10 +17,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from controlplane.launch.child import Child, describe_end, spawn
-from controlplane.launch.plan import Command
-from controlplane.launch.port import LaunchError
 from controlplane.local.events import Ended, Observer, Output, Started
+from controlplane.process.child import Child, SpawnError, describe_end, spawn
+from controlplane.process.command import Command
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -155,7 +154,7 @@ class Supervised:
         reader, writer = os.pipe()
         try:
             child = spawn(self._command, writer)
-        except LaunchError as error:
+        except SpawnError as error:
             os.close(reader)
             return f"could not be started: {error}"
         finally:

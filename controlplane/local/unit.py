@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 
-from controlplane.launch.child import Child
-from controlplane.launch.plan import Command
-from controlplane.launch.readiness import Probe, Readiness
 from controlplane.local.events import Ended, Event, NotReady, Observer, Ready
 from controlplane.local.supervised import Supervised
+from controlplane.process.child import Child
+from controlplane.process.command import Command
+from controlplane.process.readiness import Probe, Readiness
 from controlplane.tasks import Tasks
 
 RETRY_SECONDS = 1.0

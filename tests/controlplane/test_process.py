@@ -12,14 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from controlplane.launch.listeners import holder
 from controlplane.launch.process import ProcessLauncher
 from controlplane.model.sandbox import Phase, Status
 from controlplane.model.workload import Readiness, Workload
+from controlplane.process.listeners import holder
 from controlplane.tasks import Tasks
 from tests.controlplane.api.served import Stream
 from tests.controlplane.eventually import eventually
-from tests.controlplane.process import refused, start
+from tests.controlplane.running import refused, start
 from tests.controlplane.sandboxes import USERS, document, sandbox
 
 APP = """

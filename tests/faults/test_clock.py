@@ -23,7 +23,7 @@ from controlplane.model.sandbox import Phase
 from proxy.exchange.settings import TICK_SECONDS
 from tests.acceptance.running import free_port
 from tests.controlplane.eventually import eventually
-from tests.controlplane.process import SAID, RegistryProcess, environment
+from tests.controlplane.running import SAID, RegistryProcess, environment
 from tests.controlplane.sandboxes import document, fork
 from tests.faults import peers, subject
 from tests.faults.peers import Origin, Peer, connect, error_code, ok, request

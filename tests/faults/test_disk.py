@@ -25,7 +25,7 @@ import pytest_asyncio
 from controlplane.client import Client, RegistryError
 from tests.acceptance.running import free_port
 from tests.controlplane.eventually import eventually
-from tests.controlplane.process import SAID, RegistryProcess, environment
+from tests.controlplane.running import SAID, RegistryProcess, environment
 from tests.controlplane.sandboxes import document, fork
 from tests.faults import peers, subject
 from tests.faults.peers import Origin, Peer, connect, ok, request

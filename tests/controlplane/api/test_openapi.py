@@ -11,7 +11,7 @@ from controlplane.model.problem import Problem
 from controlplane.model.sandbox import Manifest
 from controlplane.model.workload import Workload
 from tests.controlplane.api.served import Served
-from tests.controlplane.process import start
+from tests.controlplane.running import start
 from tests.controlplane.sandboxes import sandbox
 
 

@@ -17,12 +17,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from controlplane.launch import logfile, pair, process
-from controlplane.launch.identity import decode_identity
+from controlplane.launch import pair, process
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.launch.process import ProcessLauncher
 from controlplane.model.workload import Readiness, Upstream, Workload
-from tests.controlplane.launch.processes import Marked, eventually
+from controlplane.process import logfile
+from controlplane.process.identity import decode_identity
+from tests.controlplane.process.marked import Marked, eventually
 
 APP = str(Path(__file__).with_name("app.py"))
 PYTHON = sys.executable

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
-from controlplane.launch.ports import PortPool
 from controlplane.launch.static import StaticLauncher
+from controlplane.process.ports import PortPool
 
 
 def request(*endpoints: str) -> LaunchRequest:

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.controlplane.launch.processes import marked
+from tests.controlplane.process.marked import marked
 
 __all__ = ["marked"]

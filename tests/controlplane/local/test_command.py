@@ -18,12 +18,12 @@ import aiohttp
 import pytest
 import yaml
 
-from controlplane.launch.listeners import holder
-from controlplane.launch.ports import PortPool
-from controlplane.launch.readiness import Readiness, answers
 from controlplane.local.supervised import Lines
-from tests.controlplane.launch.processes import Marked, eventually
+from controlplane.process.listeners import holder
+from controlplane.process.ports import PortPool
+from controlplane.process.readiness import Readiness, answers
 from tests.controlplane.local.files import APP, document, service
+from tests.controlplane.process.marked import Marked, eventually
 
 SKYCAP = (sys.executable, "-c", "from controlplane.cli import main; main()", "up")
 

@@ -18,8 +18,8 @@ from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping
 from controlplane.model.sandbox import Phase
 from proxy.errors import ConfigurationError
-from tests.controlplane.launch.processes import Marked, eventually
 from tests.controlplane.local.files import APP, environment, service
+from tests.controlplane.process.marked import Marked, eventually
 
 KEY = {"baggage": "routing-key=agent-42"}
 

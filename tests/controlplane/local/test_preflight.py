@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch.listeners import holder
 from controlplane.local.preflight import preflight
+from controlplane.process.listeners import holder
 from tests.controlplane.local.files import environment, service
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch.identity import identify
 from controlplane.local.state import StateFolder
+from controlplane.process.identity import identify
 from proxy.errors import ConfigurationError
 
 

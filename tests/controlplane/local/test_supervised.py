@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch.child import Child
-from controlplane.launch.plan import Command
 from controlplane.local import supervised
 from controlplane.local.events import Ended, Event, Output, Started
 from controlplane.local.supervised import FIRST_PAUSE, LONGEST_PAUSE, MAX_LINE_BYTES, BackOff, Lines, Supervised
-from tests.controlplane.launch.processes import Marked, eventually
+from controlplane.process.child import Child
+from controlplane.process.command import Command
+from tests.controlplane.process.marked import Marked, eventually
 
 
 def test_pauses_double_and_have_a_limit() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from controlplane.launch.plan import Command
-from controlplane.launch.readiness import Readiness
 from controlplane.local import supervised, unit
 from controlplane.local.events import Ended, Event, NotReady, Ready
 from controlplane.local.unit import Surroundings, Unit
+from controlplane.process.command import Command
+from controlplane.process.readiness import Readiness
 from controlplane.tasks import Tasks
-from tests.controlplane.launch.processes import Marked, eventually
+from tests.controlplane.process.marked import Marked, eventually
 
 Make = Callable[..., Unit]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch import ports
-from controlplane.launch.ports import PortPool, why_busy
+from controlplane.process import ports
+from controlplane.process.ports import PortPool, why_busy
 
 
 def listener(host: str = "127.0.0.1") -> socket.socket:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from controlplane.launch.identity import members
+from controlplane.process.identity import members
 
 _PROC = Path("/proc")
 _LISTEN = "0A"

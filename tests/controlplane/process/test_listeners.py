@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch import listeners
-from controlplane.launch.listeners import holder, instead
-from tests.controlplane.launch.processes import Marked
+from controlplane.process import listeners
+from controlplane.process.listeners import holder, instead
+from tests.controlplane.process.marked import Marked
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch import identity
-from controlplane.launch.identity import Identity, decode_identity, group_runs, identify, identify_child
-from tests.controlplane.launch.processes import Marked
+from controlplane.process import identity
+from controlplane.process.identity import Identity, decode_identity, group_runs, identify, identify_child
+from tests.controlplane.process.marked import Marked
 
 
 def test_a_running_process_is_itself() -> None:

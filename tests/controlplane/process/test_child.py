@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from controlplane.launch.child import Child, describe_end, spawn
-from controlplane.launch.identity import Identity, identify, identify_child
-from controlplane.launch.plan import Command
-from controlplane.launch.port import LaunchError
-from tests.controlplane.launch.processes import Marked, eventually
+from controlplane.process.child import Child, SpawnError, describe_end, spawn
+from controlplane.process.command import Command
+from controlplane.process.identity import Identity, identify, identify_child
+from tests.controlplane.process.marked import Marked, eventually
 
 Start = Callable[..., Child]
 
@@ -194,7 +193,7 @@ def test_all_of_it_on_the_loop_of_the_data_path(marked: Marked, log: int) -> Non
     ],
 )
 async def test_what_cannot_be_run(marked: Marked, log: int, argv: tuple[str, ...], cwd: str, message: str) -> None:
-    with pytest.raises(LaunchError) as caught:
+    with pytest.raises(SpawnError) as caught:
         spawn(Command(argv, marked.environ, cwd), log)
     assert str(caught.value) == message
 

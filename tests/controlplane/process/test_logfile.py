@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.launch import logfile
+from controlplane.process import logfile
 
 
 def test_the_tail_of_nothing() -> None:

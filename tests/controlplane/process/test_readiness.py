@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from controlplane.launch.ports import PortPool
-from controlplane.launch.readiness import LONGEST_PAUSE, SHORTEST_PAUSE, Readiness, answers
+from controlplane.process.ports import PortPool
+from controlplane.process.readiness import LONGEST_PAUSE, SHORTEST_PAUSE, Readiness, answers
 
 Answer = Callable[[bytes], Awaitable[int]]
 
@@ -78,7 +78,7 @@ async def test_a_connection_to_oneself_is_nobody(monkeypatch: pytest.MonkeyPatch
             connected.append(peer)
             return peer
 
-    monkeypatch.setattr("controlplane.launch.readiness.socket.socket", Unlucky)
+    monkeypatch.setattr("controlplane.process.readiness.socket.socket", Unlucky)
     assert await answers(port, None, "silent")() == "silent"
     assert connected == [("127.0.0.1", port)]
 

@@ -20,14 +20,17 @@ import signal
 import subprocess
 from contextlib import suppress
 
-from controlplane.launch.identity import Identity, group_runs, identify_child
-from controlplane.launch.plan import Command
-from controlplane.launch.port import LaunchError
+from controlplane.process.command import Command
+from controlplane.process.identity import Identity, group_runs, identify_child
 
 POLL_SECONDS = 0.02
 """Between two looks at what no event tells: whether a group is empty, and everything where there is no pidfd."""
 KILL_SECONDS = 5.0
 """SIGKILL ends a process at once unless the kernel itself is stuck in it; then waiting longer is no help."""
+
+
+class SpawnError(Exception):
+    """A process could not be started. `str()` is one sentence without a full stop."""
 
 
 class Child:
@@ -121,7 +124,7 @@ class Child:
 
 
 def spawn(command: Command, output: int) -> Child:
-    """Start a process that reads nothing and writes to the descriptor `output`. Raises LaunchError.
+    """Start a process that reads nothing and writes to the descriptor `output`. Raises SpawnError.
 
     It takes about two milliseconds and is deliberately not done in a thread: a cancelled start must know for sure
     whether there is a process to end.
@@ -137,7 +140,7 @@ def spawn(command: Command, output: int) -> Child:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise LaunchError(_why_not(command, error)) from None
+        raise SpawnError(_why_not(command, error)) from None
     process.returncode = 0  # `Child` reaps it; without this the object would complain when it is dropped
     return Child(identify_child(process.pid), ours=True)
 

@@ -1,0 +1,10 @@
+"""The processes of this machine, whoever needs them: the launcher of shadows, `skycap up`, a message.
+
+command.py    what is to be run
+child.py      one process and its group, seen through a pidfd
+identity.py   which process a stored pid means
+ports.py      free ports
+listeners.py  who listens where, for messages
+readiness.py  has it started?
+logfile.py    output that outlives the process that asked for it
+"""
