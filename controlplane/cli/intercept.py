@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 from rich.text import Text
 
-from controlplane.cli import intercept_nft
 from controlplane.cli.command import Command, Group
-from controlplane.cli.failures import FAILED
-from controlplane.cli.intercept_ruleset import Interception, Network, Ports, ruleset
+from controlplane.cli.failures import FAILED, CommandError
 from controlplane.cli.output import Output, output_option
+from controlplane.intercept import nft
+from controlplane.intercept.nft import InterceptError
+from controlplane.intercept.ruleset import Interception, Network, Ports, ruleset
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID
 
 _REFUSED = {FAILED: "nft is missing, or it or the kernel refuses; nothing was changed"}
@@ -103,6 +105,15 @@ def _camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """What nft or the kernel refuses is the command's failure."""
+    try:
+        yield
+    except InterceptError as error:
+        raise CommandError(str(error), hint=error.hint) from None
+
+
 @click.group(cls=Group)
 def intercept() -> None:
     """Redirect connections to `skycap proxy --transparent`.
@@ -125,7 +136,8 @@ def install(output: Output, **given: Any) -> None:
     skycap intercept install --exclude-inbound-ports 22
     """
     options = _interception(given)
-    replaced = intercept_nft.install(options)
+    with _told():
+        replaced = nft.install(options)
     document = {"installed": True, "replaced": replaced, "options": _document(options)}
     done = "replaced the interception" if replaced else "installed the interception"
 
@@ -142,7 +154,8 @@ def remove(output: Output) -> None:
 
     New connections go where they want to. Those that are redirected now break.
     """
-    removed = intercept_nft.remove()
+    with _told():
+        removed = nft.remove()
     said = "removed the interception" if removed else "there was no interception"
     output.result({"removed": removed}, lambda: output.say(said))
 
@@ -163,9 +176,10 @@ def show(output: Output, **given: Any) -> None:
 @output_option
 def verify(output: Output) -> None:
     """Check that connections really reach a sidecar."""
-    from controlplane.cli.intercept_verify import examine
+    from controlplane.intercept.verify import examine
 
-    checks = examine()
+    with _told():
+        checks = examine()
     good = all(check.ok for check in checks)
 
     def render() -> None:

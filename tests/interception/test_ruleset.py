@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.cli import intercept_nft
-from controlplane.cli.failures import CommandError
-from controlplane.cli.intercept_ruleset import Interception, ruleset
-from controlplane.cli.intercept_verify import Chain, read_chains
+from controlplane.intercept import nft
+from controlplane.intercept.nft import InterceptError
+from controlplane.intercept.ruleset import Interception, ruleset
+from controlplane.intercept.verify import Chain, read_chains
 from tests.controlplane.cli.conftest import Skycap, skycap  # noqa: F401 (the fixture)
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,7 +94,7 @@ def test_a_mistake_is_one_line_and_code_2(skycap: Skycap, arguments: list[str], 
 @pytest.fixture
 def no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is found, wherever it is looked for."""
-    monkeypatch.setattr(intercept_nft, "PLACES", "")
+    monkeypatch.setattr(nft, "PLACES", "")
     monkeypatch.setenv("PATH", "")
 
 
@@ -128,26 +128,28 @@ NEEDS = "it needs nf_tables with nat, redirect and fib in the inet family (Linux
     ],
 )
 def test_what_nft_refuses_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, said: str
+    skycap: Skycap,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    script: str,
+    said: str,
 ) -> None:
     _pretended(monkeypatch, tmp_path, script)
-    with pytest.raises(CommandError) as caught:
-        intercept_nft.remove()
-    assert caught.value.format_message() == said
+    assert skycap("intercept", "remove") == (1, "", f"skycap: {said}\n")
 
 
 def test_nft_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _pretended(monkeypatch, tmp_path, "exec sleep 60")
-    monkeypatch.setattr(intercept_nft, "SECONDS", 0.1)
-    with pytest.raises(CommandError, match=r"nft does not answer for 0\.1 s"):
-        intercept_nft.installed()
+    monkeypatch.setattr(nft, "SECONDS", 0.1)
+    with pytest.raises(InterceptError, match=r"nft does not answer for 0\.1 s"):
+        nft.installed()
 
 
 def test_nft_that_is_no_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _pretended(monkeypatch, tmp_path, "")
     (tmp_path / "nft").write_text("no program")
-    with pytest.raises(CommandError, match="cannot be run: Exec format error"):
-        intercept_nft.installed()
+    with pytest.raises(InterceptError, match="cannot be run: Exec format error"):
+        nft.installed()
 
 
 def test_the_rules_in_force_are_read_whatever_else_stands_there() -> None:
