@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from controlplane.cli.cause import why
+from controlplane.asking.cause import why
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
 from controlplane.client import DEFAULT_URL, Client, RegistryError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from controlplane.cli.answer import BODY_LIMIT, Answer, send
+from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUrlError, send
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE
+from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE, InvalidError, UnreachableError
 from controlplane.cli.output import Output, output_option, printable
 from proxy.contract.names import ROUTING_KEY
 
@@ -96,7 +96,12 @@ def request(
     method = (method or ("POST" if data is not None else "GET")).upper()
     if data is not None and not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", "application/json" if _is_json(data) else "application/octet-stream"))
-    answer = asyncio.run(send(method, url, key, fields, data, timeout))
+    try:
+        answer = asyncio.run(send(method, url, key, fields, data, timeout))
+    except NotAUrlError as error:
+        raise InvalidError(str(error)) from None
+    except NoAnswerError as error:
+        raise UnreachableError(str(error)) from None
     output.result({"method": method, "url": url, "key": key, **answer.document()}, lambda: show(output, answer))
     if answer.status >= 400:
         raise click.exceptions.Exit(FAILED)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import click
 
+from controlplane.asking.answer import NoAnswerError
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, USAGE, CommandError, InvalidError
+from controlplane.cli.failures import FAILED, INTERRUPTED, USAGE, InvalidError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import refusal
 from controlplane.client import Client, RegistryError
@@ -119,8 +120,8 @@ class _Performance:
                     self._tell(scene)
         except RegistryError as error:
             self._tell(Scene("the registry answers", (refusal(error, url).format_message(),), 0.0))
-        except CommandError as error:
-            self._tell(Scene("the shop answers", (error.format_message(),), 0.0))
+        except NoAnswerError as error:
+            self._tell(Scene("the shop answers", (str(error),), 0.0))
 
     def _tell(self, scene: Scene) -> None:
         if isinstance(scene, Forked) and scene.sandbox.status:

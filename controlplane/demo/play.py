@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from controlplane.cli.answer import Answer, send
-from controlplane.cli.served_by import FIELD, Hop
+from controlplane.asking.answer import Answer, send
+from controlplane.asking.served_by import FIELD, Hop
 from controlplane.client import Client
 from controlplane.model.sandbox import API_VERSION, KIND, Phase, Sandbox
 
@@ -79,7 +79,7 @@ class Play:
     async def scenes(self) -> AsyncIterator[Scene]:
         """Play. Ends early when a sandbox does not become ready: nothing after it would mean anything.
 
-        Raises RegistryError and CommandError when the registry or the shop does not answer at all.
+        Raises RegistryError and NoAnswerError when the registry or the shop does not answer at all.
         """
         for name, file in ((LOYALTY, "users_v2.py"), (CURRENCIES, "users_v3_buggy.py")):
             forked = await self._fork(f"sandbox {name} forks users and is ready", name, file, revision=1)

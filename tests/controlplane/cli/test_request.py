@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.cli.answer import BODY_LIMIT
+from controlplane.asking.answer import BODY_LIMIT
 from tests.controlplane.cli.conftest import Origin, Skycap
 
 SERVED = ("skycap-served-by", "shop/frontend;baseline, shop/users;sandbox=agent-42;rev=3")

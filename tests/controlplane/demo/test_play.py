@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.cli.answer import Answer
+from controlplane.asking.answer import Answer
+from controlplane.asking.served_by import Hop
 from controlplane.cli.output import Output
-from controlplane.cli.served_by import Hop
 from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Scene, _baseline, _paid, _refused
 from controlplane.demo.report import Report
 from controlplane.demo.stage import elsewhere, shop

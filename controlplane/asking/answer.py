@@ -9,13 +9,20 @@ from typing import Any
 
 import aiohttp
 
-from controlplane.cli.cause import why
-from controlplane.cli.failures import InvalidError, UnreachableError
-from controlplane.cli.served_by import FIELD, Hop, parse_served_by
+from controlplane.asking.cause import why
+from controlplane.asking.served_by import FIELD, Hop, parse_served_by
 from proxy.contract.names import DEFAULT_KEY_NAMES
 
 BODY_LIMIT = 1 << 20
 """Bytes of a body that are kept: more than anybody reads in a terminal."""
+
+
+class NoAnswerError(Exception):
+    """Nobody gave a whole answer. `str()` is one line for a person."""
+
+
+class NotAUrlError(ValueError):
+    """There is nothing that could be asked. `str()` is one line for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,8 @@ async def send(
     data: bytes | None = None,
     seconds: float = 30.0,
 ) -> Answer:
-    """Send one request on a connection of its own, redirects not followed. Raises CommandError.
+    """Send one request on a connection of its own, redirects not followed. Raises NoAnswerError and
+    NotAUrlError.
 
     key:     goes into `baggage`, in front of the members that `fields` bring.
     seconds: for all of it.
@@ -92,13 +100,13 @@ async def send(
             charset = response.charset or "utf-8"
             return _answer(response.status, response.reason, response.headers, body, charset, started)
     except TimeoutError:
-        raise UnreachableError(f"{url} did not answer within {seconds:g} s") from None
+        raise NoAnswerError(f"{url} did not answer within {seconds:g} s") from None
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-        raise InvalidError(f"{url!r} is not a URL such as http://127.0.0.1:8080/") from None
+        raise NotAUrlError(f"{url!r} is not a URL such as http://127.0.0.1:8080/") from None
     except aiohttp.ClientConnectorError as error:
-        raise UnreachableError(f"{url} cannot be reached: {why(error)}") from None
+        raise NoAnswerError(f"{url} cannot be reached: {why(error)}") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise UnreachableError(f"{url} gave no whole answer: {why(error)}") from None
+        raise NoAnswerError(f"{url} gave no whole answer: {why(error)}") from None
 
 
 async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:

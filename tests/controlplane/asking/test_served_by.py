@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controlplane.cli.served_by import Hop, parse_served_by
+from controlplane.asking.served_by import Hop, parse_served_by
 from proxy.contract.names import DNS_LABEL
 from proxy.routing.served import baseline_item, error_item, sandbox_item
 

@@ -1,0 +1,120 @@
+"""Is an environment whole, and what to do where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from controlplane.asking.answer import NoAnswerError, send
+from controlplane.asking.cause import why
+from controlplane.model.sandbox import Phase, Sandbox
+from controlplane.model.sidecar import Sidecar
+from controlplane.model.workload import Workload
+from proxy.contract.routes import parse_endpoint
+
+DIAL_SECONDS = 2.0
+"""For one connection: what takes longer is not reachable as far as a caller is concerned."""
+
+ANSWER_SECONDS = 6.0
+"""For one answer: longer than the sidecar's own dial of the application, whose end it then tells."""
+
+MAX_DIALS = 32
+"""At once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report: what was looked at, what was found, and what to do when it is not good."""
+
+    ok: bool
+    subject: str
+    found: str
+    advice: str = ""
+
+
+async def examine(
+    workloads: Sequence[Workload], sidecars: Sequence[Sidecar], sandboxes: Sequence[Sandbox]
+) -> list[Check]:
+    """Every check of what a registry knows, in the order in which a person should act on them.
+
+    Dials the sidecar of every workload.
+    """
+    checks = []
+    if not workloads:
+        advice = "start an environment with `skycap up FILE`"
+        checks.append(Check(True, "workloads", "none is registered", advice))
+    dials = asyncio.Semaphore(MAX_DIALS)
+    reachable = await asyncio.gather(*(_reach(workload, dials) for workload in workloads))
+    for workload, check in zip(workloads, reachable, strict=True):
+        own = [sidecar for sidecar in sidecars if sidecar.workload == workload.workload]
+        checks += [check, _sync(workload.workload, own)]
+    known = {workload.workload for workload in workloads}
+    for name in sorted({sidecar.workload for sidecar in sidecars} - known):
+        checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
+    return checks + [_serving(sandbox) for sandbox in sandboxes]
+
+
+def _serving(sandbox: Sandbox) -> Check:
+    """Whether a sandbox serves what was last applied, and which of its forks does not."""
+    subject = f"sandbox {sandbox.name}"
+    if sandbox.status is None:
+        return Check(True, subject, Phase.PENDING.value)
+    phase = sandbox.status.phase
+    if phase not in {Phase.FAILED, Phase.DEGRADED}:
+        return Check(True, subject, phase.value)
+    said = [
+        f"{fork.workload}: {fork.message.splitlines()[0]}"  # what follows is its output: `sandbox logs`
+        for fork in sandbox.status.forks
+        if fork.message
+    ]
+    serves = "an earlier revision goes on serving" if phase is Phase.DEGRADED else "its requests are not served"
+    advice = f"see `skycap sandbox logs {sandbox.name}`, then apply it again, or delete it"
+    return Check(False, subject, f"{phase.value}: {'; '.join(said) or serves}", advice)
+
+
+def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
+    connected = [sidecar for sidecar in sidecars if sidecar.connected]
+    behind = [sidecar for sidecar in connected if not sidecar.in_sync]
+    if not connected:
+        advice = "start it with `skycap proxy --registry URL`, or look into its log if it runs"
+        return Check(False, workload, "no sidecar is connected, so its routes are in force nowhere", advice)
+    if behind:
+        far = ", ".join(f"{item.id} ({item.applied_revision} of {item.sent_revision})" for item in behind)
+        return Check(False, workload, f"behind the registry: {far}", "look again, then restart that sidecar")
+    count = f"{len(connected)} sidecars are" if len(connected) > 1 else "its sidecar is"
+    return Check(True, workload, f"{count} in sync")
+
+
+async def _reach(workload: Workload, dials: asyncio.Semaphore) -> Check:
+    """Whether the application answers, asked by the way that its callers take: through its sidecar."""
+    endpoint = parse_endpoint(workload.address)
+    try:
+        async with dials, asyncio.timeout(DIAL_SECONDS):
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError) as error:
+        advice = "its sidecar does not listen there: start it, or correct the address"
+        return Check(False, workload.workload, f"{workload.address} cannot be reached: {why(error)}", advice)
+    writer.close()
+    async with dials:
+        return await _ask(workload)
+
+
+async def _ask(workload: Workload) -> Check:
+    """One request without a key: to the path that tells readiness; without one, a HEAD, which changes nothing."""
+    path = workload.readiness.path
+    asked = f"{'GET' if path else 'HEAD'} {path or '/'}"
+    name, address = workload.workload, workload.address
+    advice = "see what the application wrote, and that it listens where its sidecar expects it"
+    try:
+        answer = await send("GET" if path else "HEAD", f"http://{address}{path or '/'}", seconds=ANSWER_SECONDS)
+    except NoAnswerError:
+        if path is None:
+            return Check(True, name, f"{address} accepts connections")  # it may speak something else than HTTP
+        return Check(False, name, f"{address} accepts connections, but {asked} gets no answer", advice)
+    if answer.error == "app-unreachable" or (answer.error and path):
+        found = f"the sidecar at {address} answers, and the application behind it does not: {answer.error}"
+        return Check(False, name, found, advice)
+    if path and answer.status >= 400:
+        return Check(False, name, f"the application at {address} answers {asked} with {answer.status}", advice)
+    return Check(True, name, f"the application at {address} answers")
