@@ -14,7 +14,7 @@ from proxy.errors import BAD_RESPONSE, Refused
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.wire.body import BodyReader, CloseReader, body_reader
 from proxy.wire.chunked import ChunkedReader
-from proxy.wire.edit import response_head
+from proxy.wire.edit import CONNECTION, response_head
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxy.wire.head import ResponseHead
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from proxy.exchange.exchange import Exchange
 
 _NOTHING: frozenset[bytes] = frozenset()
-_CONNECTION = frozenset({b"connection"})
-_NOT_FOR_10 = _CONNECTION | {b"transfer-encoding", b"trailer"}
+_NOT_FOR_10 = CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
 class Answer:
@@ -126,11 +125,11 @@ class Answer:
             exchange.close_after = True
         if exchange.close_after:
             insert += b"connection: close\r\n"
-            drop |= _NOT_FOR_10 if request.http10 else _CONNECTION
+            drop |= _NOT_FOR_10 if request.http10 else CONNECTION
         elif request.http10:
             insert += b"connection: keep-alive\r\n"
             drop |= _NOT_FOR_10
-        if insert and head.plain and not drop:
+        if insert and head.plain and not drop and not head.hop:
             end = head.end - 2
             data = data[:end] + insert + data[end:stop]
         elif insert or drop or head.hop or head.http10:

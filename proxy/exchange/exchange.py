@@ -153,7 +153,7 @@ class Exchange:
             self.fail(refused.failure, refused.detail, close=True)
             return
         size = len(data)
-        if head.plain and not self.drop and not head.authority:
+        if head.plain and not self.drop and not head.authority and not head.hop:
             if self.insert:
                 end = head.end - 2
                 self.replay = data[:end] + self.insert + data[end:stop]

@@ -16,6 +16,8 @@ from proxy.wire.head import RequestHead, ResponseHead
 
 _ALWAYS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 
+CONNECTION = frozenset({b"connection"})
+
 _NOT_FIELDS = frozenset({b"close", b"keep-alive", b"upgrade"})
 """What `connection` usually names: options that are no fields, or are removed anyway."""
 
@@ -40,6 +42,15 @@ def _without(fields: bytes, names: frozenset[bytes], nominated: frozenset[bytes]
     return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)
 
 
+def _without_connection(head: RequestHead | ResponseHead) -> bytes:
+    """A plain head up to its blank line, without its `connection` line: it has one at most, see `proxy.wire.head`."""
+    data, low, end = head.data, head.low, head.end - 2
+    start = low.find(b"\r\nconnection:")
+    if start < 0:
+        return data[:end]
+    return data[:start] + data[low.find(b"\r\n", start + 2) : end]
+
+
 def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], default_host: bytes) -> bytes:
     """The request head to forward.
 
@@ -48,8 +59,11 @@ def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], defau
     default_host: for an HTTP/1.0 request that has no Host, which HTTP/1.1 needs.
     """
     data, end = head.data, head.end
-    if not head.hop and not head.http10 and not head.authority and not drop:
-        return data[: end - 2] + insert + b"\r\n"
+    if not head.authority and not drop:
+        if head.plain and head.hop:
+            return _without_connection(head) + insert + b"\r\n"
+        if not head.hop and not head.http10:
+            return data[: end - 2] + insert + b"\r\n"
     line_end = head.low.find(b"\r\n")
     fields = data[line_end : end - 4]
     names = _ALWAYS | drop if head.hop or head.http10 else drop
@@ -81,6 +95,8 @@ def response_head(head: ResponseHead, insert: bytes, drop: frozenset[bytes]) -> 
     drop:   names of fields, lower case, to leave out besides those that concern the upstream's connection.
     """
     data, end = head.data, head.end
+    if head.plain and (head.hop or drop) and drop <= CONNECTION:
+        return _without_connection(head) + insert + b"\r\n"
     if not head.hop and not head.http10 and not drop:
         return data[: end - 2] + insert + b"\r\n"
     names = _ALWAYS | drop if head.hop or head.http10 else drop

@@ -25,6 +25,7 @@ from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_fr
 from proxy.wire.grammar import HOST, REST_OF_LINE, TARGET, TOKEN
 
 _NO_OPTIONS: frozenset[bytes] = frozenset()
+_CLOSE = frozenset({b"close"})
 
 _SHORT = 1024
 """Up to so many bytes the copy in lower case is one of everything that came: that costs less than to look for the end
@@ -57,7 +58,8 @@ class RequestHead:
     hop:         it has fields for this connection only (RFC 9110 section 7.6.1) that must not be passed on
     options:     what its `connection` fields name, lower case
     upgrade:     the protocols asked for, empty when there is no wish that may be passed on
-    plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace
+    plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace; where
+                 `hop` is set, the one such field is a `connection: close`
     baggage:     the value of its one `baggage` field, None without one
     traceparent: the value of a well-formed `traceparent`, None without one
     request_id:  the value of `x-request-id`, None without one
@@ -169,18 +171,17 @@ _FRAMING_FIELDS = re.compile(
 _LENGTH = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
 """Group %d. When it is set already, or the value is not a number, this does not match and the field is unusual."""
 
-# `connection: keep-alive` alone asks for nothing that is not so anyway.
-_UNUSUAL_FRAMING = (
-    rb"c(?:ontent-length|onnection(?!:[ \t]*+keep-alive[ \t]*+\r))"
-    rb"|transfer-encoding|keep-alive|proxy-connection|upgrade"
-)
+# One line of either kind; beside others, or beside another one, it does not match and the field is unusual.
+_CONNECTION = rb"connection:(?(%d)(?!))[ \t]*+(close|keep-alive)[ \t]*+(?=\r)"
 
-# Groups 4 to 8, each of which matches once; of Host it is enough to know that it is there.
+_UNUSUAL_FRAMING = rb"content-length|connection|transfer-encoding|keep-alive|proxy-connection|upgrade"
+
+# Groups 4 to 9, each of which matches once; of Host it is enough to know that it is there.
 _CAPTURED = (
     rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
     rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + REST_OF_LINE + rb")"
     rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
-    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)"
+    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)|" + _CONNECTION % 9
 )
 _CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
 _OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
@@ -219,7 +220,8 @@ class HeadParser:
         ).match  # fmt: skip
         self._response = re.compile(
             rb"http/1\.([01]) ([1-5][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
-            + lines % (_LENGTH % 3, _UNUSUAL_FRAMING + rb"|skycap-served-by", REST_OF_LINE, other)
+            + lines % (_LENGTH % 3 + rb"|" + _CONNECTION % 4, _UNUSUAL_FRAMING + rb"|skycap-served-by",
+                       REST_OF_LINE, other)
         ).match  # fmt: skip
 
     def request(self, data: bytes) -> RequestHead | None:
@@ -239,7 +241,7 @@ class HeadParser:
                 return self.request(rest)
             diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
-        method, first, minor, host, length, baggage, parent, request_id, unusual = match.groups()
+        method, first, minor, host, length, baggage, parent, request_id, connection, unusual = match.groups()
         head = RequestHead(
             data, low, data[: len(method)], NO_BODY if length is None else int(length), parent, request_id
         )
@@ -253,6 +255,8 @@ class HeadParser:
             head.http10 = minor == b"0"
             _check_host(head)
             _frame_request(head)
+        elif connection == b"close":
+            head.keep_alive, head.hop, head.options = False, True, _CLOSE
         if first != b"/" or method == b"connect":  # "/" begins the origin-form; everything else is rare
             _check_target(head)
         return head
@@ -275,10 +279,13 @@ class HeadParser:
             assert match is not None  # whatever `diagnose_response` lets pass is well-formed after its repair
         if len(low) > self.limits.head_bytes:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
-        minor, code, length, unusual = match.groups()
+        minor, code, length, connection, unusual = match.groups()
         status = int(code)
         if unusual is None and length is not None and status in _PLAIN and method != b"HEAD" and minor == b"1":
-            return ResponseHead(data, low, status, int(length))
+            head = ResponseHead(data, low, status, int(length))
+            if connection == b"close":
+                head.keep_alive, head.hop, head.options = False, True, _CLOSE
+            return head
         head = ResponseHead(data, low, status, NO_BODY)
         head.plain = False
         head.http10 = minor == b"0"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.wire.edit import request_head, response_head
+from proxy.wire.edit import CONNECTION, request_head, response_head
 from proxy.wire.head import field_values
 from tests.proxy.wire.reading import PARSER
 
@@ -222,3 +222,39 @@ def test_what_is_left_is_what_nobody_named(
         if name == b"upgrade" and head.upgrade:
             wanted = [head.upgrade]
         assert field_values(head, name) == wanted
+
+
+class TestOneConnectionLine:
+    """The head that is cut in one place says the same as the one whose lines are looked for."""
+
+    LINES = st.lists(
+        st.sampled_from(
+            [
+                b"Connection: close", b"connection:\tKeep-Alive ", b"Connection: close, x-a", b"X-A: connection: close",
+                b"Content-Length: 3", b"X-Connection: close", b"Baggage: a=b", b"Connection-Id: 7", b"Accept: */*",
+            ]
+        ),
+        max_size=5,
+    )  # fmt: skip
+    DROPS = st.sampled_from([NOTHING, CONNECTION, frozenset({b"x-a"}), CONNECTION | {b"accept"}])
+    INSERTS = st.sampled_from([b"", b"connection: close\r\n", b"a: b\r\nc: d\r\n"])
+
+    @given(lines=LINES, drop=DROPS, insert=INSERTS, target=st.sampled_from([b"/", b"http://shop/a"]))
+    @settings(deadline=None)
+    def test_requests(self, lines: list[bytes], drop: frozenset[bytes], insert: bytes, target: bytes) -> None:
+        data = b"\r\n".join([b"GET %b HTTP/1.1" % target, b"Host: shop", *dict.fromkeys(lines), b"", b"body"])
+        head = PARSER.request(data)
+        assert head is not None
+        edited = request_head(head, insert, drop, b"app")
+        head.plain = False
+        assert request_head(head, insert, drop, b"app") == edited
+
+    @given(lines=LINES, drop=DROPS, insert=INSERTS)
+    @settings(deadline=None)
+    def test_answers(self, lines: list[bytes], drop: frozenset[bytes], insert: bytes) -> None:
+        data = b"\r\n".join([b"HTTP/1.1 200 OK", *dict.fromkeys(lines), b"", b"body"])
+        head = PARSER.response(data, b"GET")
+        assert head is not None
+        edited = response_head(head, insert, drop)
+        head.plain = False
+        assert response_head(head, insert, drop) == edited

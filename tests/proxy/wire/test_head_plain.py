@@ -22,7 +22,8 @@ class TestShortcuts:
         [
             b"tracestate: a=b", b"b3: 0", b"X-B3-TraceId: 1", b"uber-trace-id: 1", b"x-datadog-trace-id: 1",
             b"skycap-visited: x", b"X-Watched: 1", b"Baggage: second", b"traceparent: " + PARENT, b"X-Request-ID: 2",
-            b"Connection: close", b"Transfer-Encoding: chunked", b"Upgrade: x", b"Keep-Alive: 1",
+            b"Connection: close, x", b"Connection:", b"Connection: closed",
+            b"Transfer-Encoding: chunked", b"Upgrade: x", b"Keep-Alive: 1",
         ],
     )  # fmt: skip
     def test_whatever_else_could_matter_makes_a_head_not_plain(self, line: bytes) -> None:
@@ -39,6 +40,21 @@ class TestShortcuts:
         assert head.baggage.strip(b" \t") == b"A=B ,c"
         assert head.request_id == b"ab-9"
         assert head.traceparent == PARENT
+
+    @pytest.mark.parametrize("line", [b"Connection: close", b"CONNECTION:Close\t", b"connection: \t close  "])
+    def test_one_end_of_the_connection_is_nothing_unusual(self, line: bytes) -> None:
+        """What clients without a pool send with every request."""
+        for lines in ([line], [b"A: b", line], [line, b"Baggage: a=b"]):
+            head = read_request(get(*lines))
+            assert head.plain
+            assert (head.keep_alive, head.hop, head.options) == (False, True, frozenset({b"close"}))
+            answer = PARSER.response(b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 0", *lines, b"", b""]), b"GET")
+            assert answer is not None
+            assert answer.plain
+            assert (answer.keep_alive, answer.hop, answer.options) == (False, True, frozenset({b"close"}))
+        for other in (b"Connection: close", b"connection: keep-alive", b"connection: x-foo", b"connection:"):
+            assert not read_request(get(line, other)).plain
+            assert not read_request(get(other, line)).plain
 
     def test_a_head_without_them(self) -> None:
         head = read_request(get(b"A: b", b"Content-Length: 3"))
@@ -89,4 +105,4 @@ class TestShortcuts:
             assert parent == field_values(head, b"traceparent")
             request_id = [head.request_id] if head.request_id is not None else []
             assert request_id == field_values(head, b"x-request-id")
-            assert not head.hop
+            assert head.hop is not head.keep_alive
