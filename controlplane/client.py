@@ -1,8 +1,10 @@
-"""The registry's client: typed, used by the command line, by MCP and by the tests.
+"""The registry's client: typed, for whoever asks much or waits while it does other things.
 
     async with Client("http://127.0.0.1:7070") as registry:
         await registry.apply(sandbox)
         sandbox = await registry.wait("agent-42", seconds=30)
+
+A command that asks one thing takes a shorter way, `controlplane.cli.registry`.
 
 Whatever goes wrong is one exception, `RegistryError`, with the problem document: a refusal of the registry as
 it said it, or a `registry-unreachable` of our own.
@@ -20,17 +22,13 @@ import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.model.explanation import Explanation
-from controlplane.model.output import DEFAULT_LINES, Output
+from controlplane.model.output import Output
 from controlplane.model.problem import FieldProblem, Problem
 from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.sidecar import Sidecar, SidecarReport
 from controlplane.model.workload import Workload
+from controlplane.rest import DEFAULT_LINES, DEFAULT_URL, MAX_WAIT_SECONDS
 from proxy.contract.watch import MAX_EVENT_BYTES, Event, EventParser
-
-DEFAULT_URL = "http://127.0.0.1:7070"
-
-MAX_WAIT_SECONDS = 60.0
-"""The longest that one request may wait at the registry; `wait` asks again until its own time is over."""
 
 _T = TypeVar("_T", bound=BaseModel)
 

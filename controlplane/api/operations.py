@@ -18,11 +18,9 @@ from pydantic import BaseModel
 from controlplane.api.refused import Refused
 from controlplane.life.registry import Registry
 from controlplane.model.problem import NAME, SIDECAR_ID, WORKLOAD_NAME, FieldProblem, Grammar, anchored, show
+from controlplane.rest import MAX_WAIT_SECONDS
 
 REGISTRY = web.AppKey("registry", Registry)
-
-MAX_WAIT_SECONDS = 60
-"""Of one request, whatever it asks for; who wants to wait longer asks again."""
 
 WAIT = Grammar(r"[0-9]{1,2}(?:\.[0-9]{1,3})?s", "a number of seconds below 100, like 30s or 0.5s")
 ANY_KEY = Grammar(r"[^\x00-\x1f\x7f]{1,256}", "1 to 256 characters without control characters")
@@ -108,7 +106,7 @@ class Operation:
         return values
 
 
-_BOUND = f"{MAX_WAIT_SECONDS}s at most"
+_BOUND = f"{MAX_WAIT_SECONDS:g}s at most"
 
 SANDBOX_NAME = Parameter("name", "path", NAME, "of the sandbox, a DNS label", True, "agent-42")
 NAMESPACE = Parameter("namespace", "path", NAME, "of the workload, a DNS label", True, "shop")

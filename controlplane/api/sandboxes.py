@@ -21,8 +21,9 @@ from controlplane.api.operations import (
     json_items,
     wait_seconds,
 )
-from controlplane.model.output import DEFAULT_LINES, Output
+from controlplane.model.output import Output
 from controlplane.model.sandbox import Manifest, Network, Sandbox, parse_sandbox
+from controlplane.rest import DEFAULT_LINES
 
 
 def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-
-import aiohttp
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}
 """What OpenSSL says when the answer begins with no TLS record: which of them depends on its version."""
@@ -13,8 +12,13 @@ _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACK
 
 def why(error: BaseException) -> str:
     """The system's words: those of aiohttp and asyncio repeat the address instead."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
+    error = getattr(error, "os_error", error)  # aiohttp's wrapping, which a command without aiohttp never meets
+    if isinstance(error, RemoteDisconnected):  # an OSError without a number
+        return "it closed the connection without an answer"
+    if isinstance(error, IncompleteRead):
+        return "its answer ended too early"
+    if isinstance(error, HTTPException):
+        return "what answers there does not speak HTTP"
     if isinstance(error, ssl.SSLError):  # an OSError whose number is OpenSSL's and not the system's
         return _tls(error)
     if isinstance(error, OSError) and (error.errno or 0) > 0:

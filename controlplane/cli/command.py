@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +29,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = arguments[0] if arguments else ""
         if arguments and not name.startswith("-") and self.get_command(context, name) is None:
+            import difflib  # only who has mistyped waits for it
+
             near = difflib.get_close_matches(name, self.list_commands(context), n=1)
             meant = f", did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"No such command {name!r}{meant}", context)

@@ -10,13 +10,12 @@ no server has answered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from json import dumps
 from typing import Any
 
 import click
 
 from controlplane.cli.failures import CommandError, InvalidError
-from controlplane.cli.output import printable
+from controlplane.terminal import dumps, printable
 from proxy.errors import ConfigurationError
 
 
@@ -68,7 +67,7 @@ class Complaint:
 
     def _say(self, lines: Sequence[str], document: Mapping[str, Any], code: int) -> None:
         if self.json:
-            click.echo(dumps({**document, "exitCode": code}, ensure_ascii=False), err=True)
+            click.echo(dumps({**document, "exitCode": code}), err=True)
             return
         for line in lines:
             click.echo(f"skycap: {printable(line.strip())}", err=True)

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import asdict
 
 import click
-from rich.text import Text
 
 from controlplane.asking.doctor import Check, examine
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS
-from controlplane.cli.output import Output, output_option, printable
+from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options
 from controlplane.client import RegistryError
+from controlplane.terminal import Text, printable
 
 
 @click.command(
@@ -33,9 +33,9 @@ def doctor(registry: Registry, output: Output) -> None:
     def show() -> None:
         for check in checks:
             line = Text("ok    " if check.ok else "WRONG ", style="green" if check.ok else "bold red")
-            line.append(printable(f"{check.subject}: {check.found}"), style="default not bold")
+            line.append(printable(f"{check.subject}: {check.found}"))
             if check.advice:
-                line.append(f"; {check.advice}", style="yellow not bold")
+                line.append(f"; {check.advice}", style="yellow")
             output.say(line)
 
     output.result({"ok": good, "checks": [asdict(check) for check in checks]}, show)

@@ -13,7 +13,6 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
-from rich.text import Text
 
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import FAILED, CommandError
@@ -21,6 +20,7 @@ from controlplane.cli.output import Output, output_option
 from controlplane.intercept import nft
 from controlplane.intercept.nft import InterceptError
 from controlplane.intercept.ruleset import Interception, Network, Ports, ruleset
+from controlplane.terminal import Text
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID
 
 _REFUSED = {FAILED: "nft is missing, or it or the kernel refuses; nothing was changed"}
@@ -185,9 +185,9 @@ def verify(output: Output) -> None:
     def render() -> None:
         for check in checks:
             line = Text("ok    " if check.ok else "WRONG ", style="green" if check.ok else "bold red")
-            line.append(f"{check.subject}: {check.found}", style="default not bold")
+            line.append(f"{check.subject}: {check.found}")
             if check.advice:
-                line.append(f"; {check.advice}", style="yellow not bold")
+                line.append(f"; {check.advice}", style="yellow")
             output.say(line)
 
     output.result({"ok": good, "checks": [check.document() for check in checks]}, render)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,6 +137,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return end.code if isinstance(end.code, int) else FAILED
     except Exception as error:  # noqa: BLE001 (the last line before a traceback on a person's terminal)
         if os.environ.get("SKYCAP_DEBUG"):
-            traceback.print_exc()
+            sys.excepthook(type(error), error, error.__traceback__)
         complaint.defect(error)
         return FAILED

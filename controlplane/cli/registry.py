@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 import click
 
 from controlplane.asking.cause import why
+from controlplane.cli.exchange import Reply, exchange
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
-from controlplane.client import DEFAULT_URL, Client, RegistryError
+from controlplane.rest import DEFAULT_URL, MAX_WAIT_SECONDS
+
+if TYPE_CHECKING:
+    from controlplane.client import Client, RegistryError
 
 TOKEN_LIMIT = 4096
 """Bytes of a token file: more is some other file."""
+
+ANSWER_SECONDS = 10.0
+"""For one answer, beside the time that the registry is asked to wait."""
 
 _META_NAME = "skycap.registry-token"
 
@@ -32,7 +40,10 @@ _KINDS: dict[int, type[CommandError]] = {
 
 
 class Registry:
-    """One registry: `url`, and the bearer `token` that it wants, or ""."""
+    """One registry: `url`, and the bearer `token` that it wants, or "".
+
+    A command that asks one thing asks it here, one that asks much at once through `client`.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -40,34 +51,110 @@ class Registry:
 
     def client(self) -> Client:
         """Must be called where an event loop runs."""
+        from controlplane.client import Client  # with it come an HTTP library and the models: half a second
+
         return Client(self.url, self._token)
 
-    def ask(self, work: Callable[[Client], Awaitable[_T]]) -> _T:
-        """What `work` answers when it is given a client. Raises CommandError."""
+    def get(self, path: str, read: Callable[[Any], _T], query: Mapping[str, str] | None = None) -> _T:
+        """What `read` makes of the answer to a GET. Raises CommandError.
 
-        async def run() -> _T:
-            async with self.client() as client:
-                return await work(client)
+        path: `sandboxes/agent-42`, below `/v1/`, each part of it quoted.
+        read: may raise KeyError, TypeError, ValueError and AttributeError for what no registry answers.
+        """
+        return self._ask("GET", path, read, query)
 
+    def put(self, path: str, document: object, read: Callable[[Any], _T]) -> _T:
+        """The same for a PUT of a document."""
+        return self._ask("PUT", path, read, None, document)
+
+    def delete(self, path: str, seconds: float) -> bool:
+        """Whether it is gone, after having waited for that at most `seconds`. Raises CommandError."""
+        return self._ask("DELETE", path, lambda answer: answer is None, waiting(seconds))
+
+    def _ask(
+        self, method: str, path: str, read: Callable[[Any], _T], query: Mapping[str, str] | None, body: object = None
+    ) -> _T:
+        headers = {"accept": "application/json"}
+        if self._token:
+            headers["authorization"] = f"Bearer {self._token}"
+        data = None
+        if body is not None:
+            headers["content-type"] = "application/json"
+            data = json.dumps(body).encode()
+        url = f"{self.url}/v1/{path}" + (f"?{urlencode(query)}" if query else "")
+        extra = float((query or {}).get("wait", "0s")[:-1])
         try:
-            return asyncio.run(run())
-        except RegistryError as error:
-            raise refusal(error, self.url) from None
+            reply = exchange(method, url, headers, data, ANSWER_SECONDS + extra)
+        except (OSError, HTTPException) as error:
+            raise unreachable(self.url, error) from None
+        if not 200 <= reply.status < 300:
+            raise _refused(reply, self.url)
+        try:
+            return read(json.loads(reply.body) if reply.body else None)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise _foreign(self.url, "what it answers is not what a registry answers") from None
+
+
+def waiting(seconds: float) -> dict[str, str]:
+    """The query that asks the registry to wait, at most MAX_WAIT_SECONDS."""
+    return {"wait": f"{min(max(seconds, 0.0), MAX_WAIT_SECONDS):.3f}s"}
+
+
+def segment(text: str) -> str:
+    """One part of a path."""
+    return quote(text, safe="")
+
+
+def unreachable(url: str, error: BaseException | None) -> UnreachableError:
+    """Nobody answered at `url`, because of `error`."""
+    cause = f": {why(error)}" if error else ""
+    start = "start it with `skycap up` or `skycap controlplane`, or say where it is with --registry"
+    hint = "" if isinstance(error, ssl.SSLError) else start  # something does run there
+    return UnreachableError(f"the registry at {url} cannot be reached{cause}", hint=hint)
 
 
 def refusal(error: RegistryError, url: str) -> CommandError:
-    """The command's failure for what the registry said, or did not say."""
+    """The command's failure for what a `Client` was told, or was not."""
     if error.status == 0:
-        cause = f": {why(error.__cause__)}" if error.__cause__ else ""
-        start = "start it with `skycap up` or `skycap controlplane`, or say where it is with --registry"
-        hint = "" if isinstance(error.__cause__, ssl.SSLError) else start  # something does run there
-        return UnreachableError(f"the registry at {url} cannot be reached{cause}", hint=hint)
-    kind = _KINDS.get(error.status, CommandError)
-    if error.code == "not-a-registry":
-        kind = UnreachableError
+        return unreachable(url, error.__cause__)
     # A peer that is no registry may have answered 200: that is the status of no problem.
     document = error.problem.model_dump(exclude_none=True, exclude={"status"} if error.status < 400 else None)
-    return kind(*str(error).splitlines(), hint=(error.problem.hint or "").rstrip("."), document=document)
+    return _failure(document, error.status)
+
+
+def _refused(reply: Reply, url: str) -> CommandError:
+    document: object = None
+    if reply.media == "application/problem+json":
+        try:
+            document = json.loads(reply.body)
+        except ValueError:
+            document = None
+    if not isinstance(document, dict) or not all(isinstance(document.get(name), str) for name in ("code", "title")):
+        said = reply.body[:200].decode("utf-8", "replace").strip()
+        return _foreign(url, f"it answered {reply.status}" + (f": {said}" if said else ""))
+    return _failure(document, reply.status)
+
+
+def _failure(document: Mapping[str, Any], status: int) -> CommandError:
+    """A problem document as a failure: one line, and one for each field that is wrong."""
+    kind = UnreachableError if document["code"] == "not-a-registry" else _KINDS.get(status, CommandError)
+    detail = document.get("detail")
+    lines = [f"{document['title']}: {detail}" if detail else document["title"]]
+    problems = document.get("problems") or ()
+    lines += (f"  {item['path']}: {item['message']}" if item["path"] else f"  {item['message']}" for item in problems)
+    return kind(*lines, hint=(document.get("hint") or "").rstrip("."), document=document)
+
+
+def _foreign(url: str, said: str) -> UnreachableError:
+    hint = "check the address: something else may listen there"
+    document = {
+        "type": "urn:skycap:problem:not-a-registry",
+        "title": "The answer does not come from a registry",
+        "code": "not-a-registry",
+        "detail": f"{url}: {said}",
+        "hint": hint,
+    }
+    return UnreachableError(f"the answer of {url} does not come from a registry: {said}", hint=hint, document=document)
 
 
 def _registry(context: click.Context, _parameter: click.Parameter, value: str) -> Registry:

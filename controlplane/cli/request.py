@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUrlError, send
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE, InvalidError, UnreachableError
-from controlplane.cli.output import Output, output_option, printable
+from controlplane.cli.output import Output, output_option
+from controlplane.terminal import Text, printable
 from proxy.contract.names import ROUTING_KEY
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: methods and field names
@@ -119,7 +119,7 @@ def show(output: Output, answer: Answer) -> None:
     """The answer for a person: status, hops, whose error it is, body."""
     colour = "green" if answer.status < 400 else "red"
     status = Text(f"HTTP {answer.status} {printable(answer.reason)}".rstrip(), style=f"bold {colour}")
-    output.say(status.append(f"  in {answer.seconds * 1000:.0f} ms", style="not bold default"))
+    output.say(status.append(f"  in {answer.seconds * 1000:.0f} ms"))
     output.say()
     if answer.hops:
         output.table(

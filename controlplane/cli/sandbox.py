@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.text import Text
 
+from controlplane.cli import view
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import (
     FAILED,
@@ -23,22 +22,14 @@ from controlplane.cli.failures import (
     InvalidError,
     NotReadyError,
 )
-from controlplane.cli.output import Output, Row, output_option, printable
-from controlplane.cli.registry import Registry, registry_options
-from controlplane.client import Client
-from controlplane.documents import parse_documents, read_documents
-from controlplane.model.output import DEFAULT_LINES, MAX_LINES
-from controlplane.model.sandbox import API_VERSION, KIND, Phase, Sandbox
-from proxy.contract.routes import State
+from controlplane.cli.output import Output, Row, output_option
+from controlplane.cli.registry import Registry, registry_options, segment, waiting
+from controlplane.cli.view import Sandbox, left, read_sandbox
+from controlplane.rest import API_VERSION, DEFAULT_LINES, MAX_LINES, SANDBOX
+from controlplane.terminal import printable
 
-_PHASE_STYLES = {
-    Phase.READY: "green",
-    Phase.PENDING: "yellow",
-    Phase.DEGRADED: "red",
-    Phase.FAILED: "bold red",
-    Phase.DELETING: "dim",
-}
-
+PATIENCE_SECONDS = 2.0
+"""Of a person who waits, until there is a word about what is waited for."""
 
 _REFUSED = "wrong usage, or the sandbox cannot work; nothing was changed"
 _NAMED = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"}
@@ -84,11 +75,14 @@ def apply(
         if not name or not fork or bool(command) == bool(endpoints):
             raise click.UsageError("without a file, say NAME, --fork and one of --command and --endpoint")
         document = _document(name, fork, command, env, endpoints)
+    path_name = document["metadata"].get("name") if isinstance(document.get("metadata"), dict) else None
+    # A document without a name is sent all the same: the registry names everything that is wrong with it.
+    place = f"sandboxes/{segment(path_name) if isinstance(path_name, str) and path_name else 'unnamed'}"
     try:
-        applied = registry.ask(lambda client: client.apply(document))
+        applied = registry.put(place, document, read_sandbox)
     except InvalidError as error:
         raise (_in_file(error, path) if path else error) from None
-    output.result(applied.document(), lambda: _show(output, applied))
+    output.result(applied.document, lambda: applied.show(output))
 
 
 def _in_file(error: InvalidError, path: str) -> InvalidError:
@@ -117,13 +111,15 @@ def _document(
         if bad := [variable for variable, equals, _ in pairs if not equals]:
             raise click.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--env")
         fork["env"] = {variable: value for variable, _, value in pairs}
-    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {"forks": [fork]}}
+    return {"apiVersion": API_VERSION, "kind": SANDBOX, "metadata": {"name": name}, "spec": {"forks": [fork]}}
 
 
 def _load(path: str) -> dict[str, Any]:
     name = "standard input" if path == "-" else path
     if path == "-" and sys.stdin is None:
         raise InvalidError(f"{name}: is closed")
+    from controlplane.documents import parse_documents, read_documents  # only who has a file waits for YAML
+
     documents = parse_documents(sys.stdin.buffer, name) if path == "-" else read_documents(Path(path))
     if len(documents) != 1:
         raise InvalidError(f"{name}: holds {len(documents)} documents: one sandbox per file")
@@ -143,7 +139,7 @@ def _load(path: str) -> dict[str, Any]:
 @output_option
 def list_sandboxes(registry: Registry, output: Output) -> None:
     """List all sandboxes."""
-    found = registry.ask(Client.sandboxes)
+    found = registry.get("sandboxes", lambda answer: list(map(read_sandbox, answer["items"])))
 
     def show() -> None:
         if not found:
@@ -152,17 +148,17 @@ def list_sandboxes(registry: Registry, output: Output) -> None:
         rows: list[Row] = [
             [
                 item.name,
-                item.routing_key,
-                _phase(item),
-                str(item.status.revision) if item.status else "",
-                ", ".join(fork.workload for fork in item.spec.forks),
-                _left(item.status.expires) if item.status else "",
+                item.key,
+                item.styled_phase(),
+                str(item.revision) if item.expires else "",
+                ", ".join(item.workloads),
+                left(item.expires) if item.expires else "",
             ]
             for item in found
         ]
         output.table(["name", "key", "phase", "revision", "forks", "expires"], rows)
 
-    output.result({"items": [item.document() for item in found]}, show)
+    output.result({"items": [item.document for item in found]}, show)
 
 
 @sandbox.command(cls=Command, exits=_NAMED)
@@ -171,8 +167,8 @@ def list_sandboxes(registry: Registry, output: Output) -> None:
 @output_option
 def get(name: str, registry: Registry, output: Output) -> None:
     """Show one sandbox and what serves each of its forks."""
-    found = registry.ask(lambda client: client.sandbox(name))
-    output.result(found.document(), lambda: _show(output, found))
+    found = registry.get(f"sandboxes/{segment(name)}", read_sandbox)
+    output.result(found.document, lambda: found.show(output))
 
 
 @sandbox.command(cls=Command, exits=_NAMED | {0: "it is gone", NOT_READY: "it is being deleted, and not gone in time"})
@@ -188,10 +184,10 @@ def get(name: str, registry: Registry, output: Output) -> None:
 @output_option
 def delete(name: str, timeout: float, registry: Registry, output: Output) -> None:
     """Delete a sandbox: its routes at once, then its copies."""
-    left = registry.ask(lambda client: client.delete(name, timeout))
-    said = "is deleted" if left is None else "is being deleted: its copies have not stopped yet"
-    output.result({"name": name, "deleted": left is None}, lambda: output.say(f"sandbox {name} {said}"))
-    if left is not None and timeout:
+    gone = registry.delete(f"sandboxes/{segment(name)}", timeout)
+    said = "is deleted" if gone else "is being deleted: its copies have not stopped yet"
+    output.result({"name": name, "deleted": gone}, lambda: output.say(f"sandbox {name} {said}"))
+    if not gone and timeout:
         raise NotReadyError(f"sandbox {name} was not gone after {timeout:g} s")
 
 
@@ -210,13 +206,35 @@ def delete(name: str, timeout: float, registry: Registry, output: Output) -> Non
 @output_option
 def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
     """Wait until a sandbox serves what was last applied."""
-    found = registry.ask(lambda client: client.wait(name, timeout))
-    output.result(found.document(), lambda: _show(output, found))
-    phase = found.status.phase if found.status else Phase.PENDING
-    if phase in {Phase.FAILED, Phase.DEGRADED}:
-        raise CommandError(f"sandbox {name} is {phase.value}", hint=f"skycap sandbox logs {name}")
-    if phase is not Phase.READY:
-        raise NotReadyError(f"sandbox {name} is still {phase.value} after {timeout:g} s")
+    _until_settled(name, timeout, registry, output)
+
+
+def _until_settled(name: str, timeout: float, registry: Registry, output: Output) -> None:
+    """Wait, show what came of it, and raise CommandError when that is not Ready."""
+    found = _waited(name, timeout, registry, output)
+    output.result(found.document, lambda: found.show(output))
+    if found.phase in {view.FAILED, view.DEGRADED}:
+        raise CommandError(f"sandbox {name} is {found.phase}", hint=f"skycap sandbox logs {name}")
+    if found.phase != view.READY:
+        reason = found.reason()
+        why = f": {reason}" if reason else ""
+        raise NotReadyError(f"sandbox {name} is still {found.phase} after {timeout:g} s{why}")
+
+
+def _waited(name: str, timeout: float, registry: Registry, output: Output) -> Sandbox:
+    """The sandbox once its phase is settled, or when time is over. Says meanwhile what is waited for."""
+    said = ""
+    rest = timeout
+    while True:
+        ask = min(rest, PATIENCE_SECONDS)
+        found = registry.get(f"sandboxes/{segment(name)}", read_sandbox, waiting(ask))
+        rest -= ask
+        if rest <= 0 or found.phase in view.SETTLED:
+            return found
+        reason = found.reason()
+        if reason and reason != said:
+            output.remark(f"waiting: {reason}")
+            said = reason
 
 
 @sandbox.command(cls=Command, exits=_NAMED)
@@ -235,48 +253,18 @@ def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
 @output_option
 def logs(name: str, workload: str, lines: int, registry: Registry, output: Output) -> None:
     """Show what the copies that a sandbox started wrote."""
-    found = registry.ask(lambda client: client.logs(name, workload, lines))
+    query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
+    found = registry.get(f"sandboxes/{segment(name)}/logs", _copies, query)
 
     def show() -> None:
         for copy in found:
-            output.say(f"== {copy.workload}, revision {copy.revision}, {copy.state}", "bold")
-            output.text(printable(copy.log.rstrip("\r\n")) or "(nothing)")
+            output.say(f"== {copy['workload']}, revision {copy['revision']}, {copy['state']}", "bold")
+            output.text(printable(copy["log"].rstrip("\r\n")) or "(nothing)")
         if not found:
             output.say("no copy of this sandbox has a log")
 
-    output.result({"items": [copy.model_dump(mode="json", by_alias=True) for copy in found]}, show)
+    output.result({"items": found}, show)
 
 
-def _show(output: Output, item: Sandbox) -> None:
-    status = item.status
-    revision = f", revision {status.revision}, expires {_left(status.expires)}" if status else ""
-    output.say(Text(f"sandbox {item.name} is ").append(_phase(item)).append(f"{revision}, key {item.routing_key}"))
-    if status is None or not status.forks:
-        return
-    rows: list[Row] = []
-    for fork in status.forks:
-        good = fork.state is State.READY and not fork.message
-        state = Text(fork.state.value, style="green" if good else "yellow" if fork.state is State.PENDING else "red")
-        rows.append([fork.workload, state, str(fork.revision), ", ".join(fork.endpoints)])
-    output.table(["fork", "state", "revision", "endpoints"], rows)
-    for fork in status.forks:
-        if fork.message:
-            output.say(f"{fork.workload}: {printable(fork.message)}", "red")
-
-
-def _phase(item: Sandbox) -> Text:
-    phase = item.status.phase if item.status else Phase.PENDING
-    return Text(phase.value, style=_PHASE_STYLES[phase])
-
-
-def _left(moment: datetime) -> str:
-    """`in 3h 59m`, rounded down; two units say enough."""
-    seconds = int((moment - datetime.now(UTC)).total_seconds())
-    if seconds <= 0:
-        return "now"
-    parts = []
-    for name, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count}{name}")
-    return f"in {' '.join(parts[:2])}"
+def _copies(answer: Any) -> list[dict[str, Any]]:
+    return [{"workload": "", "revision": 0, "state": "", "log": ""} | item for item in answer["items"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version as installed
 
 import click
 
@@ -20,5 +19,7 @@ def version(output: Output) -> None:
 
 def say(output: Output) -> None:
     """The answer of `skycap version` and of `skycap --version`."""
+    from importlib.metadata import version as installed  # with it comes a parser of mail
+
     document = {"skycap": installed("skycap"), "python": platform.python_version()}
     output.result(document, lambda: click.echo(f"skycap {document['skycap']} (Python {document['python']})"))

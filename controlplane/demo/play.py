@@ -18,7 +18,8 @@ from typing import Any, Self
 from controlplane.asking.answer import Answer, send
 from controlplane.asking.served_by import FIELD, Hop
 from controlplane.client import Client
-from controlplane.model.sandbox import API_VERSION, KIND, Phase, Sandbox
+from controlplane.model.sandbox import Phase, Sandbox
+from controlplane.rest import API_VERSION, SANDBOX
 
 NAMESPACE = "shop"
 CHECKOUT = "/checkout?user=ada&item=tea"
@@ -107,7 +108,7 @@ class Play:
         # The interpreter that runs this has what the shop needs; the `python` of the PATH may not.
         fork = {"workload": f"{NAMESPACE}/users", "command": [sys.executable, file]}
         await self._registry.apply(
-            {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {"forks": [fork]}}
+            {"apiVersion": API_VERSION, "kind": SANDBOX, "metadata": {"name": name}, "spec": {"forks": [fork]}}
         )
         sandbox = await self._registry.wait(name, READY_SECONDS)
         return Forked(title, tuple(_unready(sandbox, revision)), time.monotonic() - started, name, file, sandbox)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.text import Text
-
-from controlplane.cli.output import Output, printable
+from controlplane.cli.output import Output
 from controlplane.demo.play import Scene
+from controlplane.terminal import Text, printable
 
 
 class Report:
@@ -27,7 +26,7 @@ class Report:
         if not self._printing:
             return
         line = Text("FAILED  " if scene.problems else "ok      ", style="bold red" if scene.problems else "green")
-        line.append(f"{scene.title:66} {scene.seconds:6.2f} s", style="default not bold")
+        line.append(f"{scene.title:66} {scene.seconds:6.2f} s")
         self._output.say(line)
         for problem in scene.problems:
             self._output.say(f"        {printable(problem)}", "red")

@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from controlplane.client import DEFAULT_URL
 from controlplane.local.document import read_file
 from controlplane.local.events import Ended, Event, Started
 from controlplane.model.environment import EnvironmentFile, split_listen
 from controlplane.process.ports import why_busy
+from controlplane.rest import DEFAULT_URL
 from proxy.contract.routes import parse_endpoint
 
 FILE = Path(__file__).with_name("shop.yaml")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from rich.text import Text
-
-from controlplane.cli.output import Output, printable
+from controlplane.cli.output import Output
 from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, receipt
 from controlplane.local.events import Ended, Event, Ready, Stopped, Stopping
+from controlplane.terminal import Text, printable
 
 SHOP = """
   frontend --> users
@@ -46,7 +45,7 @@ class Story:
     def opening(self) -> None:
         self._say("Skycap demo: one shop for everybody, two engineers who change the same service", "bold")
         self._say(SHOP)
-        self._waiting.start()
+        self._waiting.start("starting")
 
     def observe(self, event: Event) -> None:
         """What happens in the environment, as far as the audience should know."""
@@ -108,14 +107,12 @@ class Story:
         elif revision != 1:
             self._heading("The fix, under the same key")
         line = Text(f"  {scene.name:12}", style=STYLES[scene.name])
-        line.append(f"revision {revision}   {scene.file:18}   ready in {scene.seconds:.1f} s", style="default not bold")
+        line.append(f"revision {revision}   {scene.file:18}   ready in {scene.seconds:.1f} s")
         self._say(line)
 
     def _side_by_side(self, asked: Sequence[Asked]) -> None:
-        rows = [[Text("hop"), *(Text(f"key {scene.key}" if scene.key else "no key") for scene in asked)]]
-        rows[0].append(Text("headers it hands on"))
-        for cell in rows[0]:
-            cell.stylize("bold")
+        keys = (f"key {scene.key}" if scene.key else "no key" for scene in asked)
+        rows = [[Text(title, style="bold") for title in ("hop", *keys, "headers it hands on")]]
         for index, (name, depth) in enumerate(TREE):
             cells = [_served(scene, index, name) for scene in asked]
             rows.append([Text("  " * depth + name), *cells, Text(FORWARDS.get(name, ""), style="dim")])
@@ -137,9 +134,8 @@ class Story:
         widths = [max(len(row[index]) for row in rows if index < len(row)) for index in range(len(rows[0]))]
         for row in rows:
             line = Text("  ")
-            for cell, width in zip(row, widths, strict=False):
-                line.append(cell).append(" " * (width - len(cell) + 2))
-            line.rstrip()
+            for index, (cell, width) in enumerate(zip(row, widths, strict=False)):
+                line.append(cell).append(" " * (width - len(cell) + 2) if index < len(row) - 1 else "")
             self._say(line)
 
     def _heading(self, text: str) -> None:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import click
 
-from controlplane.local.console import JsonConsole, TextConsole, Writer, has_colour
+from controlplane.local.console import JsonConsole, TextConsole, Writer
 from controlplane.local.document import read_file
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Observer, Service, Up
 from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.tasks import Tasks
+from controlplane.terminal import has_colour
 from proxy.errors import ConfigurationError
 
 PIPE_CLOSED = 141

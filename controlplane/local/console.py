@@ -10,13 +10,12 @@ Writing happens in a thread of its own, because a terminal on Ctrl-S and a progr
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from pydantic.alias_generators import to_camel
 
@@ -33,6 +32,7 @@ from controlplane.local.events import (
     Up,
 )
 from controlplane.local.next_steps import invocation, next_steps
+from controlplane.terminal import dumps, plain
 
 PENDING_LINES = 10_000
 """Waiting to be written, about a megabyte: more than a terminal shows, less than anybody misses."""
@@ -109,7 +109,7 @@ class JsonConsole:
     def __call__(self, event: Event) -> None:
         name = type(event).__name__
         document = {"event": name[0].lower() + name[1:], "time": round(self._clock(), 3), **_camel(event)}
-        self._writer.write(json.dumps(document, ensure_ascii=False))
+        self._writer.write(dumps(document))
 
 
 def _camel(event: Event) -> dict[str, Any]:
@@ -136,13 +136,13 @@ class TextConsole:
                 self._line(event.process, event.line)
             case Ended():
                 then = f"starts again in {event.restart_after:.1f} s"
-                self._say(self._paint(_RED, f"{event.process} {event.how}, {then}"))
+                self._say(f"{event.process} {event.how}, {then}", _RED)
                 for line in event.last_lines:
                     self._say(f"  {line}")
             case Ready() if self._up:
                 self._say(f"{event.process} is ready after {event.seconds:.2f} s")
             case NotReady():
-                self._say(self._paint(_RED, f"{event.process} is not ready: {event.why}"))
+                self._say(f"{event.process} is not ready: {event.why}", _RED)
             case Leftover():
                 self._say(f"{event.process} was left over from a run that was killed (process {event.pid}): ended")
             case Up():
@@ -175,28 +175,24 @@ class TextConsole:
             text = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             self._writer.write(self._paint(_BOLD, text) if number == 0 else text)
         for problem in up.problems:
-            self._writer.write(self._paint(_RED, problem))
+            self._writer.write(self._paint(_RED, plain(problem)))
         self._writer.write("")
         for line in (*next_steps(up, invocation()), "Ctrl-C stops everything."):
             self._writer.write(line)
         self._writer.write("")
 
-    def _say(self, text: str) -> None:
-        self._write(_BOLD, _US, text)
+    def _say(self, text: str, colour: str = "") -> None:
+        self._write(_BOLD, _US, self._paint(colour, plain(text)))
 
     def _line(self, process: str, text: str) -> None:
         """A service and its sidecar share a colour."""
         service = process.partition("/")[0]
         colour = self._colours.setdefault(service, _COLOURS[len(self._colours) % len(_COLOURS)])
-        self._write(colour, process, text)
+        self._write(colour, process, plain(text))
 
     def _write(self, colour: str, name: str, text: str) -> None:
+        """Nothing that a process wrote may drive the terminal: titles, the clipboard, the lines of others."""
         self._writer.write(f"{self._paint(colour, f'{name.ljust(self._width)} |')} {text}".rstrip())
 
     def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
-
-
-def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """On a terminal that can, unless NO_COLOR (no-color.org) says otherwise."""
-    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code and text else text

@@ -12,8 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from controlplane.client import DEFAULT_URL
 from controlplane.local.events import Service, Up
+from controlplane.rest import DEFAULT_URL
 
 SANDBOX = "my-change"
 

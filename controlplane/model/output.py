@@ -6,9 +6,6 @@ from typing import Literal
 
 from controlplane.model.sandbox import Reported
 
-DEFAULT_LINES = 100
-MAX_LINES = 10_000
-
 
 class Output(Reported):
     """The last lines of one copy.

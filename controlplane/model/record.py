@@ -24,8 +24,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from controlplane.model.sandbox import (
-    API_VERSION,
-    KIND,
     Condition,
     Fork,
     ForkStatus,
@@ -36,6 +34,7 @@ from controlplane.model.sandbox import (
     Status,
     ttl_seconds,
 )
+from controlplane.rest import API_VERSION, SANDBOX
 from proxy.contract.routes import State
 
 MESSAGE_LINES = 20
@@ -198,7 +197,7 @@ class Record(Part):
             forks=tuple(fork.status() for fork in self.forks),
         )
         return Sandbox(
-            api_version=API_VERSION, kind=KIND, metadata=Metadata(name=self.name), spec=self.spec, status=status
+            api_version=API_VERSION, kind=SANDBOX, metadata=Metadata(name=self.name), spec=self.spec, status=status
         )
 
     # What people ask for.

@@ -48,9 +48,6 @@ from controlplane.model.problem import (
 from controlplane.model.workload import Address, Command, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State, parse_endpoint
 
-API_VERSION = "skycap.dev/v1alpha1"
-KIND = "Sandbox"
-
 MAX_FORKS = 32
 """Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
 

@@ -81,7 +81,7 @@ def origin() -> Iterator[Origin]:
             self.end_headers()
             self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = reply  # noqa: N815 (the names are those of http.server)
+        do_GET = do_POST = do_PUT = do_DELETE = reply  # noqa: N815 (the names are those of http.server)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass

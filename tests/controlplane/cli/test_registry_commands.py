@@ -117,10 +117,11 @@ def test_apply_from_a_file_then_wait_and_get(registry: str, applied: str, skycap
     assert re.fullmatch(
         rf"sandbox {applied} is Ready, revision 1, expires in 59m \d+s, key key-of-{applied}", lines[0]
     )  # fmt: skip
-    assert [line.split() for line in lines[1:]] == [
+    assert [line.split() for line in lines[1:3]] == [
         ["FORK", "STATE", "REVISION", "ENDPOINTS"],
         ["shop/users", "ready", "1", "127.0.0.1:9102"],
     ]
+    assert lines[3:] == ["RoutesInForce is Unknown: no sidecar was connected when the routes changed: shop/users"]
 
 
 def test_apply_from_standard_input_and_json(

@@ -106,7 +106,7 @@ def test_a_malformed_field_is_said_and_not_guessed_at(skycap: Skycap, origin: Or
 def test_escape_sequences_are_shown_not_obeyed(skycap: Skycap, origin: Origin) -> None:
     origin.body = "\x1b[31mred\x9b2J\u202e tab\there\r\n".encode()
     out = skycap("request", "k", origin.url).out
-    assert out.endswith("\\x1b[31mred\\x9b2J\\x202e tab\there\n")
+    assert out.endswith("\\x1b[31mred\\x9b2J\\u202e tab\there\n")
 
 
 @pytest.mark.parametrize(

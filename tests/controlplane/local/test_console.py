@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from typing import IO
 import pytest
 
 from controlplane.local import console
-from controlplane.local.console import JsonConsole, TextConsole, Writer, has_colour
+from controlplane.local.console import JsonConsole, TextConsole, Writer
 from controlplane.local.events import (
     Ended,
     Event,
@@ -75,6 +74,32 @@ def test_every_line_stands_behind_the_name_of_its_process() -> None:
     )  # fmt: skip
 
 
+def test_a_service_cannot_drive_the_terminal() -> None:
+    """Titles, the clipboard and the lines of others are not its own; what only looks like them is written out."""
+    shown = text(
+        Output("users", "\x1b[31mred\x1b[0m \x1b]0;a title\x07\x1b]52;c;ZXZpbA==\x1b\\\x9b2Jend"),
+        Output("users", "over\rwritten \u202egnp.exe \x1b"),
+        Ended("users", "ended", ("\x1b[2Jgone",), 0.5),
+        NotReady("users", "\x1b[1;1Hhome"),
+    )
+    assert shown == (
+        "users         | red end\n"
+        "users         | over\\rwritten \\u202egnp.exe \\x1b\n"
+        "skycap        | users ended, starts again in 0.5 s\n"
+        "skycap        |   gone\n"
+        "skycap        | users is not ready: home\n"
+    )
+
+
+def test_an_object_cannot_drive_the_terminal_either() -> None:
+    with tempfile.TemporaryFile() as file:
+        screen = Screen(file)
+        JsonConsole(screen.writer)(Output("users", "a\x9b2J\u202eb\x7f\U000e0041c"))
+        written = screen.close()
+    assert written.isascii()
+    assert json.loads(written)["line"] == "a\x9b2J\u202eb\x7f\U000e0041c"
+
+
 def test_a_death_is_told_with_the_last_lines() -> None:
     assert text(Ended("users", "ended with exit code 3", ("Traceback", "  boom"), 0.441)) == (
         "skycap        | users ended with exit code 3, starts again in 0.4 s\n"
@@ -130,25 +155,6 @@ def test_a_service_and_its_sidecar_share_a_colour() -> None:
     assert lines[1] == "\x1b[36musers/sidecar |\x1b[0m b"
     assert lines[2] == "\x1b[33mother         |\x1b[0m c"
     assert "\x1b[31m" in text(Ended("users", "ended", (), 1.0), colour=True)
-
-
-@pytest.mark.parametrize(
-    ("terminal", "environ", "colour"),
-    [
-        (True, {"TERM": "xterm"}, True),
-        (True, {}, True),
-        (True, {"NO_COLOR": "1"}, False),
-        (True, {"NO_COLOR": ""}, True),
-        (True, {"TERM": "dumb"}, False),
-        (False, {"TERM": "xterm"}, False),
-    ],
-)
-def test_when_there_is_colour(terminal: bool, environ: dict[str, str], colour: bool) -> None:
-    class Stream(io.StringIO):
-        def isatty(self) -> bool:
-            return terminal
-
-    assert has_colour(Stream(), environ) is colour
 
 
 def test_every_event_is_an_object() -> None:

@@ -1,0 +1,127 @@
+"""What a command shows of the registry's answers, read from their JSON.
+
+The models in `controlplane.model` say the same with all their checks, and take longer to import than a command may
+run; the registry has checked already. A test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from controlplane.cli.output import Output, Row
+from controlplane.terminal import Text, one_line, printable
+
+PENDING, READY, DEGRADED, FAILED = "Pending", "Ready", "Degraded", "Failed"
+SETTLED = frozenset({READY, DEGRADED, FAILED})
+
+_PHASE_STYLES = {READY: "green", PENDING: "yellow", DEGRADED: "red", FAILED: "bold red", "Deleting": "dim"}
+
+
+class Fork(NamedTuple):
+    workload: str
+    state: str
+    revision: int
+    endpoints: list[str]
+    message: str
+
+
+class Condition(NamedTuple):
+    type: str
+    status: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """One sandbox as it is told.
+
+    document: all that the registry said.
+    phase:    Pending where it has not said anything yet.
+    expires:  None likewise.
+    """
+
+    document: dict[str, Any]
+    name: str
+    key: str
+    workloads: list[str]
+    phase: str
+    revision: int
+    expires: datetime | None
+    forks: list[Fork]
+    conditions: list[Condition]
+
+    def reason(self) -> str:
+        """Why it is not Ready, in one line, "" when it is or nothing is known."""
+        told = [item.message for item in self.conditions if item.type == READY and item.status != "True"]
+        return one_line(told[0].partition("\n")[0]) if told else ""
+
+    def styled_phase(self) -> Text:
+        return Text(self.phase, _PHASE_STYLES.get(self.phase, ""))
+
+    def show(self, output: Output) -> None:
+        revision = f", revision {self.revision}, expires {left(self.expires)}" if self.expires else ""
+        output.say(Text(f"sandbox {self.name} is ").append(self.styled_phase()).append(f"{revision}, key {self.key}"))
+        if self.forks:
+            output.table(["fork", "state", "revision", "endpoints"], list(map(_row, self.forks)))
+        for fork in self.forks:
+            if fork.message:
+                output.say(f"{fork.workload}: {printable(fork.message)}", "red")
+        for line in self._remarks():
+            output.say(line, "yellow")
+
+    def _remarks(self) -> Iterator[str]:
+        """What is not as it should be and no fork has said."""
+        for item in self.conditions:
+            told = item.type != READY or self.phase == PENDING
+            if told and item.status != "True" and item.message:
+                yield f"{item.type} is {item.status}: {printable(item.message)}"
+
+
+def read_sandbox(document: Any) -> Sandbox:
+    """Raises KeyError, TypeError, ValueError or AttributeError for what is no sandbox."""
+    name, spec, status = document["metadata"]["name"], document["spec"], document.get("status") or {}
+    expires = status.get("expires")
+    return Sandbox(
+        document=document,
+        name=name,
+        key=spec.get("routingKey") or name,
+        workloads=[fork["workload"] for fork in spec["forks"]],
+        phase=status.get("phase", PENDING),
+        revision=status.get("revision", 0),
+        expires=None if expires is None else datetime.fromisoformat(expires),
+        forks=[
+            Fork(
+                item["workload"],
+                item["state"],
+                item["revision"],
+                list(item.get("endpoints", ())),
+                item.get("message", ""),
+            )
+            for item in status.get("forks", ())
+        ],
+        conditions=[
+            Condition(item["type"], item["status"], item.get("message", "")) for item in status.get("conditions", ())
+        ],
+    )
+
+
+def left(moment: datetime) -> str:
+    """`in 3h 59m`, rounded down; two units say enough."""
+    seconds = int((moment - datetime.now(UTC)).total_seconds())
+    if seconds <= 0:
+        return "now"
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{name}")
+    return f"in {' '.join(parts[:2])}"
+
+
+def _row(fork: Fork) -> Row:
+    good = fork.state == "ready" and not fork.message
+    style = "green" if good else "yellow" if fork.state == "pending" else "red"
+    return [fork.workload, Text(fork.state, style), str(fork.revision), ", ".join(fork.endpoints)]
