@@ -24,10 +24,10 @@ import uvloop
 from aiohttp import web
 
 from controlplane.api.application import application, runner
-from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import StaticLauncher
 from controlplane.life.clock import SystemClock
+from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.log import configure
 from controlplane.process.listeners import holder
@@ -55,13 +55,13 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
     tasks = Tasks("runtime")
     try:
         process = ProcessLauncher(settings.state_dir)
-        launchers: dict[str, Launcher] = {"static": StaticLauncher(), "process": process}
-        registry = await _opened(settings, launchers)
+        static = StaticLauncher(networks=settings.endpoint_networks)
+        registry = await _opened(settings, Installation({"static": static, "process": process}))
     except BaseException:
         for bound in sockets:
             bound.close()
         raise
-    app = application(registry, settings.token, settings.endpoint_networks)
+    app = application(registry, settings.token)
     server = runner(app)
     try:
         await server.setup()
@@ -114,9 +114,9 @@ def _binding(error: OSError, listen: Endpoint) -> str:
     return f"{listen}: {error.strerror or error}"
 
 
-async def _opened(settings: Settings, launchers: dict[str, Launcher]) -> Registry:
+async def _opened(settings: Settings, installation: Installation) -> Registry:
     try:
-        return await open_registry(_store(settings), launchers, SystemClock(), settings.default_ttl)
+        return await open_registry(_store(settings), installation, SystemClock(), settings.default_ttl)
     except StoreError as error:
         raise ConfigurationError([f"--store: {error}"]) from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 
@@ -17,7 +16,6 @@ from controlplane.api.openapi import openapi
 from controlplane.api.operations import REGISTRY, Operation
 from controlplane.api.refused import problems
 from controlplane.life.registry import Registry
-from controlplane.model.sandbox import Network
 
 END_SECONDS = 2.0
 """For requests under way when the registry ends. Watches are cut; a sidecar resumes them elsewhere."""
@@ -26,10 +24,8 @@ HEAD_BYTES = 16 * 1024
 """Of one header line and of one field. A token is the largest thing that is sent."""
 
 
-def application(registry: Registry, token: str = "", networks: Sequence[Network] = ()) -> web.Application:
-    """token:    empty for a registry on loopback that has none.
-    networks: where static endpoints may be; empty: anywhere but link-local.
-    """
+def application(registry: Registry, token: str = "") -> web.Application:
+    """token: empty for a registry on loopback that has none."""
     metrics = CollectorRegistry()
     metrics.register(RegistryCollector(registry))
 
@@ -38,7 +34,7 @@ def application(registry: Registry, token: str = "", networks: Sequence[Network]
         return openapi(operations, version("skycap"))
 
     operations: tuple[Operation, ...] = (
-        *sandboxes.operations(networks),
+        *sandboxes.operations(),
         *workloads.operations(),
         *sidecars.operations(),
         *watch.operations(),

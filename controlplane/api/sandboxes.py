@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from controlplane.api.body import read_json
@@ -22,18 +20,11 @@ from controlplane.api.operations import (
     wait_seconds,
 )
 from controlplane.model.output import Output
-from controlplane.model.sandbox import Manifest, Network, Sandbox, parse_sandbox
+from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
 from controlplane.rest import DEFAULT_LINES
 
 
-def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
-    """networks: where static endpoints may be; empty: anywhere but link-local."""
-
-    async def put(request: web.Request, values: Values) -> web.Response:
-        sandbox = parse_sandbox(await read_json(request), values["name"], networks)
-        stored, created = await request.app[REGISTRY].sandboxes.apply(sandbox)
-        return json_answer(stored, 201 if created else 200)
-
+def operations() -> tuple[Operation, ...]:
     return (
         Operation(
             "GET", "/v1/sandboxes", "listSandboxes", "All sandboxes, by name", _list,
@@ -41,7 +32,7 @@ def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
         ),
         Operation(
             "PUT", "/v1/sandboxes/{name}", "putSandbox",
-            "Create or update a sandbox. The same spec again makes no revision and restarts the TTL", put,
+            "Create or update a sandbox. The same spec again makes no revision and restarts the TTL", _put,
             {200: Answer("updated, or as it was", Sandbox), 201: Answer("created", Sandbox)},
             (SANDBOX_NAME,), body=Manifest, problems=(408, 409, 413, 415, 422, 503, 507),
         ),
@@ -64,6 +55,12 @@ def operations(networks: Sequence[Network]) -> tuple[Operation, ...]:
 
 async def _list(request: web.Request, _: Values) -> web.Response:
     return json_items(request.app[REGISTRY].sandboxes.all())
+
+
+async def _put(request: web.Request, values: Values) -> web.Response:
+    sandbox = parse_sandbox(await read_json(request), values["name"])
+    stored, created = await request.app[REGISTRY].sandboxes.apply(sandbox)
+    return json_answer(stored, 201 if created else 200)
 
 
 async def _get(request: web.Request, values: Values) -> web.Response:

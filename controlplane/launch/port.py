@@ -7,9 +7,12 @@ gone. A launcher keeps nothing else that matters.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from controlplane.model.problem import FieldProblem
+from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Workload
 
 
@@ -17,19 +20,20 @@ from controlplane.model.workload import Workload
 class LaunchRequest:
     """One copy of one workload that shall run.
 
-    workload:    what it replaces, `namespace/name`.
+    fork:        what differs from the baseline.
     definition:  the baseline's definition, None when nobody registered one.
-    command, env, endpoints: the fork's own fields (empty where it has none).
     """
 
     sandbox: str
     routing_key: str
-    workload: str
     revision: int
+    fork: Fork
     definition: Workload | None = None
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
-    endpoints: tuple[str, ...] = ()
+
+    @property
+    def workload(self) -> str:
+        """What it replaces, `namespace/name`."""
+        return self.fork.workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,21 @@ class LaunchError(Exception):
         self.log = log
 
 
+def refuse(problems: Sequence[FieldProblem]) -> None:
+    """Raise LaunchError for what `Launcher.check` has found."""
+    if problems:
+        raise LaunchError("; ".join(f"{problem.path}: {problem.message}" for problem in problems))
+
+
 class Launcher(Protocol):
     """One way to start shadows."""
+
+    def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
+        """Why no shadow of this fork can be started here, whatever happens; paths are those inside the fork.
+
+        Asked before a sandbox is stored, so that a person gets every reason at once; `start` asks again.
+        """
+        ...
 
     async def start(self, request: LaunchRequest) -> Running:
         """Start and wait until it is ready. Raises LaunchError; cancelled: nothing of it is left running."""
@@ -71,6 +88,6 @@ class Launcher(Protocol):
         """Ask it to drain and end, insist after a grace period. Stopping twice is no error."""
         ...
 
-    def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int) -> str:
         """The last `lines` lines of its output, "" when the launcher has none."""
         ...

@@ -29,7 +29,9 @@ from controlplane.launch.plan import (
     app_command,
     sidecar_command,
 )
-from controlplane.launch.port import LaunchError, LaunchRequest, Running
+from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
+from controlplane.model.problem import FieldProblem
+from controlplane.model.sandbox import Fork
 from controlplane.model.variables import reserved_variables
 from controlplane.model.workload import Workload
 from controlplane.process.child import SpawnError
@@ -69,8 +71,13 @@ class ProcessLauncher:
     def __repr__(self) -> str:
         return f"<ProcessLauncher {self._state_dir} {len(self._pairs)} shadows>"
 
+    def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
+        return check(fork, definition)
+
     async def start(self, request: LaunchRequest) -> Running:
-        definition = _definition(request)
+        refuse(check(request.fork, request.definition))
+        definition = request.definition
+        assert definition is not None
         async with self._slot():
             for attempt in count(1):
                 pair = self._spawn(request, definition)
@@ -117,9 +124,9 @@ class ProcessLauncher:
             await pair.stop()
             await self._destroy(pair)
 
-    def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int) -> str:
         pair = self._pairs.get(str(running.handle.get("id")))
-        return pair.log(lines) if pair is not None else ""
+        return await asyncio.to_thread(pair.log, lines) if pair is not None else ""
 
     async def sweep(self) -> int:
         """End every shadow of this state directory that was neither started nor adopted here; how many there were.
@@ -151,9 +158,9 @@ class ProcessLauncher:
         name = f"{request.sandbox}.{request.workload.replace('/', '.')}.r{request.revision}.{secrets.token_hex(3)}"
         folder = self._state_dir / name
         app = app_command(
-            request.command or definition.command,
+            request.fork.command or definition.command,
             definition.cwd,
-            {**definition.env, **request.env},
+            {**definition.env, **(request.fork.env or {})},
             upstreams,
             ports,
             self._environ,
@@ -213,24 +220,22 @@ class ProcessLauncher:
                 self._slots.release()
 
 
-def _definition(request: LaunchRequest) -> Workload:
-    """What a process fork starts from. Raises LaunchError when it cannot."""
-    definition = request.definition
+def check(fork: Fork, definition: Workload | None) -> list[FieldProblem]:
+    """Whether a process can be started for a fork: not without a baseline that says how."""
+    unsaid = "so nothing says how a copy of it is run"
     if definition is None:
-        raise LaunchError(
-            f"no baseline of {request.workload} is registered that says how a copy of it is run: "
-            "start it with `skycap up`, or give the fork endpoints"
-        )
+        message = f"no baseline of {fork.workload} is registered, {unsaid}"
+        advice = "start it with `skycap up`, or give the fork endpoints"
+        return [FieldProblem(path="workload", message=f"{message}: {advice}")]
     if not definition.command:
-        raise LaunchError(
-            f"the baseline of {request.workload} was not started by skycap, so nothing says how a copy of it is run: "
-            "give the fork endpoints"
-        )
+        message = f"the baseline of {fork.workload} was not started by skycap, {unsaid}"
+        return [FieldProblem(path="command", message=f"{message}: give the fork endpoints instead")]
     taken = reserved_variables([upstream.name for upstream in definition.upstreams])
-    wrong = [f"{name} is {meaning}" for name, meaning in taken.items() if name in request.env]
-    if wrong:
-        raise LaunchError(f"the fork sets variables that each copy gets by itself: {', '.join(wrong)}")
-    return definition
+    return [
+        FieldProblem(path=f"env.{name}", message=f"every copy gets its own: it is {meaning}")
+        for name, meaning in taken.items()
+        if name in (fork.env or {})
+    ]
 
 
 def _running(pair: Pair) -> Running:

@@ -109,7 +109,7 @@ class ForkLife:
 
     async def _start(self, revision: int, fork: Fork) -> None:
         request = self._sandbox.request(revision, fork)
-        launcher = self._around.launchers[fork.launcher]
+        launcher = self._around.installation.launcher(fork.launcher)
         name = f"start {request.sandbox} {request.workload} {revision}"
         attempt = self._around.tasks.begin(_started(launcher, request), name)
         while not attempt.done() and not self._overtaken(revision, fork):
@@ -157,7 +157,7 @@ class ForkLife:
         self._sandbox.running[self.workload, copy.revision] = running
         previous, self._serving = self._death, copy
         self._since = self._around.clock.monotonic()
-        launcher = self._around.launchers[copy.fork.launcher]
+        launcher = self._around.installation.launcher(copy.fork.launcher)
         name = f"watch {self._sandbox.name} {self.workload} {copy.revision}"
         self._death = self._around.tasks.begin(_death(launcher, running), name)
         if previous is not None:

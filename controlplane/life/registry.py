@@ -10,11 +10,10 @@ restarted is for the sidecars the same registry: they resume, and nothing flaps.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
-from controlplane.launch.port import Launcher
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.sandboxes import Sandboxes
@@ -98,7 +97,7 @@ class Registry:
             self.sidecars.forget_gone()
 
 
-async def open_registry(store: Store, launchers: Mapping[str, Launcher], clock: Clock, default_ttl: int) -> Registry:
+async def open_registry(store: Store, installation: Installation, clock: Clock, default_ttl: int) -> Registry:
     """A registry with what `store` holds, at work. Raises StoreError."""
     contents = await store.load()
     published = PublishedRoutes(contents.revision, contents.floor)
@@ -115,7 +114,7 @@ async def open_registry(store: Store, launchers: Mapping[str, Launcher], clock: 
         published=published,
         sidecars=sidecars,
         definitions=Definitions(journal, contents.workloads),
-        launchers=launchers,
+        installation=installation,
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     sandboxes.restore()

@@ -76,12 +76,9 @@ class SandboxLife:
         return LaunchRequest(
             sandbox=self.name,
             routing_key=self.record.routing_key,
-            workload=fork.workload,
             revision=revision,
+            fork=fork,
             definition=self._around.definitions.get(fork.workload),
-            command=fork.command or (),
-            env=dict(fork.env or {}),
-            endpoints=fork.endpoints or (),
         )
 
     async def create(self) -> None:
@@ -129,7 +126,7 @@ class SandboxLife:
 
     async def adopt(self, copy: Copy) -> Running | None:
         """The stored copy as its launcher finds it, or None when it is gone."""
-        launcher = self._around.launchers[copy.fork.launcher]
+        launcher = self._around.installation.launcher(copy.fork.launcher)
         try:
             return await launcher.adopt(self.request(copy.revision, copy.fork), copy.handle)
         except Exception:
@@ -142,7 +139,7 @@ class SandboxLife:
         if running is None:
             return
         try:
-            await self._around.launchers[copy.fork.launcher].stop(running)
+            await self._around.installation.launcher(copy.fork.launcher).stop(running)
         except Exception:
             log.exception("%s: the launcher failed to stop %s", self.name, copy.fork.workload)
 

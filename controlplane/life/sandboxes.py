@@ -21,7 +21,6 @@ from controlplane.model.output import Output
 from controlplane.model.problem import DocumentError, FieldProblem, bounded
 from controlplane.model.record import ForkRecord, Record, created
 from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
-from controlplane.model.variables import reserved_variables
 from controlplane.store.port import StoreError
 
 log = logging.getLogger(__name__)
@@ -191,28 +190,15 @@ class Sandboxes:
         if record is not None and record.routing_key != sandbox.routing_key:
             message = f"is {record.routing_key!r} and cannot change: traffic carries it. Delete the sandbox first"
             problems.append(FieldProblem(path="spec.routingKey", message=message))
-        for index, fork in enumerate(sandbox.spec.forks):
+
+        def unchanged(fork: Fork) -> bool:
             known = record.fork(fork.workload) if record is not None else None
-            if fork.launcher == "process" and (known is None or known.fork != fork):
-                problems += self._startable(fork, f"spec.forks[{index}]")
+            return known is not None and known.fork == fork
+
+        around = self._around
+        problems += around.installation.check(sandbox.spec, around.definitions.get, unchanged)
         if problems:
             raise DocumentError(bounded(problems))
-
-    def _startable(self, fork: Fork, path: str) -> list[FieldProblem]:
-        """Whether a process can be started for a fork: not without a baseline that says how."""
-        definition = self._around.definitions.get(fork.workload)
-        if definition is None:
-            message = f"no baseline of {fork.workload} is registered, so nothing says how a copy of it is run"
-            return [FieldProblem(path=f"{path}.workload", message=message)]
-        if not definition.command:
-            message = f"the baseline of {fork.workload} was not started by skycap: give the fork endpoints instead"
-            return [FieldProblem(path=f"{path}.command", message=message)]
-        taken = reserved_variables([upstream.name for upstream in definition.upstreams])
-        return [
-            FieldProblem(path=f"{path}.env.{name}", message=f"every copy gets its own: it is {meaning}")
-            for name, meaning in taken.items()
-            if name in (fork.env or {})
-        ]
 
     def _claim(self, sandbox: Sandbox) -> bool:
         """Reserve the routing key. True: it was free until now. Raises Conflict."""
@@ -273,8 +259,7 @@ class Sandboxes:
         copy = fork.serving
         running = life.running.get((workload, copy.revision)) if copy is not None else None
         if copy is not None and running is not None:
-            launcher = self._around.launchers[copy.fork.launcher]
-            text = await asyncio.to_thread(launcher.log, running, lines)
+            text = await self._around.installation.launcher(copy.fork.launcher).log(running, lines)
             outputs.insert(0, Output(workload=workload, revision=copy.revision, state="running", log=text))
         return outputs
 

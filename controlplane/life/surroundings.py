@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controlplane.launch.port import Launcher
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.sidecars import Sidecars
@@ -28,9 +27,7 @@ class LifeCounters:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """launchers: by the name that `Fork.launcher` gives.
-    closing:   the registry ends: nobody waits for anything any more.
-    """
+    """closing: the registry ends: nobody waits for anything any more."""
 
     clock: Clock
     tasks: Tasks
@@ -38,6 +35,6 @@ class Surroundings:
     published: PublishedRoutes
     sidecars: Sidecars
     definitions: Definitions
-    launchers: Mapping[str, Launcher]
+    installation: Installation
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)

@@ -4,7 +4,9 @@ A fork has exactly one launcher, and its fields say which:
 
     command (and env)   process      a copy of the baseline's process with what differs
     endpoints           static       bring your own; nothing is started
-    image               kubernetes   refused here: this installation has no such engine
+    image               kubernetes   a copy of the baseline's pods with this image; command and env may go with it
+
+Which of them an installation has, it alone knows: `controlplane.life.installation`.
 
 A `Manifest` is what the sender may say, a `Sandbox` what the registry answers. The status is accepted in a `PUT`,
 so that an answer can be edited and sent back, and it changes nothing there, as in Kubernetes.
@@ -16,10 +18,10 @@ beside those of the single fields: otherwise one misspelt field would hide all t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -46,7 +48,7 @@ from controlplane.model.problem import (
     show,
 )
 from controlplane.model.workload import Address, Command, Environment, IsNumber, WorkloadName
-from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State, parse_endpoint
+from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State
 
 MAX_FORKS = 32
 """Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
@@ -122,6 +124,13 @@ class Metadata(Resource):
 
 
 _ABSENT: JsonDict = {"type": "null"}
+CHOICES = {"image": "kubernetes", "endpoints": "static", "command": "process"}
+"""The fields that choose a launcher, the one that decides first first."""
+
+_IMAGE_FORK: JsonDict = {
+    "required": ["image"],
+    "properties": {"image": {"type": "string"}, "endpoints": _ABSENT},
+}
 _PROCESS_FORK: JsonDict = {
     "required": ["command"],
     "properties": {"command": {"type": "array"}, "endpoints": _ABSENT, "image": _ABSENT},
@@ -134,9 +143,9 @@ _STATIC_FORK: JsonDict = {
 
 
 class Fork(Resource):
-    """One workload that the sandbox replaces: exactly one of `command`, `endpoints`."""
+    """One workload that the sandbox replaces; `command`, `endpoints` or `image` says how its shadow is started."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK, _IMAGE_FORK]})
 
     workload: WorkloadName
     command: Command | None = Field(
@@ -144,15 +153,16 @@ class Fork(Resource):
     )
     env: Environment | None = Field(default=None, description="added to the baseline's environment")
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
-        default=None, description="for the kubernetes engine; an installation without one refuses it"
+        default=None, description="of the shadow's containers; an installation without Kubernetes refuses it"
     )
     endpoints: Annotated[tuple[Address, ...], Field(min_length=1, max_length=MAX_ENDPOINTS)] | None = Field(
         default=None, description="HOST:PORT each, where a shadow that somebody else runs answers"
     )
 
     @property
-    def launcher(self) -> Literal["process", "static"]:
-        return "process" if self.command is not None else "static"
+    def launcher(self) -> str:
+        """The name of what starts its shadow."""
+        return next(launcher for field, launcher in CHOICES.items() if getattr(self, field) is not None)
 
 
 class Preview(Resource):
@@ -257,11 +267,10 @@ class Sandbox(Document):
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def parse_sandbox(document: object, name: str | None = None, networks: Sequence[Network] = ()) -> Sandbox:
+def parse_sandbox(document: object, name: str | None = None) -> Sandbox:
     """A sandbox from its JSON or YAML form, already parsed. Raises DocumentError with every problem.
 
-    name:     what the request's path says it is called; a document that says something else is refused.
-    networks: where static endpoints may be; empty: anywhere but link-local.
+    name: what the request's path says it is called; a document that says something else is refused.
     """
     problems: list[FieldProblem] = []
     sandbox: Sandbox | None = None
@@ -273,13 +282,13 @@ def parse_sandbox(document: object, name: str | None = None, networks: Sequence[
     except ValidationError as error:
         problems += field_problems(error)
     if isinstance(document, Mapping):
-        problems += _whole(document, name, networks)
+        problems += _whole(document, name)
     if problems or sandbox is None:
         raise DocumentError(bounded(problems))
     return sandbox
 
 
-def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Network]) -> list[FieldProblem]:
+def _whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
     """The checks that concern more than one field. Whatever has the wrong type was reported already."""
     problems = []
     metadata, spec = document.get("metadata"), document.get("spec")
@@ -288,9 +297,6 @@ def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Net
         problems.append(FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says"))
     if not isinstance(spec, Mapping):
         return problems
-    if spec.get("previews"):
-        message = "previews need a gateway, and this installation has none: leave them out"
-        problems.append(FieldProblem(path="spec.previews", message=message))
     forks = spec.get("forks")
     first: dict[str, int] = {}
     for index, fork in enumerate(forks[: MAX_FORKS + 1] if isinstance(forks, list | tuple) else ()):
@@ -298,7 +304,6 @@ def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Net
             continue
         path = f"spec.forks[{index}]"
         problems += _launcher(fork, path)
-        problems += _outside(fork.get("endpoints"), f"{path}.endpoints", networks)
         workload = fork.get("workload")
         if isinstance(workload, str) and first.setdefault(workload, index) != index:
             message = f"repeats spec.forks[{first[workload]}]: one fork per workload"
@@ -307,42 +312,17 @@ def _whole(document: Mapping[str, Any], name: str | None, networks: Sequence[Net
 
 
 def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    """One launcher, and nothing that it could do nothing with."""
     problems = []
     command, endpoints, image = (fork.get(field) is not None for field in ("command", "endpoints", "image"))
-    if image:
-        message = "needs the kubernetes engine, which is not available in this installation: say command or endpoints"
-        problems.append(FieldProblem(path=f"{path}.image", message=message))
-    if command and endpoints:
-        message = "has both command and endpoints: say one, it decides how the shadow is started"
+    if endpoints and (command or image):
+        both = "image" if image else "command"
+        message = f"has both {both} and endpoints: say one, it decides how the shadow is started"
         problems.append(FieldProblem(path=path, message=message))
     if not (command or endpoints or image):
         message = "says nothing that could start a shadow: give command or endpoints"
         problems.append(FieldProblem(path=path, message=message))
-    if fork.get("env") is not None and not command:
+    if fork.get("env") is not None and not (command or image):
         message = "needs a command: only a process that we start has an environment of ours"
         problems.append(FieldProblem(path=f"{path}.env", message=message))
-    return problems
-
-
-def _outside(endpoints: object, path: str, networks: Sequence[Network]) -> list[FieldProblem]:
-    """Endpoints that lie in none of the allowed networks. A name lies nowhere: it can change its address."""
-    if not networks or not isinstance(endpoints, list | tuple):
-        return []
-    problems = []
-    allowed = ", ".join(map(str, networks))
-    for index, text in enumerate(endpoints[: MAX_ENDPOINTS + 1]):
-        try:
-            host = parse_endpoint(text).host if isinstance(text, str) else ""
-        except ValueError:
-            continue
-        try:
-            address = ip_address(host)
-        except ValueError:
-            message = f"{show(text)} is a name; endpoints are limited to addresses in {allowed}"
-        else:
-            address = getattr(address, "ipv4_mapped", None) or address
-            if any(address in network for network in networks):
-                continue
-            message = f"{show(text)} is outside the allowed networks: {allowed}"
-        problems.append(FieldProblem(path=f"{path}[{index}]", message=message))
     return problems

@@ -15,7 +15,10 @@ from multidict import CIMultiDictProxy
 
 from controlplane.api.application import application, runner
 from controlplane.client import Client
+from controlplane.launch.port import Launcher
+from controlplane.launch.static import StaticLauncher
 from controlplane.life.clock import SystemClock
+from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.model.sandbox import Network
 from proxy.contract.watch import Event
@@ -63,9 +66,10 @@ async def served(
 ) -> AsyncIterator[Served]:
     store = store or TroubledStore()
     launcher = MemoryLauncher(machine or Machine())
-    launchers = {"static": launcher, "process": launcher}
-    registry = await open_registry(store, launchers, SystemClock(), 3600)
-    app = application(registry, token, networks)
+    static: Launcher = StaticLauncher(networks=networks) if networks else launcher
+    installation = Installation({"static": static, "process": launcher})
+    registry = await open_registry(store, installation, SystemClock(), 3600)
+    app = application(registry, token)
     server = runner(app)
     await server.setup()
     site = web.TCPSite(server, host, port)

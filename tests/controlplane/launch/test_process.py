@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestServer
 from controlplane.launch import pair, process
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.launch.process import ProcessLauncher
+from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Readiness, Upstream, Workload
 from controlplane.process import logfile
 from controlplane.process.identity import decode_identity
@@ -56,7 +57,11 @@ def definition(*command: str, upstreams: tuple[Upstream, ...] = (), cwd: str = "
 def request(
     *command: str, env: dict[str, str] | None = None, of: Workload | None = None, name: str = "agent-42"
 ) -> LaunchRequest:
-    return LaunchRequest(name, "Key.42", "shop/users", 3, of or definition(), command, env or {})
+    return LaunchRequest(name, "Key.42", 3, _fork(*command, env=env), of or definition())
+
+
+def _fork(*command: str, env: dict[str, str] | None = None) -> Fork:
+    return Fork(workload="shop/users", command=command or None, env=env)
 
 
 def content(folder: Path) -> list[str]:
@@ -86,13 +91,13 @@ async def test_a_shadow_is_the_baseline_but_for_what_differs(
     assert who["cwd"] == str(tmp_path)
     assert who["arguments"] == ["--port", str(who["port"])]
     assert f"127.0.0.1:{who['port']}" not in running.endpoints
-    assert "GET /who HTTP/1.1" in port.log(running, 10).splitlines()
+    assert "GET /who HTTP/1.1" in (await port.log(running, 10)).splitlines()
 
     await port.stop(running)
     assert not marked.alive()
     assert content(folder) == []
     await port.stop(running)
-    assert port.log(running, 10) == ""
+    assert await port.log(running, 10) == ""
 
 
 async def test_without_a_command_it_runs_that_of_the_baseline(launcher: ProcessLauncher) -> None:
@@ -171,17 +176,20 @@ async def test_an_application_without_a_sidecar_is_not_left_alone(
     [
         (request("no-such-program"), "there is no program 'no-such-program'"),
         (request(of=definition(cwd="/no/such/folder")), "the working directory /no/such/folder cannot be used"),
-        (LaunchRequest("a", "a", "shop/users", 1, None, ("true",)), "no baseline of shop/users is registered"),
         (
-            LaunchRequest("a", "a", "shop/users", 1, Workload(workload="shop/users", address="10.0.0.7:80")),
-            "the baseline of shop/users was not started by skycap",
+            LaunchRequest("a", "a", 1, _fork("true")),
+            "^workload: no baseline of shop/users is registered, so nothing says how a copy of it is run: start it",
+        ),
+        (
+            LaunchRequest("a", "a", 1, _fork("true"), Workload(workload="shop/users", address="10.0.0.7:80")),
+            "^command: the baseline of shop/users was not started by skycap, so nothing says how a copy of it is run",
         ),
         (
             request(
                 env={"PORT": "80", "PAYMENTS_URL": "http://x", "FINE": "1"},
                 of=definition(upstreams=(Upstream(name="payments", workload="a/b", address="127.0.0.1:1"),)),
             ),
-            r"variables that each copy gets by itself: PORT is .*, PAYMENTS_URL is the address of upstream payments$",
+            r"env.PORT: every copy gets its own: it is the port .*; env.PAYMENTS_URL: .* address of upstream payments$",
         ),
     ],
 )
@@ -254,11 +262,12 @@ async def test_a_port_that_somebody_took_first(
             await launcher.stop(running)
 
 
-async def test_what_is_in_flight_is_finished(launcher: ProcessLauncher) -> None:
+async def test_what_is_in_flight_is_finished(launcher: ProcessLauncher, folder: Path) -> None:
     running = await launcher.start(request())
     async with asyncio.TaskGroup() as group:
         slow = group.create_task(get(running, "/slow/0.3"))
-        await eventually(lambda: "GET /slow/0.3 HTTP/1.1" in launcher.log(running, 10))
+        log = folder / running.handle["id"] / pair.LOG
+        await eventually(lambda: "GET /slow/0.3 HTTP/1.1" in logfile.tail(log, 10))
         group.create_task(launcher.stop(running))
     assert slow.result().status == 200
 
@@ -273,9 +282,9 @@ async def test_a_death_is_told_and_takes_the_other_half_along(launcher: ProcessL
     assert str(error) == f"`{PYTHON} {APP} baseline` ended with exit code 7"
     assert "leaving with 7" in error.log
     await eventually(lambda: not marked.alive())
-    assert "leaving with 7" in launcher.log(running, 50)
+    assert "leaving with 7" in await launcher.log(running, 50)
     await launcher.stop(running)
-    assert launcher.log(running, 50) == ""
+    assert await launcher.log(running, 50) == ""
 
 
 async def test_the_death_of_the_sidecar_is_one_of_the_shadow(launcher: ProcessLauncher, marked: Marked) -> None:
@@ -309,7 +318,7 @@ async def test_its_log_is_kept_short_while_it_is_watched(
             file.write(b"a line\n" * 20_000)
         await eventually(lambda: log.stat().st_size < 20_000)
         waiting.cancel()
-    assert "a line" in launcher.log(running, 10).splitlines()
+    assert "a line" in (await launcher.log(running, 10)).splitlines()
 
 
 REGISTRY = """
@@ -347,7 +356,7 @@ async def test_it_survives_the_registry_and_is_found_again(
     running = await launcher.adopt(request(), before.handle)
     assert running == before
     assert await launcher.sweep() == 0
-    assert launcher.log(running, 100) != ""
+    assert await launcher.log(running, 100) != ""
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(launcher.wait(running))
         os.kill(running.handle["app"]["pid"], signal.SIGKILL)

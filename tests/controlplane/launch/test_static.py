@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 
 import pytest
 
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.launch.static import StaticLauncher
+from controlplane.model.problem import FieldProblem
+from controlplane.model.sandbox import Fork
 from controlplane.process.ports import PortPool
 
 
 def request(*endpoints: str) -> LaunchRequest:
-    return LaunchRequest("agent-42", "agent-42", "shop/users", 1, endpoints=endpoints)
+    return LaunchRequest("agent-42", "agent-42", 1, Fork(workload="shop/users", endpoints=endpoints))
 
 
 async def test_the_endpoints_are_those_that_were_given() -> None:
@@ -18,21 +21,35 @@ async def test_the_endpoints_are_those_that_were_given() -> None:
     running = await launcher.start(request("127.0.0.1:9102", "[::1]:9102"))
     assert running.endpoints == ("127.0.0.1:9102", "[::1]:9102")
     assert await launcher.adopt(request("127.0.0.1:9102", "[::1]:9102"), running.handle) == running
-    assert launcher.log(running, 10) == ""
+    assert await launcher.log(running, 10) == ""
     await launcher.stop(running)
     await launcher.stop(running)
 
 
-async def test_a_fork_without_endpoints() -> None:
-    launcher = StaticLauncher()
-    with pytest.raises(LaunchError, match=r"the fork of shop/users names no endpoints"):
-        await launcher.start(request())
-    assert await launcher.adopt(request(), {}) is None
-
-
-async def test_an_endpoint_that_makes_no_sense() -> None:
-    with pytest.raises(LaunchError, match=r"'nowhere' is not HOST:PORT"):
-        await StaticLauncher().start(request("nowhere"))
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("10.1.2.3:80", None),
+        ("[fd00::1]:80", None),
+        ("[::ffff:10.1.2.3]:80", None),
+        ("10.2.0.1:80", "'10.2.0.1:80' is outside the allowed networks: 10.1.0.0/16, fd00::/8"),
+        ("[::1]:80", "'[::1]:80' is outside the allowed networks: 10.1.0.0/16, fd00::/8"),
+        ("db.internal:80", "'db.internal:80' is a name; endpoints are limited to addresses in 10.1.0.0/16, fd00::/8"),
+    ],
+)
+async def test_endpoints_can_be_limited_to_networks(endpoint: str, why: str | None) -> None:
+    launcher = StaticLauncher(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
+    asked = request("10.1.0.1:80", endpoint)
+    expected = [] if why is None else [FieldProblem(path="endpoints[1]", message=why)]
+    assert launcher.check(asked.fork, None) == expected
+    if why is None:
+        running = await launcher.start(asked)
+        assert await launcher.adopt(asked, running.handle) == running
+    else:
+        with pytest.raises(LaunchError) as caught:
+            await launcher.start(asked)
+        assert str(caught.value) == f"endpoints[1]: {why}"
+        assert await launcher.adopt(asked, {}) is None  # the networks have become others since it was stored
 
 
 async def test_one_endpoint_that_accepts_is_enough() -> None:

@@ -6,7 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from controlplane.launch import process, static
 from controlplane.launch.port import LaunchError, LaunchRequest, Running
+from controlplane.model.problem import FieldProblem
+from controlplane.model.sandbox import Fork
+from controlplane.model.workload import Workload
 
 
 @dataclass
@@ -61,6 +65,10 @@ class MemoryLauncher:
         self._released.set()
         self._released = asyncio.Event()
 
+    def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
+        """As the real ones judge."""
+        return process.check(fork, definition) if fork.launcher == "process" else static.check(fork, ())
+
     async def start(self, request: LaunchRequest) -> Running:
         called = f"{request.sandbox} {request.workload} r{request.revision}"
         self.calls.append(f"start {called}")
@@ -77,7 +85,7 @@ class MemoryLauncher:
         number = self.machine.count
         self.machine.live[number] = request
         self._known.add(number)
-        endpoints = request.endpoints or (f"127.0.0.1:{10_000 + number}",)
+        endpoints = request.fork.endpoints or (f"127.0.0.1:{10_000 + number}",)
         return Running(endpoints, {"number": number})
 
     async def adopt(self, request: LaunchRequest, handle: dict[str, Any]) -> Running | None:
@@ -86,7 +94,7 @@ class MemoryLauncher:
         if number not in self.machine.live:
             return None
         self._known.add(number)
-        return Running(request.endpoints or (f"127.0.0.1:{10_000 + number}",), handle)
+        return Running(request.fork.endpoints or (f"127.0.0.1:{10_000 + number}",), handle)
 
     async def wait(self, running: Running) -> LaunchError:
         number = running.handle["number"]
@@ -104,6 +112,6 @@ class MemoryLauncher:
         if request is not None:
             self.calls.append(f"stop {request.sandbox} {request.workload} r{request.revision}")
 
-    def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int) -> str:
         text = [f"line {number} of {running.handle['number']}" for number in range(1, 201)]
         return "\n".join(text[-lines:])

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.sandbox import Phase, Sandbox, Status
@@ -128,10 +129,12 @@ class Bench:
         """Something that the test does while it does something else."""
         return self._begun.begin(work, "test")
 
-    async def open(self) -> None:
+    async def open(self, without: str = "") -> None:
+        """without: a launcher that the installation has no more."""
         self.launcher = MemoryLauncher(self.machine)
-        launchers = {"static": self.launcher, "process": self.launcher}
-        self._registry = await open_registry(self.store, launchers, self.clock, DEFAULT_TTL)
+        there = {"static": self.launcher, "process": self.launcher}
+        installation = Installation({name: launcher for name, launcher in there.items() if name != without})
+        self._registry = await open_registry(self.store, installation, self.clock, DEFAULT_TTL)
 
     async def kill(self) -> None:
         """As kill -9 leaves it: what runs goes on, nothing is written any more."""

@@ -31,6 +31,12 @@ WORKLOADS = ("shop/users", "shop/cart")
 STEPS = 60
 
 
+def _port(request: LaunchRequest) -> int:
+    """That of the static fork, which tells one copy from another."""
+    assert request.fork.endpoints
+    return int(request.fork.endpoints[0].rpartition(":")[2])
+
+
 class Chaos:
     """One random life of a registry and everything around it."""
 
@@ -68,7 +74,7 @@ class Chaos:
             await stop(running)
 
         async def starting(request: LaunchRequest) -> Running:
-            port = int(request.endpoints[0].rpartition(":")[2])
+            port = _port(request)
             if self.chance.random() < 0.3:
                 await asyncio.sleep(0)
             if port in self.failing_ports:
@@ -176,7 +182,7 @@ class Chaos:
 
     def _running(self) -> list[tuple[str, str, int]]:
         live = self.bench.machine.live.values()
-        return sorted((one.sandbox, one.workload, int(one.endpoints[0].rpartition(":")[2])) for one in live)
+        return sorted((one.sandbox, one.workload, _port(one)) for one in live)
 
     def _expected(self) -> list[tuple[str, str, int]]:
         return sorted((name, *one) for name, forks in self.wanted.items() for one in forks)

@@ -47,7 +47,7 @@ async def test_the_launcher_is_told_what_it_needs(bench: Bench) -> None:
     await bench.ready()
     (request,) = bench.machine.live.values()
     assert (request.sandbox, request.routing_key, request.workload, request.revision) == ("a", "k", USERS, 1)
-    assert (request.definition, request.command, request.env) == (users, ("users",), {"A": "1"})
+    assert (request.definition, request.fork.command, request.fork.env) == (users, ("users",), {"A": "1"})
 
 
 async def test_the_same_again_starts_nothing_and_restarts_the_ttl(bench: Bench, clock: FakeClock) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from controlplane.model.problem import DocumentError
 from controlplane.model.sandbox import (
     MAX_FORKS,
     Capture,
-    Network,
     Sandbox,
     parse_sandbox,
     ttl_seconds,
@@ -19,10 +17,10 @@ from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable
 from tests.controlplane.sandboxes import USERS, document, fork
 
 
-def problems(given: object, name: str | None = None, networks: tuple[Network, ...] = ()) -> dict[str, str]:
+def problems(given: object, name: str | None = None) -> dict[str, str]:
     """path -> message of everything that is wrong."""
     with pytest.raises(DocumentError) as raised:
-        parse_sandbox(given, name, networks)
+        parse_sandbox(given, name)
     return {item.path: item.message for item in raised.value.problems}
 
 
@@ -115,16 +113,12 @@ def test_every_problem_at_once_each_with_its_path() -> None:
         "spec.ttl": "'4x' is not a number with a unit: 90s, 30m, 4h or 7d",
         "spec.capture": "'some' is none of 'none', 'errors' or 'all'",
         "spec.onUnavailable": "'panic' is none of 'error' or 'baseline'",
-        "spec.previews": "previews need a gateway, and this installation has none: leave them out",
         "spec.forks[0].workload": "'shop' is not NAMESPACE/NAME, each a DNS label",
         "spec.forks[0].endpoints[1]": "'169.254.169.254:80' is link-local, where no shadow may be",
         "spec.forks[0].endpoints[2]": "'nowhere' is not HOST:PORT with a port from 1 to 65535",
         "spec.forks[1].comand": "unknown field",
         "spec.forks[1]": "says nothing that could start a shadow: give command or endpoints",
         "spec.forks[2]": "has both command and endpoints: say one, it decides how the shadow is started",
-        "spec.forks[3].image": (
-            "needs the kubernetes engine, which is not available in this installation: say command or endpoints"
-        ),
         "spec.forks[4].workload": "repeats spec.forks[3]: one fork per workload",
         "spec.forks[4].env": "needs a command: only a process that we start has an environment of ours",
         "spec.forks[5].command": "must have at least 1 of them",
@@ -194,37 +188,28 @@ def test_what_no_process_can_be_given(text: str) -> None:
     assert list(found) == ["spec.forks[0].command[0]", "spec.forks[0].env.A"]
 
 
-def test_an_image_is_refused_even_beside_what_could_be_started() -> None:
-    assert list(problems(document("a", fork(image="users:1")))) == ["spec.forks[0].image"]
+@pytest.mark.parametrize(
+    ("fields", "launcher"),
+    [
+        ({"command": ["x"], "env": {"A": "1"}}, "process"),
+        ({"endpoints": ["127.0.0.1:80"]}, "static"),
+        ({"image": "users:1"}, "kubernetes"),
+        ({"image": "users:1", "command": ["x"], "env": {"A": "1"}}, "kubernetes"),
+    ],
+)
+def test_its_fields_choose_the_launcher(fields: dict[str, Any], launcher: str) -> None:
+    made = parse_sandbox(document("a", {"workload": "shop/users", **fields}))
+    assert made.spec.forks[0].launcher == launcher
+
+
+def test_an_image_and_endpoints_cannot_both_say_who_answers() -> None:
+    assert problems(document("a", fork(image="users:1"))) == {
+        "spec.forks[0]": "has both image and endpoints: say one, it decides how the shadow is started"
+    }
 
 
 def test_no_previews_are_no_problem() -> None:
     parse_sandbox(document(previews=[]))
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "why"),
-    [
-        ("10.1.2.3:80", None),
-        ("[fd00::1]:80", None),
-        ("[::ffff:10.1.2.3]:80", None),
-        ("10.2.0.1:80", "'10.2.0.1:80' is outside the allowed networks: 10.1.0.0/16, fd00::/8"),
-        ("[::1]:80", "'[::1]:80' is outside the allowed networks: 10.1.0.0/16, fd00::/8"),
-        ("db.internal:80", "'db.internal:80' is a name; endpoints are limited to addresses in 10.1.0.0/16, fd00::/8"),
-    ],
-)
-def test_endpoints_can_be_limited_to_networks(endpoint: str, why: str | None) -> None:
-    networks = (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
-    given = document("a", fork(endpoints=[endpoint]))
-    if why is None:
-        parse_sandbox(given, networks=networks)
-    else:
-        assert problems(given, networks=networks) == {"spec.forks[0].endpoints[0]": why}
-
-
-def test_a_malformed_endpoint_is_told_once() -> None:
-    found = problems(document("a", fork(endpoints=["x", 3])), networks=(ip_network("10.0.0.0/8"),))
-    assert list(found) == ["spec.forks[0].endpoints[0]", "spec.forks[0].endpoints[1]"]
 
 
 @pytest.mark.parametrize("status", [None, {}, {"phase": "Ready", "revision": False, "new": [1]}])

@@ -1,0 +1,51 @@
+"""What this installation has: the ways to start shadows, and where previews are served.
+
+The model knows what can be said; the installation knows what can be done here. What it does not have is refused by
+its name, before anything is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from controlplane.launch.absent import AbsentLauncher
+from controlplane.launch.port import Launcher
+from controlplane.model.problem import FieldProblem
+from controlplane.model.sandbox import Fork, Spec
+from controlplane.model.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """launchers: by the name that `Fork.launcher` gives.
+    gateway:   the domain below which previews are served; "" where there is no gateway.
+    """
+
+    launchers: Mapping[str, Launcher]
+    gateway: str = ""
+
+    def launcher(self, name: str) -> Launcher:
+        """The launcher of that name, or one that says that there is none."""
+        return self.launchers.get(name) or AbsentLauncher(name, self.launchers)
+
+    def check(
+        self, spec: Spec, definition: Callable[[str], Workload | None], unchanged: Callable[[Fork], bool]
+    ) -> list[FieldProblem]:
+        """Why the sandbox cannot be run here.
+
+        definition: the baseline of a workload, None when nobody registered one.
+        unchanged:  whether a fork is as it was: then it is not judged again, for its shadow has been started.
+        """
+        problems = []
+        if spec.previews and not self.gateway:
+            message = "previews need a gateway, which this installation does not have: leave them out"
+            problems.append(FieldProblem(path="spec.previews", message=message))
+        for index, fork in enumerate(spec.forks):
+            if not unchanged(fork):
+                found = self.launcher(fork.launcher).check(fork, definition(fork.workload))
+                problems += [
+                    FieldProblem(path=f"spec.forks[{index}].{problem.path}", message=problem.message)
+                    for problem in found
+                ]
+        return problems
