@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from controlplane.settings import DEFAULT_LISTEN, DEFAULT_TTL, LOG_LEVELS, settings_from
-from proxy.errors import ConfigurationError
+from controlplane.settings import DEFAULT_LISTEN, DEFAULT_TTL, settings_from
+from proxy.base.log import LEVELS
+from proxy.base.problems import ConfigurationError
 
 FLAG_PROBLEM = 2
 """Exit code for a configuration that cannot work."""
@@ -36,7 +37,7 @@ Exit codes:
 @_flag("--state-dir", "For the output of shadows.  [default: ~/.local/state/skycap/shadows]", metavar="FOLDER")
 @_flag("--endpoint-networks", "Where static endpoints may be.  [default: anywhere but link-local]", metavar="CIDR,...")
 @_flag("--keep-shadows", "Leave shadows running at the end, for the next registry to adopt.", is_flag=True)
-@_flag("--log-level", f"{', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}.  [default: info]", metavar="LEVEL")
+@_flag("--log-level", f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}.  [default: info]", metavar="LEVEL")
 @_flag("--log-format", "text, or json: one object per line.  [default: text]", metavar="FORMAT")
 def command(**given: Any) -> None:
     """Run the registry: it owns the sandboxes, starts their shadows and tells every sidecar its routes.

@@ -29,15 +29,16 @@ from controlplane.launch.static import StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
-from controlplane.log import configure
 from controlplane.process.listeners import holder
 from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError
 from controlplane.store.sqlite import SqliteStore
-from controlplane.tasks import Tasks
+from proxy.base.listen import Listen, bind
+from proxy.base.log import configure
+from proxy.base.problems import ConfigurationError
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
     listening: is called with the URL as soon as requests are answered.
     Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
     """
-    sockets = bind(settings.listen)
+    sockets = _bound(settings.listen)
     tasks = Tasks("runtime")
     try:
         process = ProcessLauncher(settings.state_dir)
@@ -87,28 +88,14 @@ async def _sweep(registry: Registry, launcher: ProcessLauncher) -> None:
         log.info("%d shadows of a registry that was killed are ended", strays)
 
 
-def bind(listen: Endpoint) -> list[socket.socket]:
-    """Sockets for every address of the host, all with one port. Raises ConfigurationError."""
-    bound: list[socket.socket] = []
-    port = listen.port
+def _bound(listen: Listen) -> list[socket.socket]:
     try:
-        found = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            one = socket.socket(family, kind, protocol)
-            bound.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind((address[0], port, *address[2:]))
-            port = one.getsockname()[1]
+        return bind(listen, BACKLOG)
     except OSError as error:
-        for one in bound:
-            one.close()
         raise ConfigurationError([f"--listen: {_binding(error, listen)}"]) from None
-    return bound
 
 
-def _binding(error: OSError, listen: Endpoint) -> str:
+def _binding(error: OSError, listen: Listen) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {listen.port} is in use by {holder(listen.port) or 'another process'}"
     return f"{listen}: {error.strerror or error}"
@@ -136,7 +123,7 @@ def _make_folder(folder: Path) -> None:
         raise ConfigurationError([f"--store: {folder} cannot be made: {error.strerror}"]) from None
 
 
-def _url(listen: Endpoint, bound: socket.socket) -> str:
+def _url(listen: Listen, bound: socket.socket) -> str:
     return f"http://{Endpoint(listen.host, bound.getsockname()[1])}"
 
 

@@ -12,23 +12,17 @@ from typing import Any, TypeVar
 from controlplane.api.guard import is_loopback
 from controlplane.model.problem import TTL
 from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
-from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
+from proxy.base.listen import Listen, parse_listen
+from proxy.base.log import FORMATS, LEVELS
+from proxy.base.problems import ConfigurationError
+from proxy.base.token import read_token
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
 DEFAULT_TTL = "8h"
-LOG_LEVELS = ("debug", "info", "warning", "error")
-LOG_FORMATS = ("text", "json")
 
 MIN_TOKEN = 16
 """Characters: 64 bits when they are hexadecimal digits, the least that is not guessed over a network."""
 
-MAX_TOKEN = 4096
-
-_TOKEN = re.compile(r"[!-~]+")
-"""Visible ASCII: what may stand in a header field (RFC 9110 section 5.5) without a space."""
-
-_PORT = re.compile(r"[0-9]{1,5}")
 _T = TypeVar("_T")
 
 
@@ -36,7 +30,7 @@ _T = TypeVar("_T")
 class Settings:
     """How one registry runs."""
 
-    listen: Endpoint
+    listen: Listen
     """Where the API listens; port 0: a free one. By default loopback, which needs no token."""
 
     store: Path | None
@@ -118,37 +112,8 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     )
 
 
-def parse_listen(text: str) -> Endpoint:
-    """`HOST:PORT` or `[v6]:PORT`; port 0 for a free one. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    if not host:
-        raise ValueError(f"{text!r} has no host: write 127.0.0.1:{port}, or 0.0.0.0:{port} for all addresses")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, [{host}]:{port}")
-    return Endpoint(host, int(port))
-
-
-def read_token(path: Path) -> str:
-    """The token in a file: one line of visible ASCII. Raises ValueError, which never shows it."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_TOKEN + 3)
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    token = data.strip().decode("ascii", "replace")
-    if not _TOKEN.fullmatch(token) or len(token) > MAX_TOKEN:
-        raise ValueError(f"{path}: must hold one line of visible ASCII, at most {MAX_TOKEN} characters")
-    if len(token) < MIN_TOKEN:
-        raise ValueError(f"{path}: the token has {len(token)} characters, at least {MIN_TOKEN} are needed")
-    return token
-
-
 def _token(path: str) -> str:
-    return read_token(Path(path)) if path else ""
+    return read_token(Path(path), MIN_TOKEN) if path else ""
 
 
 def _ttl(text: str) -> int:
@@ -176,12 +141,12 @@ def _is_network(text: str) -> bool:
 
 
 def _level(text: str) -> str:
-    if text.lower() not in LOG_LEVELS:
-        raise ValueError(f"{text!r} is none of {', '.join(LOG_LEVELS)}")
+    if text.lower() not in LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(LEVELS)}")
     return text.lower()
 
 
 def _log_format(text: str) -> str:
-    if text.lower() not in LOG_FORMATS:
-        raise ValueError(f"{text!r} is neither {' nor '.join(LOG_FORMATS)}")
+    if text.lower() not in FORMATS:
+        raise ValueError(f"{text!r} is neither {' nor '.join(FORMATS)}")
     return text.lower()

@@ -1,8 +1,6 @@
 """What a terminal is sent: colour of ours, and foreign text that cannot drive it.
 
-A service's output, an answer's body and a sandbox's name come from strangers. An escape sequence in them would be
-obeyed (titles, the clipboard, other programs' lines), and a bidirectional control would show another text than the
-one that is there. Both are written out, as `\\x1b` or `\\u202e`.
+A service's output, an answer's body and a sandbox's name come from strangers: see `proxy.base.text`.
 """
 
 from __future__ import annotations
@@ -14,13 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-UNSEEN = (
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and line feed
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # direction (UAX 9) and line separators
-    "\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f"  # takes no place at all, so that two names look like one
-    "\ud800-\udfff"  # half a character, which no stream can encode
-)
-"""The inside of a character class: what is never shown as it is."""
+from proxy.base.text import UNSEEN, one_line, printable
 
 _UNSEEN = re.compile(f"[{UNSEEN}]")
 
@@ -36,11 +28,6 @@ _CODES = {
 """Select Graphic Rendition, ECMA-48 section 8.3.117."""
 
 
-def printable(text: str) -> str:
-    """The text with what a terminal would obey, or not show, written out; line feeds and tabs are kept."""
-    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text.replace("\r\n", "\n"))
-
-
 def plain(text: str) -> str:
     """The same without whole control sequences: a coloured log is to be read, not to be deciphered."""
     return printable(_SEQUENCE.sub("", text))
@@ -51,11 +38,6 @@ def dumps(document: object, indent: int | None = None) -> str:
     text = json.dumps(document, indent=indent, ensure_ascii=False)
     # Outside of texts there is none of them, and inside `\\u` says the same.
     return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f", text)
-
-
-def one_line(text: str) -> str:
-    """The same for a text that is one line of ours: line feeds and tabs are written out as well."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def has_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:

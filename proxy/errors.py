@@ -104,14 +104,6 @@ class Refused(Exception):  # noqa: N818 (it is an answer, not a fault of the pro
         self.detail = detail
 
 
-class ConfigurationError(Exception):
-    """Settings that cannot work. `problems` has one line per problem, all of them."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
-
-
 class ContractError(ValueError):
     """A document of the contract that does not fit it. `problems` holds (path, message) pairs, all of them."""
 

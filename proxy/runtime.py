@@ -29,8 +29,10 @@ import uvloop
 from proxy import __version__
 from proxy.admin.port import Sidecar as AdminPages
 from proxy.admin.server import AdminServer
+from proxy.base import log
+from proxy.base.problems import ConfigurationError
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
 from proxy.exchange.inbound import Inbound
@@ -45,7 +47,6 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.reset import reset
 from proxy.net.silence import Opening
-from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
 from proxy.net.upstream import ConnectionPool, Pools
@@ -54,7 +55,6 @@ from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.settings import Settings, Transparent, parse_settings
-from proxy.telemetry import log
 from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters, SideCounters
 from proxy.telemetry.exposition import Exposition, PoolFigures
 from proxy.telemetry.notices import Notices
@@ -74,7 +74,7 @@ class Sidecar:
     def __init__(self, settings: Settings, tracing: Tracing | None) -> None:
         self._settings = settings
         self._tracing = tracing
-        self._tasks = Tasks()
+        self._tasks = Tasks("the sidecar")
         self._wheel = TimerWheel()
         self._own = OwnAddresses()
         self._drain = asyncio.Event()

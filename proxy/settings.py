@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from proxy.base.listen import Listen, parse_listen
+from proxy.base.log import FORMATS, LEVELS
+from proxy.base.problems import ConfigurationError
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
 from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint, parse_endpoint
-from proxy.errors import ConfigurationError
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.wire.head import Limits
 
@@ -27,17 +29,6 @@ DEFAULTS = ExchangeSettings()
 
 SNIFF_SECONDS = 0.05
 """A client that speaks first does so within a round trip; a greeting that comes 50 ms late harms nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """An address to listen on; port 0 lets the kernel choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +103,16 @@ def _duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _listen(text: str) -> Listen:
-    host, colon, port = text.rpartition(":")
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT")
-    if not host:
-        raise ValueError(f"{text!r} has no host: write 0.0.0.0:{port} for all addresses, 127.0.0.1:{port} for loopback")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r}: write an IPv6 address in brackets, [{host}]:{port}")
-    return Listen(host, int(port))
-
-
 def _inbound(text: str) -> tuple[Listen, Endpoint]:
     listen, equals, app = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not LISTEN=APP, like 0.0.0.0:8080=127.0.0.1:9001")
-    return _listen(listen), parse_endpoint(app)
+    return parse_listen(listen), parse_endpoint(app)
 
 
 def _outbound(text: str) -> tuple[Listen, Endpoint | None]:
     listen, equals, target = text.partition("=")
-    return _listen(listen), parse_endpoint(target) if equals else None
+    return parse_listen(listen), parse_endpoint(target) if equals else None
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
@@ -242,7 +220,7 @@ _FLAGS = (
         "the sandbox's key", "", "the sandbox's name",
     ),
     _Flag("revision", "N", _number(1, 2**53), "the shadow's revision", 1, "1"),
-    _Flag("admin", "LISTEN", _listen, "serve /live /ready /metrics /routes /connections at LISTEN"),
+    _Flag("admin", "LISTEN", parse_listen, "serve /live /ready /metrics /routes /connections at LISTEN"),
     _Flag("key-names", "NAME", _NAME, "baggage members that carry the key (repeatable)", DEFAULT_KEY_NAMES,
           ",".join(DEFAULT_KEY_NAMES), many=True),
     _Flag("key-headers", "NAME", _NAME, "headers that carry the key, after baggage (repeatable)", (), many=True),
@@ -264,9 +242,9 @@ _FLAGS = (
     _timeout("sync", DEFAULTS.sync_ticks, "longest wait of requests for the first routes"),
     _Flag("drain-timeout", "TIME", _duration, "from SIGTERM until busy connections are cut", 30.0, "30s"),
     _Flag("otlp-endpoint", "URL", _url, "send spans of requests with a key to URL (needs skycap[otlp])", ""),
-    _Flag("log-level", "LEVEL", _choice("debug", "info", "warning", "error"), "debug, info, warning or error",
+    _Flag("log-level", "LEVEL", _choice(*LEVELS), "debug, info, warning or error",
           "info", "info"),
-    _Flag("log-format", "FORMAT", _choice("text", "json"), "text or json", "text", "text"),
+    _Flag("log-format", "FORMAT", _choice(*FORMATS), "text or json", "text", "text"),
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from importlib import import_module
 from types import FrameType
 
 from benchmarks.traffic import FORKED, Traffic
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
@@ -25,7 +26,6 @@ from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
-from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import Pools, UpstreamConnection
 from proxy.routing.correlation import Correlation
@@ -102,7 +102,8 @@ def exchange(keys: tuple[str, ...]) -> Case:
     """A whole request and its answer on a connection that stays open."""
     counters, wheel, notices = Counters(), TimerWheel(), Notices(WORKLOAD)
     pools = Pools(
-        counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks(), descriptors=Descriptors(counters),
+        counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks("micro"),
+        descriptors=Descriptors(counters),
     )  # fmt: skip
     app = Endpoint("127.0.0.1", 9001)
     side = Inbound(

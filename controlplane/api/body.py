@@ -1,19 +1,15 @@
-"""A JSON body: bounded, in UTF-8, said once.
-
-Python's parser takes more than JSON is: NaN, repeated fields, depth until the stack ends. A field that is given
-twice would let two readers see two documents, so it is refused like a misspelt one.
-"""
+"""A JSON body: bounded, in UTF-8, strict (`proxy.base.strict`)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any, NoReturn
+from typing import Any
 
 from aiohttp import web
 
 from controlplane.api.refused import Refused
 from controlplane.model.problem import FieldProblem, show
+from proxy.base.strict import DocumentError, parse_json
 
 MAX_BODY_BYTES = 1 << 20
 """A sandbox with 32 forks, 256 variables each, is a tenth of it."""
@@ -42,40 +38,22 @@ async def read_json(request: web.Request) -> Any:
         raise Refused(408, "body-timeout", "The body did not arrive in time") from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
-    return parse_json(data)
+    return parse_body(data)
 
 
-def parse_json(data: bytes) -> Any:
+def parse_body(data: bytes) -> Any:
     """The document in `data`. Raises Refused (400)."""
     try:
         text = data.decode("utf-8")
-        if text.startswith("\ufeff"):
-            raise ValueError("it begins with a byte order mark (BOM; RFC 8259 section 8.1)")
-        return _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise _bad(f"byte {error.start} is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise _bad(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise _bad("it is nested too deeply") from None
-    except ValueError as error:
-        raise _bad(str(error)) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"the field {show(twice)} is given twice in one object")
-    return document
-
-
-def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+    if text.startswith("\ufeff"):
+        raise _bad("it begins with a byte order mark (BOM; RFC 8259 section 8.1)")
+    try:
+        return parse_json(text)
+    except DocumentError as error:
+        place = f"line {error.line}, column {error.column}: " if error.line else ""
+        raise _bad(f"{place}{error.problem}") from None
 
 
 def _bad(detail: str) -> Refused:

@@ -15,8 +15,9 @@ from typing import Any
 import click
 
 from controlplane.cli.failures import CommandError, InvalidError
-from controlplane.terminal import dumps, printable
-from proxy.errors import ConfigurationError
+from controlplane.terminal import dumps
+from proxy.base.problems import ConfigurationError
+from proxy.base.text import printable
 
 
 def wants_json(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:

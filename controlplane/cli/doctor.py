@@ -13,7 +13,8 @@ from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options
 from controlplane.client import RegistryError
-from controlplane.terminal import Text, printable
+from controlplane.terminal import Text
+from proxy.base.text import printable
 
 
 @click.command(

@@ -18,7 +18,7 @@ import click
 from controlplane.cli.command import Group
 from controlplane.cli.complaint import Complaint, wants_json
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, PIPE_CLOSED, USAGE, exit_codes
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 
 COMMANDS = {
     "demo": ("controlplane.demo.command:demo", "See it work: a shop, two sandboxes, one broken contract."),

@@ -16,12 +16,10 @@ from controlplane.asking.cause import why
 from controlplane.cli.exchange import Reply, exchange
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
 from controlplane.rest import DEFAULT_URL, MAX_WAIT_SECONDS
+from proxy.base.token import read_token
 
 if TYPE_CHECKING:
     from controlplane.client import Client, RegistryError
-
-TOKEN_LIMIT = 4096
-"""Bytes of a token file: more is some other file."""
 
 ANSWER_SECONDS = 10.0
 """For one answer, beside the time that the registry is asked to wait."""
@@ -173,15 +171,9 @@ def _token(context: click.Context, _parameter: click.Parameter, value: Path | No
     if value is None:
         return
     try:
-        with value.open("rb") as file:
-            token = file.read(TOKEN_LIMIT + 1).decode("ascii").strip()
-    except OSError as error:
-        raise click.BadParameter(f"{value} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        token = ""
-    if not token or len(token) > TOKEN_LIMIT or not token.isprintable() or " " in token:
-        raise click.BadParameter(f"{value} does not hold one token")
-    context.meta[_META_NAME] = token
+        context.meta[_META_NAME] = read_token(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def registry_options(command: _F) -> _F:

@@ -13,7 +13,8 @@ from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUr
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE, InvalidError, UnreachableError
 from controlplane.cli.output import Output, output_option
-from controlplane.terminal import Text, printable
+from controlplane.terminal import Text
+from proxy.base.text import printable
 from proxy.contract.names import ROUTING_KEY
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: methods and field names

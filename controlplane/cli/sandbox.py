@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -26,7 +25,7 @@ from controlplane.cli.output import Output, Row, output_option
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
 from controlplane.cli.view import Sandbox, left, read_sandbox
 from controlplane.rest import API_VERSION, DEFAULT_LINES, MAX_LINES, SANDBOX
-from controlplane.terminal import printable
+from proxy.base.text import printable
 
 PATIENCE_SECONDS = 2.0
 """Of a person who waits, until there is a word about what is waited for."""
@@ -125,11 +124,6 @@ def _load(path: str) -> dict[str, Any]:
         raise InvalidError(f"{name}: holds {len(documents)} documents: one sandbox per file")
     if not isinstance(documents[0], dict):
         raise InvalidError(f"{name}: holds no sandbox: it must be an object with apiVersion, kind, metadata and spec")
-    try:
-        json.dumps(documents[0])
-    except (TypeError, ValueError, RecursionError) as error:
-        # YAML has dates, sets, and anchors that hold themselves.
-        raise InvalidError(f"{name}: holds what cannot be said in JSON: {error}") from None
     document: dict[str, Any] = documents[0]
     return document
 

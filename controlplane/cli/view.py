@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from controlplane.cli.output import Output, Row
-from controlplane.terminal import Text, one_line, printable
+from controlplane.terminal import Text
+from proxy.base.text import one_line, printable
 
 PENDING, READY, DEGRADED, FAILED = "Pending", "Ready", "Degraded", "Failed"
 SETTLED = frozenset({READY, DEGRADED, FAILED})

@@ -6,7 +6,8 @@ from typing import Any
 
 from controlplane.cli.output import Output
 from controlplane.demo.play import Scene
-from controlplane.terminal import Text, printable
+from controlplane.terminal import Text
+from proxy.base.text import printable
 
 
 class Report:

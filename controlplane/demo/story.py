@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from controlplane.cli.output import Output
 from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, receipt
 from controlplane.local.events import Ended, Event, Ready, Stopped, Stopping
-from controlplane.terminal import Text, printable
+from controlplane.terminal import Text
+from proxy.base.text import printable
 
 SHOP = """
   frontend --> users

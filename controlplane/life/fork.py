@@ -19,7 +19,7 @@ from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Runni
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.record import Copy, ForkRecord, Setback
 from controlplane.model.sandbox import Fork
-from controlplane.tasks import ended
+from proxy.base.tasks import ended
 
 if TYPE_CHECKING:
     from controlplane.life.sandbox import SandboxLife

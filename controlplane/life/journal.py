@@ -20,7 +20,7 @@ from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange
 from controlplane.model.workload import Workload
 from controlplane.store.port import Batch, RouteEvent, Store, StoreError
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 
 MAX_TOGETHER = 256
 """Changes in one transaction: keeps the wait of the first one short."""

@@ -23,7 +23,7 @@ from controlplane.life.watchers import Watchers
 from controlplane.model.explanation import Explanation, decide, unknown
 from controlplane.model.routes import routes_of
 from controlplane.store.port import Store
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from proxy.contract.watch import HEARTBEAT_SECONDS
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from datetime import datetime
 from controlplane.life.clock import Clock
 from controlplane.life.watchers import Watcher
 from controlplane.model.sidecar import Sidecar
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 
 ACKNOWLEDGE_SECONDS = 5.0
 """For every connected sidecar to acknowledge. One takes milliseconds; five seconds is one that hangs."""

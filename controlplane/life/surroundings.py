@@ -11,7 +11,7 @@ from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.sidecars import Sidecars
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 
 
 @dataclass(slots=True)

@@ -17,9 +17,9 @@ from controlplane.local.document import read_file
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Observer, Service, Up
 from controlplane.model.environment import REGISTRY, EnvironmentFile
-from controlplane.tasks import Tasks
 from controlplane.terminal import has_colour
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
+from proxy.base.tasks import Tasks
 
 PIPE_CLOSED = 141
 """128 + SIGPIPE, as shells count."""

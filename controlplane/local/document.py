@@ -7,7 +7,7 @@ from pathlib import Path
 from controlplane.documents import read_documents
 from controlplane.model.environment import EnvironmentFile, parse_environment
 from controlplane.model.problem import DocumentError
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 
 
 def read_file(path: Path) -> EnvironmentFile:

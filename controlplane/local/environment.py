@@ -39,8 +39,8 @@ from controlplane.process.child import Child
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
 from controlplane.process.readiness import Readiness, answers
-from controlplane.tasks import Tasks
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
+from proxy.base.tasks import Tasks
 
 OURS_SECONDS = 30.0
 """Until a registry or a sidecar that does not answer is worth a word. They take half a second on an idle machine."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.process.identity import Identity, decode_identity
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 
 
 class StateFolder:

@@ -12,7 +12,7 @@ from controlplane.local.supervised import Supervised
 from controlplane.process.child import Child
 from controlplane.process.command import Command
 from controlplane.process.readiness import Probe, Readiness
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 
 RETRY_SECONDS = 1.0
 """Between two attempts at what comes after the probe, and may fail."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.admin.port import Sidecar
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from aiohttp.web import AppRunner

@@ -21,8 +21,9 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from proxy.base.problems import ConfigurationError
 from proxy.contract.watch import SNAPSHOT, SYNCED, EventParser
-from proxy.errors import ConfigurationError, ContractError
+from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, discard
 from proxy.routing.table import RouteTable

@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from proxy.base.backoff import Backoff
+from proxy.base.problems import ConfigurationError
+from proxy.base.token import read_token
 from proxy.contract.watch import HEARTBEAT_SECONDS, EventParser
-from proxy.errors import ConfigurationError, ContractError
-from proxy.feed.backoff import Backoff
+from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.report import AppliedReport
 from proxy.feed.stream import WatchStream
@@ -38,21 +39,6 @@ MISSED_HEARTBEATS = 3
 
 YIELD_EVENTS = 20
 """Changes applied at a stretch, about 0.5 ms."""
-
-_TOKEN = re.compile(r"[!-~]{1,4096}")
-"""Visible ASCII: what may stand in a header field without breaking out of it."""
-
-
-def read_token(path: Path) -> str:
-    """The bearer token in a file, one line. Raises ConfigurationError, which never shows the token."""
-    try:
-        token = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigurationError([f"token file {path}: {why}"]) from None
-    if not _TOKEN.fullmatch(token):
-        raise ConfigurationError([f"token file {path}: must hold one line of visible ASCII"])
-    return token
 
 
 class _Ended(NamedTuple):
@@ -210,7 +196,10 @@ class RegistryFeed:
 
     async def _authorize(self) -> dict[str, str]:
         if self._token_file is not None:
-            token = await asyncio.to_thread(read_token, self._token_file)
+            try:
+                token = await asyncio.to_thread(read_token, self._token_file)
+            except ValueError as error:
+                raise ConfigurationError([f"token file {error}"]) from None
             self._headers["authorization"] = f"Bearer {token}"
         return self._headers
 

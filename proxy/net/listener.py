@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.errors import ConfigurationError
+from proxy.base.listen import Listen
+from proxy.base.listen import bind as listen_on
+from proxy.base.problems import ConfigurationError
 from proxy.exchange.side import Side
 from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
@@ -26,27 +28,13 @@ BACKLOG = 4096
 
 def bind(host: str, port: int) -> list[socket.socket]:
     """Listening sockets for one address, IPv4 and IPv6 separately. Raises ConfigurationError in one line."""
-    sockets: list[socket.socket] = []
+    listen = Listen(host, port)
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, _, _, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            keep_alive(listening)
-            listening.bind(address)
-            listening.listen(BACKLOG)
-            listening.setblocking(False)
+        return listen_on(listen, BACKLOG, keep_alive)
     except OSError as error:
-        for opened in sockets:
-            opened.close()
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         busy = error.errno == errno.EADDRINUSE
         reason = f"port {port} is in use by another process" if busy else str(error.strerror).lower()
-        raise ConfigurationError([f"cannot listen on {where}: {reason}"]) from None
-    return sockets
+        raise ConfigurationError([f"cannot listen on {listen}: {reason}"]) from None
 
 
 class Entrance(Protocol):

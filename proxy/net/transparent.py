@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import cast
 
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
-from proxy.errors import LOOP, ConfigurationError
+from proxy.errors import LOOP
 from proxy.exchange.side import Side
 from proxy.net.addresses import Ends, OwnConnections
 from proxy.net.downstream import Downstream

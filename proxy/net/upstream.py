@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from typing import cast
 
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.errors import LOOP, OVERLOADED
 from proxy.exchange.exchange import FAR
@@ -19,7 +20,6 @@ from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
-from proxy.net.tasks import Tasks
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from proxy.telemetry.counters import INBOUND
 from proxy.telemetry.notices import OncePerPair
 

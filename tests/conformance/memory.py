@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
+from proxy.base.tasks import Tasks
 from proxy.contract.names import DEFAULT_KEY_NAMES
 from proxy.contract.routes import Endpoint
 from proxy.exchange.carriers import Carriers
@@ -24,7 +25,6 @@ from proxy.exchange.side import Side, SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
-from proxy.net.tasks import Tasks
 from proxy.net.upstream import ConnectionPool, UpstreamConnection
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
@@ -172,7 +172,7 @@ class MemoryPool(ConnectionPool):
             counters=counters,
             wheel=StillWheel(),
             own=OwnAddresses(),
-            tasks=Tasks(),
+            tasks=Tasks("test"),
             descriptors=Descriptors(Counters()),
         )
         self._queue = queue

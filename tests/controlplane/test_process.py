@@ -16,7 +16,7 @@ from controlplane.launch.process import ProcessLauncher
 from controlplane.model.sandbox import Phase, Status
 from controlplane.model.workload import Readiness, Workload
 from controlplane.process.listeners import holder
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from tests.controlplane.api.served import Stream
 from tests.controlplane.eventually import eventually
 from tests.controlplane.running import refused, start

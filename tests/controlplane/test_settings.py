@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.settings import Settings, parse_listen, read_token, settings_from, state_home
-from proxy.errors import ConfigurationError
+from controlplane.settings import Settings, settings_from, state_home
+from proxy.base.listen import parse_listen
+from proxy.base.problems import ConfigurationError
 
 TOKEN = "0123456789abcdef"
 
@@ -74,45 +75,6 @@ def test_a_token_that_cannot_be_read_is_the_only_complaint_about_it(tmp_path: Pa
     assert problems(tmp_path, listen="0.0.0.0:80", token_file=missing) == [
         f"--token-file: {missing}: No such file or directory"
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("", "'' is not HOST:PORT"),
-        ("7070", "'7070' is not HOST:PORT"),
-        (":7070", "':7070' has no host: write 127.0.0.1:7070, or 0.0.0.0:7070 for all addresses"),
-        ("a:65536", "'a:65536' is not HOST:PORT"),
-        ("a:-1", "'a:-1' is not HOST:PORT"),
-        ("a:8_0", "'a:8_0' is not HOST:PORT"),
-        ("::1:80", "'::1:80': an IPv6 address stands in brackets, [::1]:80"),
-    ],
-)
-def test_what_is_no_address(text: str, why: str) -> None:
-    with pytest.raises(ValueError, match=r"is|has|stands") as raised:
-        parse_listen(text)
-    assert str(raised.value) == why
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "must hold one line of visible ASCII"),
-        (b"\n", "must hold one line of visible ASCII"),
-        (b"two words of it here", "must hold one line of visible ASCII"),
-        (b"0123456789abcdef\nsecond-line", "must hold one line of visible ASCII"),
-        (b"0123456789abcde\xff", "must hold one line of visible ASCII"),
-        (b"x" * 4097, "at most 4096 characters"),
-        (b"x" * 1_000_000, "at most 4096 characters"),
-        (b"short-secret", "the token has 12 characters, at least 16 are needed"),
-    ],
-)
-def test_what_is_no_token_is_not_shown(tmp_path: Path, content: bytes, why: str) -> None:
-    file = tmp_path / "token"
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=why) as raised:
-        read_token(file)
-    assert content.strip() == b"" or content.decode("ascii", "replace") not in str(raised.value)
 
 
 def test_where_state_lives() -> None:

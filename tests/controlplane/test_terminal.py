@@ -7,7 +7,8 @@ import unicodedata
 
 import pytest
 
-from controlplane.terminal import Text, Waiting, dumps, has_colour, one_line, paint, plain, printable
+from controlplane.terminal import Text, Waiting, dumps, has_colour, paint, plain
+from proxy.base.text import one_line, printable
 
 
 @pytest.mark.parametrize(

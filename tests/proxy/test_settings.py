@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.base.listen import Listen
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
 from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
-from proxy.settings import Listen, Settings, parse_settings
+from proxy.settings import Settings, parse_settings
 from proxy.wire.head import Limits
 
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from tests.controlplane.api.served import Served, Stream, served
 from tests.controlplane.eventually import eventually
 from tests.controlplane.sandboxes import USERS

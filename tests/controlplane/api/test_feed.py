@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controlplane.model.sandbox import Phase
-from controlplane.tasks import Tasks
+from proxy.base.backoff import Backoff
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import State
-from proxy.feed.backoff import Backoff
 from proxy.feed.holder import FeedState
 from proxy.feed.registry import RegistryFeed
 from proxy.routing.table import RouteTable

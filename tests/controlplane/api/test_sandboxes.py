@@ -11,7 +11,7 @@ from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
 from controlplane.model.sandbox import Phase
 from controlplane.store.port import StoreError
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from tests.controlplane.api.served import Served, served
 from tests.controlplane.eventually import eventually
 from tests.controlplane.sandboxes import USERS, document, fork, sandbox
@@ -84,9 +84,9 @@ async def test_a_key_that_is_taken_is_a_conflict(api: Served) -> None:
         (b"{", "line 1, column 2"),
         (b'{"a": 1,}', "line 1, column 9"),
         (b'{"a": NaN}', "NaN is not JSON"),
-        (b'{"a": 1, "a": 2}', "the field 'a' is given twice in one object"),
+        (b'{"a": 1, "a": 2}', "'a' stands twice in one object"),
         (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
-        (b"[" * 100_000, "it is nested too deeply"),
+        (b"[" * 100_000, "is nested too deeply"),
         (b'{"a": ' + b"9" * 5000 + b"}", "Exceeds the limit"),
         (b"\xef\xbb\xbf{}", "BOM"),
     ],

@@ -14,7 +14,7 @@ from controlplane.api import watch as watch_module
 from controlplane.life import published as published_module
 from controlplane.model.sidecar import SidecarReport
 from controlplane.store.port import RouteEvent
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import decode_route
 from proxy.contract.watch import Event, encode_event
 from tests.controlplane.api.conftest import Watch

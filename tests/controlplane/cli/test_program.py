@@ -15,7 +15,7 @@ import click
 import pytest
 
 from controlplane.cli import program
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from tests.controlplane.cli.conftest import Skycap, documented
 
 PROGRAM = [sys.executable, "-c", "from controlplane.cli import main; main()"]

@@ -181,14 +181,14 @@ def test_every_problem_of_a_file_is_one_line(registry: str, skycap: Skycap, tmp_
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "bad.yaml:1:5: expected the node content, but found '<stream end>'\n"),
+        ("a: [", "bad.yaml:2:1: did not find expected node content, while parsing a flow node\n"),
         ("a: b\n---\nc: d\n", "holds 2 documents: one sandbox per file"),
         ("", "holds 0 documents"),
         ("- a\n", "holds no sandbox: it must be an object"),
-        ("a: 2026-01-01\n", "holds what cannot be said in JSON"),
-        ("a: &a [*a]\n", "holds what cannot be said in JSON"),
+        ("a: 2026-01-01\n", "bad.yaml:1:4: '2026-01-01' is not the same to all readers of YAML"),
+        ("a: &a [*a]\n", "bad.yaml:1:8: *a stands inside of what it stands for"),
         ("[" * 600, "is nested too deeply"),
-        ("\x00", "bad.yaml: is not text: "),
+        ("\x00", "bad.yaml:1: is not text: "),
     ],
 )
 def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, said: str) -> None:
@@ -215,7 +215,7 @@ def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, sa
         (("-f", "x", "--registry", "http://h/p"), "'http://h/p' is not http://HOST:PORT"),
         (("-f", "x", "--registry", "http://h:99999"), "'http://h:99999' is not http://HOST:PORT"),
         (("-f", "x", "--registry", "http://[::1"), "'http://[::1' is not http://HOST:PORT"),
-        (("-f", "x", "--token-file", "/nowhere"), "/nowhere cannot be read"),
+        (("-f", "x", "--token-file", "/nowhere"), "/nowhere: No such file or directory"),
     ],
 )
 def test_apply_used_wrongly(skycap: Skycap, arguments: tuple[str, ...], said: str) -> None:
@@ -395,4 +395,4 @@ def test_the_token_goes_to_the_registry(skycap: Skycap, origin: Origin, tmp_path
     fields = {name.lower(): value for name, value in origin.asked[0][2]}
     assert fields["authorization"] == "Bearer 0123456789abcdef0123"
     token.write_text("two words")
-    assert "does not hold one token" in skycap("sandbox", "list", "--token-file", str(token)).err
+    assert "must hold one line of visible ASCII" in skycap("sandbox", "list", "--token-file", str(token)).err

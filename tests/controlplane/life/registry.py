@@ -11,7 +11,7 @@ from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.sandbox import Phase, Sandbox, Status
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Route, decode_route
 from proxy.contract.watch import EventParser
 from tests.controlplane.eventually import eventually

@@ -11,7 +11,7 @@ from controlplane.life.watchers import Watcher, Watchers
 from controlplane.model.routes import RouteChange
 from controlplane.model.workload import Workload
 from controlplane.store.port import RouteEvent, StoreError
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, Route
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.registry import Wire

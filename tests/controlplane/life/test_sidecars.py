@@ -9,7 +9,7 @@ import pytest
 from controlplane.life import sidecars as module
 from controlplane.life.sidecars import Sidecars
 from controlplane.life.watchers import Watcher
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.clock import FakeClock
 from tests.controlplane.life.registry import Wire

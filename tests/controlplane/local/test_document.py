@@ -6,7 +6,7 @@ import pytest
 
 from controlplane import documents
 from controlplane.local.document import read_file
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 
 GOOD = """\
 apiVersion: skycap.dev/v1alpha1
@@ -14,11 +14,10 @@ kind: Environment
 metadata: {name: shop}
 spec:
   services:
-  - &service
-    name: users
-    command: [python, users.py]
-  - <<: *service
-    name: orders
+  - name: users
+    command: &command [python, users.py]
+  - name: orders
+    command: *command
 """
 
 
@@ -56,15 +55,18 @@ def test_files_that_cannot_be_read(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"a: b: c\n", "1:5: mapping values are not allowed here"),
-        (b"services:\n- {name: users\n", "3:1: expected ',' or '}', but got '<stream end>'"),
+        (b"a: b: c\n", "1:5: mapping values are not allowed in this context"),
+        (b"services:\n- {name: users\n", "3:1: did not find expected ',' or '}'"),
         (b"a: 1\nb:\n  c: 1\n  c: 2\n", "4:3: 'c' stands twice"),
-        (b"a: !!python/object:os.system {}\n", "1:4: could not determine a constructor for the tag"),
-        (b"{[1]: 2}\n", "1:2: found unhashable key"),
+        (
+            b"a: !!python/object:os.system {}\n",
+            "1:4: the tag 'tag:yaml.org,2002:python/object:os.system' is not",
+        ),
+        (b"{[1]: 2}\n", "1:2: a key must be text"),
         (b"a: *nowhere\n", "1:4: found undefined alias 'nowhere'"),
         (b"a: 1\n---\nb: 2\n", "holds 2 documents: one environment per file"),
-        (b"\xff\xfe\xfa", "is not text: "),
-        (b"a: \x00\n", "is not text: special characters are not allowed"),
+        (b"\xff\xfe\xfa", "1: is not UTF-8"),
+        (b"a: \x00\n", "1: is not text: control characters are not allowed"),
         (b"[" * 1000, "is nested too deeply"),
     ],
 )

@@ -17,7 +17,7 @@ from controlplane.client import Client
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping
 from controlplane.model.sandbox import Phase
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from tests.controlplane.local.files import APP, environment, service
 from tests.controlplane.process.marked import Marked, eventually
 

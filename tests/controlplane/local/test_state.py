@@ -9,7 +9,7 @@ import pytest
 
 from controlplane.local.state import StateFolder
 from controlplane.process.identity import identify
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from controlplane.local.events import Ended, Event, NotReady, Ready
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.process.command import Command
 from controlplane.process.readiness import Readiness
-from controlplane.tasks import Tasks
+from proxy.base.tasks import Tasks
 from tests.controlplane.process.marked import Marked, eventually
 
 Make = Callable[..., Unit]

@@ -15,8 +15,8 @@ from aiohttp import ClientResponse, ClientSession
 
 from proxy.admin.port import Sidecar
 from proxy.admin.server import AdminServer
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint, Route, decode_route, encode_route
-from proxy.errors import ConfigurationError
 from proxy.feed.holder import FeedState
 from proxy.routing.table import RouteTable
 from proxy.telemetry.counters import Counters
@@ -280,7 +280,7 @@ class TestLife:
 
     def test_nothing_heavy_is_imported_before_it_is_needed(self) -> None:
         modules = ("proxy.admin.server", "proxy.feed.registry", "proxy.feed.file", "proxy.telemetry.exposition",
-                   "proxy.telemetry.tracing", "proxy.telemetry.log", "proxy.telemetry.notices")  # fmt: skip
+                   "proxy.telemetry.tracing", "proxy.base.log", "proxy.telemetry.notices")  # fmt: skip
         heavy = ("aiohttp", "prometheus_client", "opentelemetry", "requests", "yaml")
         program = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -13,20 +13,22 @@ from typing import Any
 import pytest
 import yaml
 
+from proxy.base import strict_yaml
+from proxy.base.strict_yaml import FastReader, PureReader
 from proxy.contract.routes import decode_routes
 from proxy.contract.watch import SNAPSHOT, SYNCED, Event, EventParser
 from proxy.errors import ContractError
 from proxy.feed import document
-from proxy.feed.document import REFUSED, FastLoader, PureLoader, events, items
+from proxy.feed.document import REFUSED, events, items
 from tests.proxy.feed.documents import WORKLOAD, route
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(autouse=True, params=[FastLoader, PureLoader])
-def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[FastReader, PureReader])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test with libyaml and without it."""
-    monkeypatch.setattr(document, "Loader", request.param)
+    monkeypatch.setattr(strict_yaml, "Reader", request.param)
 
 
 def keys(text: str | bytes) -> list[str]:
@@ -97,8 +99,6 @@ class TestRefuses:
             ("routes: {}", [("routes", "is required and must be a list")]),
             ('{"routes": 7}', [("routes", "is required and must be a list")]),
             ("route: []", [("route", "unknown field"), ("routes", "is required and must be a list")]),
-            ("7: []\nroutes: []", [("int", "unknown field")]),
-            ("? [a, b]\n: c\nroutes: []", [("list", "unknown field")]),
             ("routes: []\nroutes: []", [("routes", "stands twice")]),
             ("routes: []\n---\nroutes: []", [("", "holds more than one document")]),
             ("routes: [7, 7]\nx: 1", [
@@ -119,13 +119,13 @@ class TestRefuses:
             ("routes:\n\t- a\n", "line 2, column 1: "),
             ("routes: [*unknown]", "line 1, column 10: found undefined alias"),
             ("routes: [&a x, !!python/object:os.system y]", "line 1, column 16: "),
-            ("routes:\n- {key: a,\n   key: b}\n", "line 2, column 3: a key stands twice in one mapping"),
+            ("routes:\n- {key: a,\n   key: b}\n", "line 3, column 4: 'key' stands twice in one mapping"),
             ("routes:\n- &a {key: a}\n- {<<: *a}\n", "line 3, column 4: the merge key << is not allowed"),
-            ("routes:\n- key: 2026-13-01\n", "month must be in 1..12"),
+            ("routes:\n- key: 2026-13-01\n", "line 2, column 8: '2026-13-01' is not the same to all readers"),
             ("routes:\n- revision: 1" + "0" * 5000, "Exceeds the limit"),
-            ("routes:\n- key: \0\n", "character "),
+            ("routes:\n- key: \0\n", "line 2: is not text: "),
             ("routes: " + "[" * 500 + "]" * 500, "is nested too deeply"),
-            ("routes:\n- {[a]: b}\n", "line 2, column 4: found unhashable key"),
+            ("routes:\n- {[a]: b}\n", "line 2, column 4: a key must be text"),
             (b"routes:\n- {key: \xff}\n", "line 2: is not UTF-8"),
             ("routes:\n".encode("utf-16"), "line 1: is not UTF-8"),
         ],
@@ -156,7 +156,7 @@ class TestRefuses:
         levels = ["&l0 [x, x, x, x, x, x, x, x, x, x]"]
         levels += [f"&l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 30)]
         text = "routes:\n" + "".join(f"- {level}\n" for level in levels)
-        assert set(problems(text)) == {(f"routes[{n}]", "must be an object, not a list") for n in range(30)}
+        assert "the aliases stand for more than" in problems(text)[-1][1]
 
 
 def parsed(stream: bytes) -> list[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from proxy.feed import file as module
 from proxy.feed.file import FileFeed, identity
 from proxy.feed.holder import FeedState

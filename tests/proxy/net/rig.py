@@ -14,6 +14,7 @@ from typing import ParamSpec
 
 import uvloop
 
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, Route
 from proxy.errors import Failure
 from proxy.exchange.carriers import Carriers
@@ -25,7 +26,6 @@ from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.reset import reset
-from proxy.net.tasks import Tasks
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool, Pools
 from proxy.routing.correlation import Correlation
@@ -254,7 +254,7 @@ class Net:
         self.counters = Counters()
         self.wheel = TimerWheel()
         self.own = OwnAddresses()
-        self.tasks = Tasks()
+        self.tasks = Tasks("test")
         self.descriptors = Descriptors(self.counters)
         self.pools = Pools(
             counters=self.counters.inbound,

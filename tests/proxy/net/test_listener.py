@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Route
-from proxy.errors import ConfigurationError
 from proxy.exchange.side import Side
 from proxy.net.descriptors import Descriptors
 from proxy.net.listener import FixedEntrance, Listener, bind
@@ -104,7 +104,7 @@ def test_without_file_descriptors_it_is_one_line_too() -> None:
     """In a process of its own, whose limit is reached."""
     program = """
 import resource, socket
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from proxy.net.descriptors import Descriptors
 from proxy.net.listener import bind
 socket.getaddrinfo("127.0.0.1", 1)

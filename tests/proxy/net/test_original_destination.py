@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
-from proxy.errors import ConfigurationError
 from proxy.exchange.side import Side
 from proxy.net.addresses import OwnConnections
 from proxy.net.listener import Listener, bind

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from proxy.errors import ConfigurationError
+from proxy.base.problems import ConfigurationError
 from proxy.telemetry.tracing import Tracing, open_tracing, traces_endpoint
 from tests.proxy.feed.eventually import eventually
 from tests.proxy.telemetry.otlp_collector import Collector, values
@@ -291,7 +291,7 @@ def test_an_endpoint_without_the_extra_is_told_with_the_remedy() -> None:
         run(
             "import sys\n"
             "sys.modules['opentelemetry.exporter.otlp.proto.http.trace_exporter'] = None\n"
-            "from proxy.errors import ConfigurationError\n"
+            "from proxy.base.problems import ConfigurationError\n"
             "from proxy.telemetry.tracing import open_tracing\n"
             "try:\n"
             "    open_tracing('http://c:4318', {}, workload='shop/users', version='1')\n"

@@ -1,10 +1,12 @@
+"""Background tasks: a name, an owner, a logged end."""
+
 from __future__ import annotations
 
 import asyncio
 
 import pytest
 
-from controlplane.tasks import Tasks, ended
+from proxy.base.tasks import Tasks, ended
 
 
 async def fail() -> None:

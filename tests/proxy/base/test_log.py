@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.telemetry import log
+from proxy.base import log
+from proxy.base.text import one_line
 
 
 @pytest.fixture(autouse=True)
@@ -84,4 +85,4 @@ def test_a_log_that_cannot_be_written_is_silent(capsys: pytest.CaptureFixture[st
     ("text", "shown"), [("plain", "plain"), ("a\nb", r"a\nb"), ("\x1b", r"\x1b"), ("\u2029", r"\u2029"), ("é", "é")]
 )
 def test_one_line(text: str, shown: str) -> None:
-    assert log.one_line(text) == shown
+    assert one_line(text) == shown

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("skycap.tasks")
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    def spawn(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[object]:
+    def spawn(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
         task = self.begin(work, name)
         task.add_done_callback(_log_failure)
         return task
@@ -67,7 +67,7 @@ class Tasks:
                 await ended(task)
 
 
-def _log_failure(task: asyncio.Task[object]) -> None:
+def _log_failure(task: asyncio.Task[Any]) -> None:
     if task.cancelled():
         return
     error = task.exception()

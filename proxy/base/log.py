@@ -1,29 +1,26 @@
-"""The log: one line per record, as text or as JSON, on standard error.
+"""The log of both programs: one line per record, as text or as JSON, on standard error.
 
-What is logged may come from a stranger's request. Control characters are written as escapes, so that no record
-looks like two and none drives a terminal.
+    2026-01-31T12:00:00.000Z info skycap.feed MESSAGE
+
+What is logged may come from a stranger's request, from names of sandboxes or from the output of shadows. It is escaped,
+so that no record looks like two and none drives a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import time
 from typing import TextIO
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+from proxy.base.text import one_line
 
-
-def one_line(text: str) -> str:
-    """`text` with control characters and line separators escaped."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+OWN = ("skycap", "controlplane")
+"""Where our own loggers' names begin."""
 
 
 class _OneLine(logging.Formatter):
-    converter = staticmethod(time.gmtime)
-
     def when(self, record: logging.LogRecord) -> str:
         """RFC 3339, UTC, milliseconds."""
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
@@ -66,4 +63,8 @@ def configure(level: str = "info", form: str = "text", stream: TextIO | None = N
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(FORMATS[form]())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("skycap").setLevel(level.upper())
+    for name in OWN:
+        logging.getLogger(name).setLevel(level.upper())
+    # A malformed request is its sender's fault, is answered with 400, and would be a traceback of 2 KB in our log each
+    # time. Faults of our own are logged where they become a 500.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.feed.backoff import Backoff
+from proxy.base.backoff import Backoff
 
 
 def test_ceilings_double_up_to_the_longest() -> None:
