@@ -34,9 +34,9 @@ from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.exchange.carriers import Carriers
-from proxy.exchange.exchange import Exchange
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
+from proxy.exchange.passage import Passage
 from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
@@ -383,8 +383,8 @@ def _open_feed(
 
 
 def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
-    def record(exchange: Exchange, status: int, failure: str) -> None:
-        plan, head = exchange.plan, exchange.head
+    def record(passage: Passage, status: int, failure: str) -> None:
+        plan, head = passage.plan, passage.head
         assert plan is not None
         end = time.time_ns()
         tracing.record(
@@ -397,8 +397,8 @@ def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
             path=head.target.partition(b"?")[0].decode("latin-1"),
             status=status,
             error=failure,
-            carrier=_trace_context(exchange.head.low[:-2] + exchange.insert),
-            start_ns=end - int((time.perf_counter() - exchange.started) * 1e9),
+            carrier=_trace_context(head.low[:-2] + passage.insert + plan.insert),
+            start_ns=end - int((time.perf_counter() - passage.started) * 1e9),
             end_ns=end,
         )
 

@@ -136,7 +136,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
     requests = heads(keys)
 
     def once(number: int) -> None:
-        ours.request_received(requests[number % _HEADS])
+        ours.request.received(requests[number % _HEADS])
         upstream.data_received(ANSWER)
 
     once(0)

@@ -1,6 +1,6 @@
 """The answering half of an exchange: from the upstream's bytes to the client's.
 
-    head (1xx ... final) -> body -> `Exchange.answered`
+    head (1xx ... final) -> body -> `Way.answered`
 
 The usual answer comes in one read: its head is looked at once and head and body leave in one write, as the bytes
 that came when nothing has to change. A reader for the body exists only when there is more to come.
@@ -8,106 +8,91 @@ that came when nothing has to change. A reader for the body exists only when the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from proxy.errors import BAD_RESPONSE, Refused
+from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
-from proxy.wire.body import BodyReader, CloseReader, body_reader
+from proxy.exchange.way import Way
+from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import ChunkedReader
 from proxy.wire.edit import CONNECTION, response_head
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxy.wire.head import ResponseHead
 
-if TYPE_CHECKING:
-    from proxy.exchange.exchange import Exchange
-
-_NOTHING: frozenset[bytes] = frozenset()
 _NOT_FOR_10 = CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
 class Answer:
-    """The answer to the exchange's request in hand.
+    """What the upstream sends."""
 
-    status:       of its final head, 0 before.
-    reusable:     the upstream's connection can carry another exchange.
-    idle_seconds: how long the upstream keeps it, -1 when it did not say.
-    """
+    __slots__ = ("_way",)
 
-    __slots__ = ("_exchange", "_held", "_reader", "idle_seconds", "reusable", "status")
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._held = b""
-        self._reader: BodyReader | None = None
-        self.status = 0
-        self.reusable = False
-        self.idle_seconds = -1
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """The end of the upstream's connection is the regular end of the body."""
-        return isinstance(self._reader, CloseReader)
+    def __init__(self, way: Way) -> None:
+        self._way = way
 
     def received(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        exchange = self._exchange
-        if exchange.phase != WAITING:
+        way = self._way
+        if way.phase != WAITING:
             self._received_more(data)
             return
-        exchange.replay = None  # an answer has begun: never send the request again
-        held = self._held
-        if held:
-            data = held + data
-            if data.find(b"\n", len(held)) < 0 and len(data) <= exchange.side.parser.limits.head_bytes:
-                # As in the exchange: nothing new to judge before a line has ended.
-                self._held = data
+        passage = way.passage
+        passage.kept = None  # an answer has begun: never send the request again
+        partial = passage.partial
+        if partial:
+            data = partial + data
+            if data.find(b"\n", len(partial)) < 0 and len(data) <= way.side.parser.limits.head_bytes:
+                # As in the request: nothing new to judge before a line has ended.
+                passage.partial = data
                 return
-            self._held = b""
+            passage.partial = b""
         try:
-            head = exchange.side.parser.response(data, exchange.head.method)
+            head = way.side.parser.response(data, passage.head.method)
             if head is not None and head.status < 200:
                 head = self._interim(head)
             elif head is None:
-                self._held = data
+                passage.partial = data
             if head is not None:
                 self._forward(head)
         except Refused as refused:
-            exchange.fail(refused.failure, refused.detail)
+            way.fail(refused.failure, refused.detail)
 
     def _received_more(self, data: bytes) -> None:
-        exchange = self._exchange
-        if exchange.phase == ANSWERING:
+        way = self._way
+        if way.phase == ANSWERING:
             self._more(data)
         else:
-            assert exchange.tunnel is not None
-            exchange.due = exchange.side.wheel.now + exchange.side.settings.stream_ticks
-            exchange.tunnel.upstream_received(data)
+            assert way.tunnel is not None
+            way.passage.answer_bytes += len(data)
+            way.due = way.side.wheel.now + way.side.settings.stream_ticks
+            way.tunnel.upstream_received(data)
 
     def _interim(self, head: ResponseHead | None) -> ResponseHead | None:
         """Pass interim answers on (RFC 9110 section 15.2). Returns the final head, None when it has not come."""
-        exchange = self._exchange
+        way = self._way
         while head is not None and head.status < 200:
             if head.status == 101:
                 self._switch(head)
                 return None
-            if not exchange.head.http10:
-                exchange.stream.write(response_head(head, b"", _NOTHING))
+            if not way.passage.head.http10:
+                way.stream.write(response_head(head, b"", NOTHING))
             data = head.data[head.end :]
-            head = exchange.side.parser.response(data, exchange.head.method) if data else None
+            head = way.side.parser.response(data, way.passage.head.method) if data else None
             if head is None:
-                self._held = data
+                way.passage.partial = data
         return head
 
     def _forward(self, head: ResponseHead) -> None:
         """Send the final head and as much of the body as came with it."""
-        exchange = self._exchange
-        side, request = exchange.side, exchange.head
+        way = self._way
+        side, passage = way.side, way.passage
+        request = passage.head
         data = head.data  # not what came, if it had to be repaired
         size = len(data)
-        self.status = head.status
-        self.reusable = head.keep_alive
-        self.idle_seconds = head.idle
-        insert, drop = side.answer(exchange, head) if exchange.served is not None else (b"", _NOTHING)
+        way.has_answer = True
+        passage.status = head.status
+        passage.reusable = head.keep_alive
+        passage.idle_seconds = head.idle
+        insert, drop = side.answer(passage, head) if passage.served is not None else (b"", NOTHING)
         reader = None
         stop = head.end
         if head.body > 0 and size - stop >= head.body:
@@ -117,13 +102,14 @@ class Answer:
             if request.http10 and isinstance(reader, ChunkedReader):
                 # RFC 9112 section 6.1: it gets the payload, and the connection's end as its end
                 reader.payload = []
-                exchange.close_after = True
+                passage.last = True
             stop = reader.feed(data, stop)
+        passage.answer_bytes = stop - head.end
         if stop < size:
-            self.reusable = False  # bytes behind the answer: their sender is confused
-        if side.draining or exchange.request_body is not None or head.body == UNTIL_CLOSE:
-            exchange.close_after = True
-        if exchange.close_after:
+            passage.reusable = False  # bytes behind the answer: their sender is confused
+        if side.draining or passage.body is not None or head.body == UNTIL_CLOSE:
+            passage.last = True
+        if passage.last:
             insert += b"connection: close\r\n"
             drop |= _NOT_FOR_10 if request.http10 else CONNECTION
         elif request.http10:
@@ -136,47 +122,47 @@ class Answer:
             data = response_head(head, insert, drop) + _payload(reader, data[head.end : stop])
         elif stop < size:
             data = data[:stop]
-        exchange.stream.write(data)
+        way.stream.write(data)
         if reader is None or reader.done:
-            exchange.answered(head.status)
+            way.answered(head.status)
         else:
-            self._reader = reader
-            exchange.begin_answering()
+            passage.answer_body = reader
+            way.begin_answering()
 
     def _more(self, data: bytes) -> None:
         """More of a body whose head was forwarded before."""
-        exchange, reader = self._exchange, self._reader
+        way = self._way
+        passage, reader = way.passage, way.passage.answer_body
         assert reader is not None
         try:
             stop = reader.feed(data)
         except Refused as refused:
-            exchange.fail(refused.failure, refused.detail)
+            way.fail(refused.failure, refused.detail)
             return
         if stop < len(data):
             data = data[:stop]
-            self.reusable = False
-        exchange.due = exchange.side.wheel.now + exchange.side.settings.stream_ticks
-        exchange.stream.write(_payload(reader, data))
+            passage.reusable = False
+        passage.answer_bytes += len(data)
+        way.due = way.side.wheel.now + way.side.settings.stream_ticks
+        way.stream.write(_payload(reader, data))
         if reader.done:
-            exchange.answered(self.status)
+            way.answered(passage.status)
 
     def _switch(self, head: ResponseHead) -> None:
         """101 (RFC 9110 section 7.8): the rest is the other protocol's."""
-        exchange = self._exchange
-        if not exchange.head.upgrade:
+        way, passage = self._way, self._way.passage
+        wished = passage.head.upgrade
+        if not wished:
             raise Refused(BAD_RESPONSE, "101 for a request that asked for no upgrade (RFC 9110 section 15.2.2)")
         if not head.upgrade:
             raise Refused(BAD_RESPONSE, "101 that names no protocol (RFC 9110 section 7.8)")
-        if head.upgrade not in [wish.strip(b" \t") for wish in exchange.head.upgrade.split(b",")]:
+        if head.upgrade not in [wish.strip(b" \t") for wish in wished.split(b",")]:
             raise Refused(BAD_RESPONSE, "101 to a protocol that was not asked for (RFC 9110 section 7.8)")
-        self.status = 101
-        insert, drop = exchange.side.answer(exchange, head) if exchange.served is not None else (b"", _NOTHING)
-        exchange.stream.write(response_head(head, insert, drop))
-        exchange.open_tunnel(head.data[head.end :])
-
-    def forget(self) -> None:
-        """The answer will not be completed."""
-        self._held = b""
+        way.has_answer = True
+        passage.status = 101
+        insert, drop = way.side.answer(passage, head) if passage.served is not None else (b"", NOTHING)
+        way.stream.write(response_head(head, insert, drop))
+        way.open_tunnel(head.data[head.end :])
 
 
 def _payload(reader: BodyReader | None, data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route
 from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, Refused
-from proxy.exchange.exchange import Exchange
+from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.side import Side, SideParts
 from proxy.routing.correlation import Served
@@ -25,7 +25,6 @@ MAX_PLANS = 4096
 _VISITED_LINE = b"\r\n" + VISITED + b":"
 _SERVED_LINE = b"\r\n" + NAME + b":"
 _SERVED = frozenset({NAME})
-_NOTHING: frozenset[bytes] = frozenset()
 
 
 class Inbound(Side):
@@ -64,7 +63,7 @@ class Inbound(Side):
         self._led_to: dict[Endpoint, str] = {}
         self._unkeyed = self._plan("")
 
-    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
+    def admit(self, passage: Passage, head: RequestHead) -> Plan:
         if head.authority and head.method == b"CONNECT":
             raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener guards one application")
         try:
@@ -77,40 +76,40 @@ class Inbound(Side):
             if head.plain and head.traceparent is not None:
                 ids, lines = plain_context(head.traceparent, head.request_id)
             else:
-                self._check_visited(exchange, head)
+                self._check_visited(passage, head)
                 ids = self.traces.ids(head.low)
                 lines, added = missing_context(head.low, ids, self._random_bits)
                 ids += added
-            exchange.served = self.correlation.enter(ids, key)
+            passage.served = self.correlation.enter(ids, key)
         except Refused:
             raise
         except Exception as error:  # noqa: BLE001 (a bug in routing must not cost the application its request)
-            return self._despite(exchange, error)
-        exchange.ids = ids
-        exchange.insert = lines + plan.insert
+            return self._despite(passage, error)
+        passage.ids = ids
+        passage.insert = lines
         return plan
 
-    def _check_visited(self, exchange: Exchange, head: RequestHead) -> None:
+    def _check_visited(self, passage: Passage, head: RequestHead) -> None:
         if _VISITED_LINE in head.low:
             sidecars = b",".join(field_values(head, VISITED)).split(b",")
             if self._instance in (sidecar.strip(b" \t") for sidecar in sidecars):
-                exchange.served = Served()  # its answer says whose error it is
+                passage.served = Served()  # its answer says whose error it is
                 raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
 
-    def _despite(self, exchange: Exchange, error: Exception) -> Plan:
+    def _despite(self, passage: Passage, error: Exception) -> Plan:
         """Deciding has failed: to the application, and the answer says so."""
         self.counters.failures["internal"] += 1
         self.reporter.routing_failed(error)
-        exchange.served = Served()
+        passage.served = Served()
         return self._to_app(Action.FALLBACK, "", baseline_item(self.workload, "internal-error"))
 
     def table_changed(self) -> None:
         """Forget what followed from the table, and decide again on all that were held up."""
         self._plans.clear()
-        for exchange in list(self.held):
-            assert exchange.plan is not None
-            key = exchange.plan.key
-            exchange.routed(self._plans.get(key) or self._remember(key))
+        for waiter in list(self.waiters):
+            plan = waiter.passage.plan
+            assert plan is not None
+            waiter.routed(self._plans.get(plan.key) or self._remember(plan.key))
 
     def endpoints_in_use(self) -> set[Endpoint]:
         """The application's, and those that requests were sent to by a route that still leads there."""
@@ -120,15 +119,15 @@ class Inbound(Side):
                 del self._led_to[endpoint]
         return {self._app, *self._led_to}
 
-    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
-        plan, served = exchange.plan, exchange.served
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+        plan, served = passage.plan, passage.served
         assert plan is not None
         assert served is not None
-        drop = _NOTHING
+        drop = NOTHING
         if not head.plain and _SERVED_LINE in head.low:
             theirs = b", ".join(field_values(head, NAME))
             if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
-                return b"", _NOTHING  # the shadow's own sidecar has said it all
+                return b"", NOTHING  # the shadow's own sidecar has said it all
             drop = _SERVED
         if not served.items:
             return plan.served, drop

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, Refused
-from proxy.exchange.exchange import Exchange
+from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.side import Side, SideParts
@@ -28,7 +28,6 @@ _BAGGAGE_NAME = BAGGAGE.encode()
 _BAGGAGE = frozenset({_BAGGAGE_NAME})
 _BAGGAGE_LINE = b"\r\nbaggage:"
 _SERVED_LINE = b"\r\n" + NAME + b":"
-_NOTHING: frozenset[bytes] = frozenset()
 
 
 class Outbound(Side):
@@ -46,7 +45,7 @@ class Outbound(Side):
         self.keys_lost = 0
         self._fixed = {key: self._plan(target, parts.pools(target), key) for key in {"", own_key}} if target else {}
 
-    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
+    def admit(self, passage: Passage, head: RequestHead) -> Plan:
         low = head.low
         correlation = self.correlation
         key = self.carriers.read(head).key
@@ -59,26 +58,26 @@ class Outbound(Side):
                 key = self._own_key
                 self.counters.key_carriers["sandbox"] += 1
             if key:
-                key = self._add_key(exchange, head, key)
+                key = self._add_key(passage, head, key)
             elif correlation.keyed_in_flight and not self.traces.ids(low):
                 self._report_loss(head)
         if key:
-            exchange.served = correlation.served(ids)
+            passage.served = correlation.served(ids)
         if self._target is not None:
             if head.authority and head.method == b"CONNECT":
                 raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener has one upstream")
             return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
         return self._forward(head, key)
 
-    def _add_key(self, exchange: Exchange, head: RequestHead, key: str) -> str:
+    def _add_key(self, passage: Passage, head: RequestHead, key: str) -> str:
         """Put the key into `baggage`. Returns "" when its limits leave no room."""
         lines = field_values(head, _BAGGAGE_NAME) if _BAGGAGE_LINE in head.low else []
         value = with_key(lines, self._key_name, key)
         if value is None:
             self._report_loss(head)
             return ""
-        exchange.insert = b"baggage: %b\r\n" % value
-        exchange.drop = _BAGGAGE if lines else _NOTHING
+        passage.insert = b"baggage: %b\r\n" % value
+        passage.drop = _BAGGAGE if lines else NOTHING
         return key
 
     def _report_loss(self, head: RequestHead) -> None:
@@ -115,8 +114,8 @@ class Outbound(Side):
             key=key,
         )
 
-    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
-        if exchange.served is not None and not head.plain and _SERVED_LINE in head.low:
-            exchange.served.add(b", ".join(field_values(head, NAME)))
-        return b"", _NOTHING
+        if passage.served is not None and not head.plain and _SERVED_LINE in head.low:
+            passage.served.add(b", ".join(field_values(head, NAME)))
+        return b"", NOTHING

@@ -12,6 +12,9 @@ from typing import Protocol
 from proxy.contract.routes import Endpoint
 from proxy.errors import Failure
 
+FAR = 1 << 62
+"""A tick that never comes."""
+
 
 class Stream(Protocol):
     """One connection's way out. An asyncio transport is one as it stands."""
@@ -35,7 +38,7 @@ class Timed(Protocol):
     """Something with a deadline. Times are ticks of the wheel.
 
     due:  when `expired` shall be called, 0 for never. The owner writes it directly: postponing costs nothing.
-    slot: when the wheel looks next; the wheel's.
+    slot: when the wheel looks next, FAR for never; the wheel's.
     """
 
     due: int
@@ -86,11 +89,11 @@ class Borrower(Protocol):
 class Upstream(Timed, Protocol):
     """A connection to an application, a shadow or another sidecar, lent to one borrower at a time.
 
-    exchange: who has it, None while it is idle.
+    borrower: who has it, None while it is idle.
     reused:   it has carried an exchange before, so its other end may just have closed it.
     """
 
-    exchange: Borrower | None
+    borrower: Borrower | None
     reused: bool
 
     @property
@@ -116,12 +119,12 @@ class Pool(Protocol):
     @property
     def idle(self) -> IdleConnections: ...
 
-    def dial(self, exchange: Borrower) -> None:
+    def dial(self, borrower: Borrower) -> None:
         """Open a connection, then call the borrower's `connected`, `dial_failed` or `dial_refused`, never from within
         this call."""
         ...
 
-    def forget(self, exchange: Borrower) -> None:
+    def forget(self, borrower: Borrower) -> None:
         """The borrower does not wait for its dial any more."""
         ...
 

@@ -1,7 +1,7 @@
 """What all exchanges of one direction share, and the questions on which the two directions differ.
 
 `Inbound` (guards the application) and `Outbound` (carries its calls) answer them; the exchange asks and knows
-nothing of keys and traces.
+nothing of keys and traces. Both take a `Passage`: what is asked concerns one request, whatever carries it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from proxy.exchange.carriers import Carriers
+from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Wheel
 from proxy.exchange.settings import ExchangeSettings
@@ -20,14 +21,22 @@ from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.head import HeadParser, RequestHead, ResponseHead
 
-if TYPE_CHECKING:
-    from proxy.exchange.exchange import Exchange
-
 
 class SpanRecorder(Protocol):
     """Where the spans of keyed requests go; None where nobody traces."""
 
-    def __call__(self, exchange: Exchange, status: int, failure: str) -> None: ...
+    def __call__(self, passage: Passage, status: int, failure: str) -> None: ...
+
+
+class Waiter(Protocol):
+    """A request that is held up for a route."""
+
+    @property
+    def passage(self) -> Passage: ...
+
+    def routed(self, plan: Plan, /) -> None:
+        """There is another plan for it, which may be to wait on."""
+        ...
 
 
 def _abort(stream: Stream) -> None:
@@ -65,7 +74,7 @@ class Side(ABC):
 
     default_host: for HTTP/1.0 requests without Host: what the application is called.
     draining:     no connection is kept open behind an answer any more.
-    held:         exchanges that wait for a route.
+    waiters:      requests that wait for a route.
     baseline:     where connections go that are not HTTP; None where only a request says where it wants to go.
     """
 
@@ -86,13 +95,33 @@ class Side(ABC):
         self.default_host = default_host.encode()
         self.baseline = baseline
         self.draining = False
-        self.held: set[Exchange] = set()
+        self.waiters: set[Waiter] = set()
 
     @abstractmethod
-    def admit(self, exchange: Exchange, head: RequestHead) -> Plan:
-        """Decide on a request. May set the exchange's `insert`, `drop` and `served`, and `ids` when it has entered
+    def admit(self, passage: Passage, head: RequestHead) -> Plan:
+        """Decide on a request. May set the passage's `insert`, `drop` and `served`, and `ids` when it has entered
         them into the correlation. Raises Refused."""
 
     @abstractmethod
-    def answer(self, exchange: Exchange, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
         """Field lines to add to the answer and names of fields to drop from it. Asked when `served` is set."""
+
+    def settled(self, passage: Passage, status: int, failure: str) -> None:
+        """A request is over: count what it was and how long it took, and leave its trace.
+
+        status:  of the answer that was begun, 0 when none was.
+        failure: the code of our own answer, or how it ended otherwise; "" when all is well.
+        """
+        counters, plan = self.counters, passage.plan
+        tally = plan.tally if plan is not None and not failure else counters.requests["error"]
+        tally[status // 100] += 1
+        seconds = self.clock() - passage.started
+        counters.duration_sum += seconds
+        counters.durations[int(seconds * 1e6).bit_length()] += 1
+        if self.spans is not None and plan is not None and plan.key:
+            self.spans(passage, status, failure)
+        if passage.served is not None:
+            if passage.ids:
+                self.correlation.leave(passage.ids, passage.served)
+                passage.ids = NO_IDS
+            passage.served = None

@@ -66,7 +66,7 @@ class Downstream(asyncio.Protocol):
             return
         exchange = self.exchange = Exchange(side, self.stream)
         if side.baseline is None:
-            self._receive_with(exchange.request_received)
+            self._receive_with(exchange.request.received)
         elif (wait := opening.wait) is not None:
             self._timer = asyncio.get_running_loop().call_later(wait, self._silent)
 
@@ -87,8 +87,8 @@ class Downstream(asyncio.Protocol):
         if kind is Kind.HTTP1:
             if upstream is not None:
                 pool.give(upstream, -1)
-            self._receive_with(exchange.request_received)
-            exchange.request_received(data)
+            self._receive_with(exchange.request.received)
+            exchange.request.received(data)
             return
         opaque = self._carry(kind, pool, self._retire() + data)
         if upstream is not None:
@@ -99,10 +99,7 @@ class Downstream(asyncio.Protocol):
     def _hold(self, exchange: Exchange, data: bytes) -> None:
         """Keep what does not tell yet; it has the time that a head has."""
         if not exchange.held:
-            wheel = self.side.wheel
-            exchange.due = due = wheel.now + self.side.settings.header_ticks
-            if due < exchange.slot:
-                wheel.arm(exchange)
+            exchange.arm(self.side.settings.header_ticks)
         exchange.held += data
 
     def _receive_with(self, receive: Callable[[bytes], None]) -> None:
@@ -146,7 +143,7 @@ class Downstream(asyncio.Protocol):
     @property
     def has_answer(self) -> bool:
         """The application has answered HTTP on this connection."""
-        return self.exchange is not None and self.exchange.answer.status > 0
+        return self.exchange is not None and self.exchange.has_answer
 
     def app_spoke(self, upstream: Upstream, greeting: bytes) -> None:
         pool = self.side.baseline
@@ -168,10 +165,7 @@ class Downstream(asyncio.Protocol):
         self._silence = None
         exchange = self.exchange
         if exchange is not None and not exchange.held and not self._opening.client_first:
-            wheel = self.side.wheel
-            exchange.due = due = wheel.now + self.side.settings.connect_ticks
-            if due < exchange.slot:
-                wheel.arm(exchange)
+            exchange.arm(self.side.settings.connect_ticks)
 
     # -- the client's connection ----------------------------------------------------------------------------------
 
@@ -192,20 +186,20 @@ class Downstream(asyncio.Protocol):
         if self.opaque is not None:
             self.opaque.client_lost(error=exc is not None)
         elif self.exchange is not None:
-            if self.exchange.answer.status:
+            if self.exchange.has_answer:
                 self._opening.client_first = True
             self.exchange.client_lost()
         self._on_closed()
 
     def pause_writing(self) -> None:
-        served = self.opaque or self.exchange
-        if served is not None:
-            served.client_full()
+        relay = self.opaque or self.exchange
+        if relay is not None:
+            relay.client_full()
 
     def resume_writing(self) -> None:
-        served = self.opaque or self.exchange
-        if served is not None:
-            served.client_drained()
+        relay = self.opaque or self.exchange
+        if relay is not None:
+            relay.client_drained()
 
     def abort(self) -> None:
         """Cut it, so that nobody takes what it got for all of it."""
@@ -214,13 +208,13 @@ class Downstream(asyncio.Protocol):
     def describe(self) -> dict[str, Any]:
         """For people: who is connected, and what for."""
         exchange, opaque = self.exchange, self.opaque
-        plan = exchange.plan if exchange is not None else None
-        serving = opaque or exchange
+        plan = exchange.passage.plan if exchange is not None else None
+        relay = opaque or exchange
         peer = cast(asyncio.Transport, self.stream).get_extra_info("peername")  # two system calls: not for every one
         return {
             "client": f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "",
-            "phase": PHASES[serving.phase if serving is not None else CLOSED],
-            "method": exchange.head.method.decode("latin-1") if exchange is not None else "",
+            "phase": PHASES[relay.phase if relay is not None else CLOSED],
+            "method": exchange.passage.head.method.decode("latin-1") if exchange is not None else "",
             "action": plan.action.value if plan is not None else "",
             "sandbox": plan.sandbox if plan is not None else "",
             "opaque": opaque.kind.value if opaque is not None else "",

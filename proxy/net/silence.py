@@ -19,8 +19,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.errors import Failure
-from proxy.exchange.exchange import FAR
-from proxy.exchange.ports import Pool, Stream, Upstream
+from proxy.exchange.ports import FAR, Pool, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.net.upstream import IDLE_TICKS
 
@@ -135,7 +134,7 @@ class Silence:
         self._side.wheel.disarm(self)
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
-            upstream.exchange = None
+            upstream.borrower = None
         elif self.entered:
             self._pool.forget(self)
         self._opening.leave(self)
@@ -148,7 +147,7 @@ class Silence:
         return self
 
     def connected(self, upstream: Upstream) -> None:
-        upstream.exchange = self
+        upstream.borrower = self
         self._upstream = upstream
         self._arm(IDLE_TICKS)
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.exchange.exchange import FAR
-from proxy.exchange.ports import Timed
+from proxy.exchange.ports import FAR, Timed
 from proxy.exchange.settings import TICK_SECONDS
 
 SLOTS = 1024

@@ -15,8 +15,7 @@ from typing import cast
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.errors import LOOP, OVERLOADED
-from proxy.exchange.exchange import FAR
-from proxy.exchange.ports import Borrower, Stream, Upstream, Wheel
+from proxy.exchange.ports import FAR, Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
@@ -40,7 +39,7 @@ class UpstreamConnection(asyncio.Protocol):
     ends:  from where to where it goes, where the sidecar has to know its own connections; else None.
     """
 
-    __slots__ = ("due", "early", "ends", "exchange", "pool", "reused", "slot", "stream")
+    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "slot", "stream")
 
     stream: Stream
 
@@ -48,13 +47,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool = pool
         self.early: bytes | None = b""
         self.ends: Ends | None = None
-        self.exchange: Borrower | None = None
+        self.borrower: Borrower | None = None
         self.reused = False
         self.due = 0
         self.slot = FAR
 
     def __repr__(self) -> str:
-        return f"<UpstreamConnection {self.pool.endpoint} {'lent' if self.exchange else 'idle'}>"
+        return f"<UpstreamConnection {self.pool.endpoint} {'lent' if self.borrower else 'idle'}>"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
@@ -68,9 +67,9 @@ class UpstreamConnection(asyncio.Protocol):
         return ends
 
     def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is not None:
-            exchange.answer.received(data)
+        borrower = self.borrower
+        if borrower is not None:
+            borrower.answer.received(data)
         elif self.early is not None:
             # It speaks first (SMTP, SSH), and the task that dialled runs only in the loop's next turn.
             self.early += data
@@ -89,29 +88,29 @@ class UpstreamConnection(asyncio.Protocol):
             self.data_received(early)
 
     def eof_received(self) -> bool:
-        if self.exchange is not None:
-            return self.exchange.upstream_eof()
+        if self.borrower is not None:
+            return self.borrower.upstream_eof()
         if self.early is None:
             self.pool.discard(self)  # at once: until the loop says that it is lost, it could be lent
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.pool.lost(self)
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.upstream_lost(error=exc is not None)
+        borrower, self.borrower = self.borrower, None
+        if borrower is not None:
+            borrower.upstream_lost(error=exc is not None)
 
     def pause_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_full()
+        if self.borrower is not None:
+            self.borrower.upstream_full()
 
     def resume_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_drained()
+        if self.borrower is not None:
+            self.borrower.upstream_drained()
 
     def expired(self) -> None:
         """It has been idle for long enough."""
-        if self.exchange is None:  # else it was idle once, and is lent now
+        if self.borrower is None:  # else it was idle once, and is lent now
             self.pool.discard(self)
 
 
@@ -194,7 +193,7 @@ class ConnectionPool:
         if self._own.connections is not None and upstream.ends is not None:
             self._own.connections.unmade(upstream.ends)
         self._wheel.disarm(upstream)
-        if upstream.exchange is None and upstream in self.idle:
+        if upstream.borrower is None and upstream in self.idle:
             self._counters.upstream_discarded += 1
             self.idle.remove(upstream)
 

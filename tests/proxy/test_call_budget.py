@@ -83,7 +83,7 @@ class Subject:
         self.counters = parts.counters.inbound
 
     def carry(self, request: bytes) -> None:
-        self.exchange.request_received(request)
+        self.exchange.request.received(request)
         upstream = self.exchange.upstream
         assert isinstance(upstream, UpstreamConnection)
         upstream.data_received(ANSWER)

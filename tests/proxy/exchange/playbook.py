@@ -24,10 +24,11 @@ from typing import Any
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.errors import LOOP
 from proxy.exchange.carriers import Carriers
-from proxy.exchange.exchange import FAR, Exchange
+from proxy.exchange.exchange import Exchange
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
-from proxy.exchange.ports import Borrower, Stream
+from proxy.exchange.passage import Passage
+from proxy.exchange.ports import FAR, Borrower, Stream
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import Side, SideParts
 from proxy.net.timers import TimerWheel
@@ -180,7 +181,7 @@ class Client(Peer):
         self.exchange = Exchange(side, self.stream)
 
     def _deliver(self, data: bytes) -> None:
-        self.exchange.request_received(data)
+        self.exchange.request.received(data)
 
     def end(self) -> bool:
         """Close its sending half. When the exchange does not want to go on, its connection closes at once."""
@@ -209,25 +210,25 @@ class PlayedUpstream(Peer):
 
     def __init__(self, step: int) -> None:
         super().__init__(step)
-        self.exchange: Borrower | None = None
+        self.borrower: Borrower | None = None
         self.reused = False
         self.due = 0
         self.slot = FAR
         self.unasked = b""
 
     def expired(self) -> None:
-        if self.exchange is None:
+        if self.borrower is None:
             self.stream.abort()
 
     def _deliver(self, data: bytes) -> None:
-        if self.exchange is None:
+        if self.borrower is None:
             self.unasked += data
         else:
-            self.exchange.answer.received(data)
+            self.borrower.answer.received(data)
 
     def end(self) -> bool:
         """Close its sending half. When the exchange does not want to go on, its connection closes at once."""
-        keep = self.exchange is not None and self.exchange.upstream_eof()
+        keep = self.borrower is not None and self.borrower.upstream_eof()
         if not keep:
             self.vanish()
         return keep
@@ -235,17 +236,17 @@ class PlayedUpstream(Peer):
     def vanish(self, *, error: bool = False) -> None:
         """error: by a reset."""
         self.recorded.closing = self.recorded.lost = True
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.upstream_lost(error=error)
+        borrower, self.borrower = self.borrower, None
+        if borrower is not None:
+            borrower.upstream_lost(error=error)
 
     def full(self) -> None:
-        assert self.exchange is not None
-        self.exchange.upstream_full()
+        assert self.borrower is not None
+        self.borrower.upstream_full()
 
     def drained(self) -> None:
-        assert self.exchange is not None
-        self.exchange.upstream_drained()
+        assert self.borrower is not None
+        self.borrower.upstream_drained()
 
 
 class PlayedPool:
@@ -265,17 +266,17 @@ class PlayedPool:
         self.made: list[PlayedUpstream] = []
         self._step = step
 
-    def dial(self, exchange: Borrower) -> None:
-        assert exchange not in self.dials, "one dial at a time"
-        self.dials.append(exchange)
+    def dial(self, borrower: Borrower) -> None:
+        assert borrower not in self.dials, "one dial at a time"
+        self.dials.append(borrower)
         self.dialled += 1
 
-    def forget(self, exchange: Borrower) -> None:
-        if exchange in self.dials:
-            self.dials.remove(exchange)
+    def forget(self, borrower: Borrower) -> None:
+        if borrower in self.dials:
+            self.dials.remove(borrower)
 
     def give(self, upstream: Any, idle_seconds: int) -> None:
-        assert upstream.exchange is None, "given back, yet still in use"
+        assert upstream.borrower is None, "given back, yet still in use"
         assert upstream.stream.reading, "given back without being read from: its end would go unnoticed"
         assert not upstream.stream.ended
         upstream.reused = True
@@ -340,9 +341,9 @@ class Spans:
 
     seen: list[tuple[str, str, int, str]] = field(default_factory=list)
 
-    def __call__(self, exchange: Exchange, status: int, failure: str) -> None:
-        assert exchange.plan is not None
-        self.seen.append((exchange.head.method.decode(), exchange.plan.key, status, failure))
+    def __call__(self, passage: Passage, status: int, failure: str) -> None:
+        assert passage.plan is not None
+        self.seen.append((passage.head.method.decode(), passage.plan.key, status, failure))
 
 
 class Playbook:
@@ -468,11 +469,11 @@ class Playbook:
         for client in self.clients:
             client.vanish()
         assert self.correlation.keyed_in_flight == 0
-        assert not any(side.held for side in self.sides)
+        assert not any(side.waiters for side in self.sides)
         for pool in self._pools.values():
             assert not pool.dials, f"a dial of {pool.endpoint} that nobody waits for"
             for upstream in pool.made:
-                assert upstream.exchange is None
+                assert upstream.borrower is None
                 assert upstream in pool.idle or upstream.recorded.closing, "a connection that nobody owns"
                 upstream.recorded.lost = True
                 self.wheel.disarm(upstream)

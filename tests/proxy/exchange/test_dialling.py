@@ -50,7 +50,7 @@ def test_endpoints_take_turns(make_book: MakeBook) -> None:
     for _ in range(6):
         client.send(keyed())
         pool = next(
-            pool for pool in map(book.pool, ENDPOINTS) if pool.dials or any(made.exchange for made in pool.made)
+            pool for pool in map(book.pool, ENDPOINTS) if pool.dials or any(made.borrower for made in pool.made)
         )
         upstream = pool.accept() if pool.dials else pool.made[-1]
         upstream.send(OK)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.exchange.exchange import FAR
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
+from proxy.exchange.ports import FAR
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import OK, Client, Playbook, get, keyed, problem, ready, unready
 
@@ -136,7 +136,7 @@ def _in_the_head(book: Playbook, client: Client) -> int:
 
 def _held(book: Playbook, client: Client) -> int:
     client.send(keyed("slow"))
-    assert client.exchange.side.held == {client.exchange}
+    assert client.exchange.side.waiters == {client.exchange}
     return ROUTING
 
 
@@ -208,15 +208,15 @@ def test_a_client_may_go_at_any_time(make_book: MakeBook, step: int, play: Play)
     client = book.connect(book.inbound())
     phase = play(book, client)
     assert PHASES[client.exchange.phase] == PHASES[phase]
-    in_use = [upstream for pool in (book.app, book.shadow) for upstream in pool.made if upstream.exchange is not None]
+    in_use = [upstream for pool in (book.app, book.shadow) for upstream in pool.made if upstream.borrower is not None]
     client.vanish()
     assert client.exchange.phase == CLOSED
     assert client.exchange.slot == FAR, "the wheel has forgotten it"
     assert book.correlation.keyed_in_flight == 0
     assert book.app.dials == book.shadow.dials == []
-    assert not client.exchange.side.held
+    assert not client.exchange.side.waiters
     for upstream in in_use:
-        assert upstream.exchange is None
+        assert upstream.borrower is None
         assert upstream.calls[-1] == ("close" if phase == TUNNEL else "reset")
     requests = book.counters.inbound.requests
     counted = sum(sum(by_class) for by_class in requests.values())

@@ -197,7 +197,7 @@ def test_a_pipeline_is_held_as_a_whole(make_book: MakeBook, step: int) -> None:
     book.table.put(ready())
     book.shadow.accept().send(OK)
     assert client.got.endswith(b"ok")
-    assert client.exchange.side.held == {client.exchange}
+    assert client.exchange.side.waiters == {client.exchange}
     book.pass_ticks(SETTINGS.hold_ticks)
     book.app.accept().send(OK)
     assert client.got.endswith(OK)
@@ -215,7 +215,7 @@ def test_many_held_requests_go_on_together(make_book: MakeBook) -> None:
     for _ in clients:
         book.shadow.accept().send(OK)
     assert all(client.got.endswith(b"ok") for client in clients)
-    assert not side.held
+    assert not side.waiters
 
 
 def test_a_client_that_goes_while_held_is_not_decided_on_again(make_book: MakeBook) -> None:

@@ -133,7 +133,7 @@ def test_the_table_may_change_between_two_requests(make_book: MakeBook) -> None:
         change()
         client.send(keyed())
         upstream = pool.accept() if pool.dials else pool.made[-1]
-        assert upstream.exchange is client.exchange
+        assert upstream.borrower is client.exchange
         upstream.send(OK)
 
 

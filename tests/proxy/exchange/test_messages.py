@@ -360,7 +360,7 @@ def test_a_big_body_is_not_kept_with_its_head(book: Playbook) -> None:
     body = b"x" * 100_000
     request = b"POST /big HTTP/1.1\r\nhost: users\r\ncontent-length: 200000\r\n\r\n"
     client.send(request + body)
-    assert len(client.exchange.head.data) == len(request)
+    assert len(client.exchange.passage.head.data) == len(request)
     app = book.app.accept()
     client.send(body)
     assert app.got == request + body + body

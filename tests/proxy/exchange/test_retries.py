@@ -93,10 +93,10 @@ def test_only_once_over_all_endpoints(make_book: MakeBook) -> None:
     kept = [pool.keep() for pool in pools]
     client = book.connect(book.inbound())
     client.send(keyed())
-    (first,) = [number for number in (0, 1) if kept[number].exchange]
+    (first,) = [number for number in (0, 1) if kept[number].borrower]
     kept[first].vanish()
     pools[first].refuse()
-    assert kept[1 - first].exchange is client.exchange
+    assert kept[1 - first].borrower is client.exchange
     kept[1 - first].vanish()
     assert problem(client.got)["code"] == "upstream-reset"
     assert [pool.dialled for pool in pools] == ([1, 0] if first == 0 else [0, 1])

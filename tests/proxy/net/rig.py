@@ -208,7 +208,7 @@ class Borrower:
     def connected(self, upstream: Upstream) -> None:
         self.events.append("connected")
         self.upstream = upstream
-        upstream.exchange = self
+        upstream.borrower = self
 
     def dial_failed(self, reason: str) -> None:
         self.events.append(f"failed: {reason}")
@@ -241,7 +241,7 @@ class Borrower:
     def give_back(self, pool: ConnectionPool, idle_seconds: int = -1) -> Upstream:
         assert self.upstream is not None
         upstream, self.upstream = self.upstream, None
-        upstream.exchange = None
+        upstream.borrower = None
         pool.give(upstream, idle_seconds)
         return upstream
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from proxy.exchange.exchange import FAR
+from proxy.exchange.ports import FAR
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS
 from proxy.net.timers import SLOTS, TimerWheel
 from tests.proxy.net.rig import on_uvloop

@@ -1,0 +1,101 @@
+"""One request on its way through the sidecar, apart from the connection that it came on.
+
+A side decides on a passage, an exchange carries it out, the counters and the tracing read it when it is over. It is
+nothing but data. A connection of HTTP/1 has one request in hand at a time, and uses one passage again for the next:
+it is cleared when a request is settled (`Exchange._settle`), so that an idle connection keeps nothing of the last one.
+
+What happens to a passage, in this order, each at one place:
+
+    decided          `Side.admit` has read the head, and said what is to be done
+    request bytes    `Way.send` and `Way.send_more`: on their way to the upstream
+    answer head      `Side.answer` is asked what is to be changed in it
+    settled          `Side.settled`: whatever the end was, and once
+"""
+
+from __future__ import annotations
+
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Pool
+from proxy.routing.correlation import Served
+from proxy.wire.body import BodyReader
+from proxy.wire.head import RequestHead
+
+NOTHING: frozenset[bytes] = frozenset()
+NO_IDS: list[bytes] = []
+NO_HEAD = RequestHead(b"", b"", b"")
+
+
+class Passage:
+    """
+    head:    as it came; NO_HEAD while no request is in hand.
+    started: when the first byte was there, by the clock of its side.
+    last:    no request follows on this connection: it ends behind the answer.
+
+    plan:    what was decided, None before.
+    insert:  field lines to add, each with its CRLF.
+    drop:    names of fields to leave out, lower case.
+    ids:     its trace ids, when they were entered into the correlation.
+    served:  who served the calls of its trace; None when its answer shall say nothing of that.
+
+    pool:    where its upstream comes from.
+    attempt: endpoints of the plan that did not accept.
+    retried: it was sent again, because the connection had been closed.
+    body:    follows the request's body; None when all of it has come.
+    kept:    what has come of it, for as long as it may have to be sent (again); None when it cannot be any more.
+
+    status:       of the final answer's head, 0 before.
+    partial:      what has come of an answer's head that is not complete.
+    answer_body:  follows the answer's body; None before, and when it came with the head.
+    reusable:     the upstream's connection can carry another exchange behind this answer.
+    idle_seconds: how long the upstream keeps it, -1 when it did not say.
+
+    request_bytes, answer_bytes: of the bodies, as they came, framing of chunks included.
+    """
+
+    __slots__ = (
+        "answer_body",
+        "answer_bytes",
+        "attempt",
+        "body",
+        "drop",
+        "head",
+        "idle_seconds",
+        "ids",
+        "insert",
+        "kept",
+        "last",
+        "partial",
+        "plan",
+        "pool",
+        "request_bytes",
+        "retried",
+        "reusable",
+        "served",
+        "started",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.head = NO_HEAD
+        self.started = 0.0
+        self.last = False
+        self.plan: Plan | None = None
+        self.insert = b""
+        self.drop = NOTHING
+        self.ids = NO_IDS
+        self.served: Served | None = None
+        self.pool: Pool | None = None
+        self.attempt = 0
+        self.retried = False
+        self.body: BodyReader | None = None
+        self.kept: bytes | None = b""
+        self.status = 0
+        self.partial = b""
+        self.answer_body: BodyReader | None = None
+        self.reusable = False
+        self.idle_seconds = -1
+        self.request_bytes = 0
+        self.answer_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Passage {self.head!r} {self.plan!r}>" if self.plan is not None else "<Passage>"

@@ -1,0 +1,168 @@
+"""The asking half of an exchange: from the client's bytes to the upstream's.
+
+    head -> decided -> sent, or held up -> more of the body -> the next head
+
+Whether the body still arrives (`Passage.body`) is independent of the exchange's phase: an answer may begin before its
+request has ended, and usually both are over in one read each. That usual case creates no object but the head.
+
+Pipelined requests are answered strictly in turn: bytes that came ahead are held, up to `held_bytes`, then reading
+pauses. That bound replaces a count of requests: what a client may make us keep is memory.
+"""
+
+from __future__ import annotations
+
+from proxy.errors import BAD_REQUEST, Refused
+from proxy.exchange.phase import IDLE, TUNNEL
+from proxy.exchange.plan import Plan
+from proxy.exchange.relay import AHEAD
+from proxy.exchange.way import Way
+from proxy.wire.body import BodyReader, body_reader
+from proxy.wire.edit import request_head
+from proxy.wire.framing import NO_BODY
+from proxy.wire.head import RequestHead
+
+
+class Request:
+    """What the client sends. looping: requests that came ahead are begun one after the other."""
+
+    __slots__ = ("_way", "looping")
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self.looping = False
+
+    def received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        way = self._way
+        if way.phase != IDLE:
+            self._received_more(data)
+            return
+        side, passage = way.side, way.passage
+        if way.held:
+            held, way.held = way.held, b""
+            if b"\n" not in data and len(held) + len(data) <= side.parser.limits.head_bytes:
+                # No line has ended: nothing new to judge, and a head sent byte by byte costs no more than its lines.
+                way.held = held + data
+                return
+            data = held + data
+            fresh = False
+        else:
+            fresh = True
+        passage.started = side.clock()
+        try:
+            head = side.parser.request(data)
+            if head is None:
+                if fresh:
+                    way.arm(side.settings.header_ticks)
+                way.held = data
+                return
+            passage.head = head
+            data = head.data  # without empty lines in front
+            plan = side.admit(passage, head)
+            stop = end = head.end
+            if head.body != NO_BODY:
+                stop = self._body_with_head(head, data)
+                passage.request_bytes = stop - end
+        except Refused as refused:
+            way.fail(refused.failure, refused.detail, close=True)
+            return
+        ahead = stop != len(data)
+        if ahead:
+            way.held = data[stop:]
+        passage.last = not head.keep_alive
+        pool = plan.pool
+        if pool is None or not pool.idle:
+            if stop != end:
+                passage.kept = data[end:stop]
+            way.routed(plan)
+            return
+        passage.plan = plan
+        passage.pool = pool
+        side.counters.upstream_reused += 1
+        if stop != end:
+            passage.kept = data[end:stop] if stop - end <= side.settings.replay_bytes else None
+        if not head.plain or passage.drop or head.authority or head.hop:
+            data = self._head(plan) + data[end:stop]
+        elif insert := passage.insert + plan.insert:
+            end -= 2
+            data = data[:end] + insert + data[end:stop]
+        elif ahead:
+            data = data[:stop]
+        way.send(pool.idle.pop(), data)
+
+    def rendered(self) -> bytes:
+        """The request as its plan wants it, with what has come of its body."""
+        passage = self._way.passage
+        plan, kept = passage.plan, passage.kept
+        assert plan is not None
+        assert kept is not None
+        return self._head(plan) + kept
+
+    def _head(self, plan: Plan) -> bytes:
+        passage = self._way.passage
+        return request_head(passage.head, passage.insert + plan.insert, passage.drop, self._way.side.default_host)
+
+    def _body_with_head(self, head: RequestHead, data: bytes) -> int:
+        """Where the part of the body ends that came with the head; the rest is to be followed. Raises Refused."""
+        stop = head.end + head.body
+        if head.body > 0 and stop <= len(data):
+            return stop
+        reader = body_reader(head.body, BAD_REQUEST)
+        stop = reader.feed(data, head.end)
+        if not reader.done:
+            if self._way.ended:
+                raise Refused(BAD_REQUEST, "the client has ended its connection inside the body (RFC 9112 section 8)")
+            self._way.passage.body = reader
+        if stop > 16 * head.end:
+            head.data = data[: head.end]  # it is looked at again; what came with it is not, and may be large
+        return stop
+
+    def _received_more(self, data: bytes) -> None:
+        """Bytes while a request is in hand."""
+        way = self._way
+        if way.tunnel is not None:
+            way.due = way.side.wheel.now + way.side.settings.stream_ticks
+            way.passage.request_bytes += len(data)
+            way.tunnel.client_received(data)
+        elif way.phase > TUNNEL:
+            return
+        elif way.passage.body is not None:
+            self._more(way.passage.body, data)
+        else:
+            self._hold(data)
+
+    def _more(self, reader: BodyReader, data: bytes) -> None:
+        """More of a body whose head was read before."""
+        way = self._way
+        try:
+            stop = reader.feed(data)
+        except Refused as refused:
+            way.fail(refused.failure, refused.detail, close=True)
+            return
+        if reader.done:
+            way.passage.body = None
+        if stop != len(data):
+            self._hold(data[stop:])
+            data = data[:stop]
+        way.send_more(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what came ahead of its turn."""
+        way = self._way
+        way.held += data
+        if len(way.held) > way.side.settings.held_bytes:
+            way.pause(AHEAD)
+
+    def go_on(self) -> None:
+        """Begin the requests that came ahead, in a loop: our own answers would otherwise call us recursively."""
+        way = self._way
+        self.looping = True
+        while way.phase == IDLE and way.held:
+            data, way.held = way.held, b""
+            self.received(data)
+            if way.held == data:
+                break  # a head that is not complete
+        self.looping = False
+        # A head that is in its turn has the limit of heads, not the one of what comes ahead.
+        if way.paused & AHEAD and (way.phase == IDLE or len(way.held) <= way.side.settings.held_bytes):
+            way.resume(AHEAD)

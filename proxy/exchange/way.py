@@ -1,0 +1,234 @@
+"""A request's way to an upstream, whatever protocol it came by: held up for a route, dialling, sent, let go.
+
+    routed ──▶ held up ──route, or time is over──▶ routed
+           ├─▶ a connection of the pool, or a dial ──connected──▶ send ──▶ send_more ...
+           │                                  └─fails─▶ the next endpoint, the plan's fallback, or our own answer
+           └─▶ our own answer
+
+What comes of the request's body before an upstream is there is kept, and sent with the head. What was sent is kept
+until the answer begins, up to `replay_bytes`, so that it can be sent once more.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from proxy.errors import Failure
+from proxy.exchange.passage import Passage
+from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
+from proxy.exchange.relay import AHEAD, FULL, Relay
+from proxy.exchange.side import Side
+from proxy.routing.decision import Action
+
+IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+"""RFC 9110 section 9.2.2."""
+
+
+class Way(Relay):
+    """A relay of requests.
+
+    passage:    the one in hand.
+    answer:     where the upstream's bytes go.
+    has_answer: some request of this connection was answered by an upstream.
+    """
+
+    __slots__ = ("answer", "has_answer", "passage")
+
+    answer: Receiver
+
+    def __init__(self, side: Side, stream: Stream) -> None:
+        super().__init__(side, stream, IDLE)
+        self.passage = Passage()
+        self.has_answer = False
+
+    @abstractmethod
+    def connected(self, upstream: Upstream) -> None:
+        """There is a connection, dialled or from the pool: `send` the request in the form that this protocol has."""
+
+    @abstractmethod
+    def upstream_lost(self, *, error: bool) -> None:
+        """The upstream's connection is gone; `error` when it was reset rather than closed."""
+
+    @abstractmethod
+    def answered(self, status: int) -> None:
+        """The answer has been forwarded as a whole."""
+
+    @abstractmethod
+    def fail(self, failure: Failure, detail: str, *, close: bool = False) -> None:
+        """Answer the request ourselves, or cut the connection when the application's answer has begun.
+
+        close: the request cannot be read to its end, so that no other can follow it.
+        """
+
+    # -- to an upstream -------------------------------------------------------------------------------------------
+
+    def routed(self, plan: Plan) -> None:
+        """Carry out a plan: a first one, or the one that follows a change of the table or a failure."""
+        passage, side = self.passage, self.side
+        before, passage.plan = passage.plan, plan
+        if plan.pools:
+            side.waiters.discard(self)
+            passage.attempt = 0
+            self._acquire(plan.next_pool(0))
+        elif plan.action is Action.HOLD_PENDING or plan.action is Action.HOLD_UNSYNCED:
+            if before is None or before.action is not plan.action:
+                side.waiters.add(self)
+                self.phase = ROUTING
+                settings = side.settings
+                pending = plan.action is Action.HOLD_PENDING
+                self.arm(settings.hold_ticks if pending else settings.sync_ticks)
+        else:
+            self.fail(plan.failure, plan.detail)
+
+    def _acquire(self, pool: Pool) -> None:
+        self.passage.pool = pool
+        if pool.idle and self.passage.head.method != b"CONNECT":  # a tunnel begins on a connection of its own
+            self.side.counters.upstream_reused += 1
+            self.connected(pool.idle.pop())
+        else:
+            self._dial(pool)
+
+    def _dial(self, pool: Pool) -> None:
+        self.phase = ROUTING
+        self.arm(self.side.settings.connect_ticks)
+        pool.dial(self)
+
+    def dial_failed(self, reason: str) -> None:
+        """The endpoint does not accept: try the next one, then say so. `reason` is a phrase: `connection refused`."""
+        self.side.counters.upstream_dial_failures += 1
+        passage = self.passage
+        plan = passage.plan
+        assert plan is not None
+        passage.attempt += 1
+        if passage.attempt < len(plan.pools):
+            self._acquire(plan.next_pool(passage.attempt))
+        elif plan.fallback is not None:
+            self.routed(plan.fallback)
+        else:
+            self.fail(plan.failure, f"{plan.detail}: {reason}")
+
+    def dial_refused(self, failure: Failure, detail: str) -> None:
+        """The fault is ours, and nobody is unreachable: neither the next endpoint nor the baseline is asked instead."""
+        self.fail(failure, detail)
+
+    def waited(self) -> None:
+        """The time for a route, or for a connection, is over."""
+        timeouts = self.side.counters.timeouts
+        if self not in self.side.waiters:
+            timeouts["connect"] += 1
+            self.stop_waiting()
+            self.dial_failed("no connection in time")
+            return
+        timeouts["hold"] += 1
+        plan = self.passage.plan
+        assert plan is not None
+        if plan.fallback is not None:
+            self.routed(plan.fallback)
+        else:
+            self.fail(plan.failure, plan.detail)
+
+    def stop_waiting(self) -> None:
+        """Neither for a route nor for a dial."""
+        self.side.waiters.discard(self)
+        if self.passage.pool is not None:
+            self.passage.pool.forget(self)
+
+    # -- on the way -----------------------------------------------------------------------------------------------
+
+    def send(self, upstream: Upstream, data: bytes) -> None:
+        """A connection is ours. data: what there is of the request, as it is forwarded."""
+        side, passage = self.side, self.passage
+        settings = side.settings
+        upstream.borrower = self
+        self.upstream = upstream
+        self.phase = WAITING
+        ticks = settings.response_ticks if passage.body is None else settings.stream_ticks
+        self.due = due = side.wheel.now + ticks
+        if due < self.slot:
+            side.wheel.arm(self)
+        upstream.stream.write(data)
+        if passage.kept and len(passage.kept) > settings.replay_bytes:
+            passage.kept = None
+        if self.clogged:
+            upstream.stream.pause_reading()
+        if self.paused & AHEAD and len(self.held) <= settings.held_bytes:
+            self.resume(AHEAD)
+
+    def send_more(self, data: bytes) -> None:
+        """More of the request's body."""
+        side, passage = self.side, self.passage
+        kept = passage.kept
+        limit = side.settings.replay_bytes
+        passage.request_bytes += len(data)
+        if self.upstream is None:
+            assert kept is not None
+            passage.kept = kept + data
+            if len(kept) + len(data) > limit:
+                self.pause(AHEAD)
+            return
+        if kept is not None:
+            passage.kept = kept + data if len(kept) + len(data) <= limit else None
+        if self.phase == WAITING:
+            self.arm(side.settings.response_ticks if passage.body is None else side.settings.stream_ticks)
+        self.upstream.stream.write(data)
+
+    def begin_answering(self) -> None:
+        """The answer's head has been forwarded, its body goes on."""
+        self.phase = ANSWERING
+        self.arm(self.side.settings.stream_ticks)
+
+    def try_again(self, upstream: Upstream) -> bool:
+        """Send the request on a fresh connection, when this one may have been closed while we wrote: the request is as
+        good as new then. False: it must not be (RFC 9110 section 9.2.2): once, automatically, only what is idempotent
+        and still kept whole."""
+        passage = self.passage
+        if (
+            not upstream.reused
+            or passage.kept is None
+            or passage.retried
+            or passage.head.method not in IDEMPOTENT
+            or passage.pool is None
+        ):
+            return False
+        self.side.counters.upstream_retries += 1
+        passage.retried = True
+        self._dial(passage.pool)
+        return True
+
+    # -- off it ---------------------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Let go of the upstream in the middle of an answer, with a reset: the sidecar or the application at its other
+        end may take an end for half of one (RFC 9112 section 9.6), and would go on with what nobody wants."""
+        upstream = self.upstream
+        if upstream is None or self.phase == TUNNEL:
+            self.release(reuse=False)
+            return
+        upstream.borrower = None
+        self.upstream = None
+        self.resume(FULL)
+        self.side.reset(upstream.stream)
+
+    def release(self, *, reuse: bool) -> None:
+        """Let go of the upstream: back to its pool, or closed."""
+        upstream, self.upstream = self.upstream, None
+        if upstream is None:
+            return
+        upstream.borrower = None
+        full = self.paused & FULL
+        self.resume(FULL)
+        if self.phase == TUNNEL or (full and reuse):
+            # It has not taken all of what it was sent. It gets the time of an idle connection for that.
+            wheel = self.side.wheel
+            upstream.due = wheel.now + self.side.settings.idle_ticks
+            wheel.arm(upstream)
+            upstream.stream.close()
+        elif not reuse:
+            upstream.stream.abort()
+        else:
+            if self.clogged:
+                upstream.stream.resume_reading()
+            assert self.passage.pool is not None
+            self.passage.pool.give(upstream, self.passage.idle_seconds)
