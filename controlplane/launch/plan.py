@@ -19,11 +19,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from controlplane.model.variables import PORT, upstream_variable
+from controlplane.model.variables import PORT, ROUTING_KEY, SANDBOX, substituted, upstream_variables
 from controlplane.model.workload import Upstream
 from controlplane.process.command import Command
 
 LOOPBACK = "127.0.0.1"
+EITHER_LOOPBACK = "localhost"
+"""Where an application listens that is told a port and no address: 127.0.0.1 or ::1, as its library sees fit."""
 
 _OF_THE_PARENT = frozenset(
     f"SKYCAP_{flag}"
@@ -69,20 +71,24 @@ def app_command(
     upstreams: Sequence[Upstream],
     ports: CopyPorts,
     inherited: Mapping[str, str],
+    shadow: Shadow | None = None,
 ) -> Command:
     """The application's process.
 
-    command:   argument vector; `${PORT}` in it becomes the application's port.
-    env:       what the environment file and the fork set, on top of `inherited` (our own environment).
+    command: argument vector; like the values in `env` it may name what `controlplane.model.variables` lists.
+    env:     what the environment file and the fork set, on top of `inherited` (our own environment).
     """
-    addresses = {
-        upstream_variable(upstream.name): f"http://{LOOPBACK}:{port}"
-        for upstream, port in zip(upstreams, ports.outbound, strict=True)
-    }
+    told = {PORT: str(ports.app)}
+    if shadow is not None:
+        told |= {SANDBOX: shadow.sandbox, ROUTING_KEY: shadow.routing_key}
+    reached: dict[str, str] = {}
+    for upstream, port in zip(upstreams, ports.outbound, strict=True):
+        reached |= upstream_variables(upstream.name, upstream.scheme, LOOPBACK, port)
+    said = {name: substituted(value, {**reached, **told}) for name, value in env.items()}
     # A Python application that writes to a file or a pipe would keep its last lines to itself until it ends.
-    complete = {"PYTHONUNBUFFERED": "1", **without_identity(inherited), **env, **addresses, PORT: str(ports.app)}
-    argv = tuple(argument.replace("${PORT}", str(ports.app)) for argument in command)
-    return Command(argv, complete, cwd)
+    complete = {"PYTHONUNBUFFERED": "1", **without_identity(inherited), **reached, **said, **told}
+    values = {name: complete[name] for name in (*reached, *told)}
+    return Command(tuple(substituted(argument, values) for argument in command), complete, cwd)
 
 
 def sidecar_command(
@@ -108,7 +114,7 @@ def sidecar_command(
         argv += ["--revision", str(shadow.revision)]
     if registry_url:
         argv += ["--registry", registry_url]
-    argv += ["--inbound", f"{LOOPBACK}:{ports.inbound}={LOOPBACK}:{ports.app}"]
+    argv += ["--inbound", f"{LOOPBACK}:{ports.inbound}={EITHER_LOOPBACK}:{ports.app}"]
     for upstream, port in zip(upstreams, ports.outbound, strict=True):
         argv += ["--outbound", f"{LOOPBACK}:{port}={upstream.address}"]
     if admin is not None:

@@ -32,7 +32,7 @@ from controlplane.launch.plan import (
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork
-from controlplane.model.variables import reserved_variables
+from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Workload
 from controlplane.process.child import SpawnError
 from controlplane.process.listeners import instead
@@ -157,6 +157,7 @@ class ProcessLauncher:
         ports = self._choose_ports(len(upstreams))
         name = f"{request.sandbox}.{request.workload.replace('/', '.')}.r{request.revision}.{secrets.token_hex(3)}"
         folder = self._state_dir / name
+        shadow = Shadow(request.sandbox, request.routing_key, request.revision)
         app = app_command(
             request.fork.command or definition.command,
             definition.cwd,
@@ -164,8 +165,8 @@ class ProcessLauncher:
             upstreams,
             ports,
             self._environ,
+            shadow,
         )
-        shadow = Shadow(request.sandbox, request.routing_key, request.revision)
         sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
         try:
             pair = Pair.spawn(folder, app, sidecar, ports)
@@ -230,10 +231,9 @@ def check(fork: Fork, definition: Workload | None) -> list[FieldProblem]:
     if not definition.command:
         message = f"the baseline of {fork.workload} was not started by skycap, {unsaid}"
         return [FieldProblem(path="command", message=f"{message}: give the fork endpoints instead")]
-    taken = reserved_variables([upstream.name for upstream in definition.upstreams])
     return [
         FieldProblem(path=f"env.{name}", message=f"every copy gets its own: it is {meaning}")
-        for name, meaning in taken.items()
+        for name, meaning in RESERVED.items()
         if name in (fork.env or {})
     ]
 

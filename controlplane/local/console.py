@@ -30,6 +30,7 @@ from controlplane.local.events import (
     Stopped,
     Stopping,
     Up,
+    Warned,
 )
 from controlplane.local.next_steps import invocation, next_steps
 from controlplane.terminal import dumps, plain
@@ -40,7 +41,7 @@ CLOSE_SECONDS = 2.0
 """For the last lines to be written when nobody may be reading any more."""
 
 _COLOURS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
-_RED, _BOLD = "31", "1"
+_RED, _YELLOW, _BOLD = "31", "33", "1"
 _US = "skycap"
 
 
@@ -143,6 +144,8 @@ class TextConsole:
                 self._say(f"{event.process} is ready after {event.seconds:.2f} s")
             case NotReady():
                 self._say(f"{event.process} is not ready: {event.why}", _RED)
+            case Warned():
+                self._say(f"{event.process}: {event.what}", _YELLOW)
             case Leftover():
                 self._say(f"{event.process} was left over from a run that was killed (process {event.pid}): ended")
             case Up():

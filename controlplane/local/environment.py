@@ -22,7 +22,7 @@ from types import TracebackType
 from controlplane.client import Client, RegistryError
 from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
 from controlplane.launch.process import ProcessLauncher
-from controlplane.local.events import Leftover, Observer, Stopped, Stopping
+from controlplane.local.events import Leftover, Observer, Stopped, Stopping, Warned
 from controlplane.local.layout import (
     Layout,
     ServiceLayout,
@@ -35,6 +35,7 @@ from controlplane.local.preflight import preflight
 from controlplane.local.state import StateFolder
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import REGISTRY, EnvironmentFile
+from controlplane.model.variables import bypasses
 from controlplane.process.child import Child
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
@@ -197,13 +198,21 @@ class Environment:
             raise ConfigurationError([f"{self._state.path}: {error.strerror}"]) from None
         return layout
 
+    def _warn(self) -> None:
+        for service in self.file.spec.services:
+            for variable, upstream in bypasses(service.env, [each.name for each in service.upstreams]):
+                reach = variable.rpartition("_")[0]
+                what = f"env.{variable} leads past its sidecar, so calls to {upstream} lose their routing key"
+                self._observe(Warned(service.name, f"{what}: name ${{{reach}_HOST}} and ${{{reach}_PORT}} in it"))
+
     def _start(self, layout: Layout) -> None:
+        self._warn()
         around = Surroundings(Readiness(), self._tasks, self._observe, self._write_processes)
         host, _, port = layout.registry_listen.rpartition(":")
         registry = Unit(
             REGISTRY,
             registry_command(layout, self._state, self._environ),
-            answers(int(port), "/ready", "nothing listens there", host.strip("[]")),
+            answers(int(port), "/ready", "nothing listens there", (host.strip("[]"),)),
             OURS_SECONDS,
             around,
             self._register,

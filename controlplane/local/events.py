@@ -56,6 +56,14 @@ class NotReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """Something about a process works, and perhaps not as it is meant."""
+
+    process: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Leftover:
     """A process of an earlier run that was killed; it has been ended."""
 
@@ -106,6 +114,6 @@ class Stopped:
     """Nothing runs any more."""
 
 
-Event = Started | Output | Ended | Ready | NotReady | Leftover | Up | Stopping | Stopped
+Event = Started | Output | Ended | Ready | NotReady | Warned | Leftover | Up | Stopping | Stopped
 Observer = Callable[[Event], None]
 """Called on the event loop: it must not block."""

@@ -16,6 +16,7 @@ from controlplane.local.state import StateFolder
 from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_listen
 from controlplane.model.workload import Readiness, Upstream, Workload
 from controlplane.process.command import Command
+from controlplane.process.readiness import LOOPBACKS
 
 TakePort = Callable[[int | None], int]
 """A free port: the preferred one when it is still free. Raises OSError."""
@@ -95,18 +96,19 @@ def lay_out(
     return Layout(file.name, file.namespace, registry_listen, services, ports)
 
 
-def explicit_ports(file: EnvironmentFile) -> dict[str, tuple[str, int]]:
-    """Every listener whose port the file names: its path -> (host, port)."""
+def explicit_ports(file: EnvironmentFile) -> dict[str, tuple[tuple[str, ...], int]]:
+    """Every listener whose port the file names: its path -> (hosts, port). An application chooses among its hosts."""
     host, port = split_listen(file.spec.registry.listen)
-    named: list[tuple[str, str, int | None]] = [("spec.registry.listen", host, port or None)]
+    named: list[tuple[str, tuple[str, ...], int | None]] = [("spec.registry.listen", (host,), port or None)]
+    ours = (LOOPBACK,)
     for index, service in enumerate(file.spec.services):
         path = f"spec.services[{index}]"
-        named += [(f"{path}.port", LOOPBACK, service.port), (f"{path}.appPort", LOOPBACK, service.app_port)]
+        named += [(f"{path}.port", ours, service.port), (f"{path}.appPort", LOOPBACKS, service.app_port)]
         named += [
-            (f"{path}.upstreams[{number}].port", LOOPBACK, upstream.port)
+            (f"{path}.upstreams[{number}].port", ours, upstream.port)
             for number, upstream in enumerate(service.upstreams)
         ]
-    return {path: (host, port) for path, host, port in named if port is not None}
+    return {path: (hosts, port) for path, hosts, port in named if port is not None}
 
 
 def _copy_ports(service: ServiceSpec, port: Callable[[str, int | None], int]) -> CopyPorts:
@@ -135,6 +137,7 @@ def _service(
             name=upstream.name,
             workload=upstream.workload or file.workload(upstream.name),
             address=upstream.address or f"{LOOPBACK}:{copies[upstream.name].inbound}",
+            scheme=upstream.scheme,
         )
         for upstream in service.upstreams
     )

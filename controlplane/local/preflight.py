@@ -20,8 +20,8 @@ def preflight(file: EnvironmentFile, folder: Path, environ: Mapping[str, str]) -
     environ: what the services inherit: its PATH tells which programs there are.
     """
     problems = []
-    for path, (host, port) in explicit_ports(file).items():
-        why = why_busy(port, (host,))
+    for path, (hosts, port) in explicit_ports(file).items():
+        why = why_busy(port, hosts)
         if why:
             who = f" by {holder(port) or 'another process'}" if why == IN_USE else ""
             problems.append(f"{path}: port {port} {why}{who}")

@@ -12,7 +12,8 @@
         readiness: {path: /health}
       - name: users
         command: [python, users.py, --port, "${PORT}"]
-        env: {LOG_LEVEL: debug}
+        upstreams: [{name: db, workload: shop/db, address: 127.0.0.1:5432, scheme: postgresql}]
+        env: {LOG_LEVEL: debug, DB_URL: "postgresql://app@${DB_HOST}:${DB_PORT}/shop"}
 
 Every port that is left out becomes a free one. Checks that need the whole document run on the raw document, beside
 those of the single fields: otherwise one misspelt field would hide all the rest.
@@ -29,7 +30,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, field_problems, show
-from controlplane.model.variables import reserved_variables
+from controlplane.model.variables import RESERVED
 from controlplane.model.workload import (
     MAX_UPSTREAMS,
     Address,
@@ -37,6 +38,7 @@ from controlplane.model.workload import (
     Environment,
     Label,
     Readiness,
+    Scheme,
     Strict,
     Text,
     WorkloadName,
@@ -79,19 +81,23 @@ Listen = Annotated[str, StringConstraints(max_length=300), AfterValidator(_check
 class UpstreamSpec(Strict):
     """A workload that the service calls: `name` is another service of the file, or says workload and address.
 
-    port: where the service's own sidecar listens for calls to it.
+    port:   where the service's own sidecar listens for calls to it.
+    scheme: of the variable NAME_URL; `none` makes it HOST:PORT.
     """
 
     name: Label
     port: Port | None = None
     workload: WorkloadName | None = None
     address: Address | None = None
+    scheme: Scheme = "http"
 
 
 class ServiceSpec(Strict):
     """One service: an application, and the sidecar that stands beside it.
 
-    command:  argument vector; `${PORT}` becomes the port it shall listen on, which PORT says as well.
+    command:  argument vector; `${PORT}`, `${NAME_URL}`, `${NAME_HOST}` and `${NAME_PORT}` become what the variables of
+              that name say: the port it shall listen on, and where it reaches its upstream NAME.
+    env:      may name the same, and set those of an upstream: `redis://:secret@${CACHE_HOST}:${CACHE_PORT}/0`.
     port:     the one that callers use: the sidecar's inbound side.
     app_port: the one that the application listens on.
     cwd:      relative to the folder of the file.
@@ -179,8 +185,7 @@ def _whole(document: object) -> Iterator[FieldProblem]:
         yield from _repeated([(f"{where}.name", item.get("name")) for where, item in upstreams])
         for where, upstream in upstreams:
             yield from _upstream(upstream, where, names)
-        called = [item["name"] for _, item in upstreams if isinstance(item.get("name"), str)]
-        for name, meaning in reserved_variables(called).items():
+        for name, meaning in RESERVED.items():
             if name in _object(service.get("env")):
                 message = f"is set by skycap: it is {meaning}"
                 yield FieldProblem(path=f"{path}.env.{name}", message=message)

@@ -68,11 +68,12 @@ KEY = Grammar(ROUTING_KEY.pattern, "1 to 63 characters of A-Za-z0-9._-")
 TTL = Grammar(r"[1-9][0-9]{0,8}[smhd]", "a number with a unit: 90s, 30m, 4h or 7d")
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
+SCHEME = Grammar(r"[a-z][a-z0-9+.-]*", "the scheme of a URL, such as http or redis, or none for HOST:PORT")
 ABSOLUTE_PATH = Grammar(r"/.*", "a path that begins with /")
 
 _WORDS = {
     f"^{grammar.pattern}$": grammar.words
-    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, ENV_NAME, SIDECAR_ID, ABSOLUTE_PATH)
+    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, ENV_NAME, SIDECAR_ID, SCHEME, ABSOLUTE_PATH)
 }
 
 

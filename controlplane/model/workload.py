@@ -15,6 +15,7 @@ from controlplane.model.problem import (
     ABSOLUTE_PATH,
     ENV_NAME,
     NAME,
+    SCHEME,
     WORKLOAD_NAME,
     DocumentError,
     anchored,
@@ -63,6 +64,7 @@ Address = Annotated[
 """HOST:PORT; `proxy.contract.routes.parse_endpoint` says what is legal."""
 Argument = Annotated[Text, StringConstraints(min_length=1)]
 Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=MAX_ARGUMENTS)]
+Scheme = Annotated[str, StringConstraints(pattern=anchored(SCHEME), max_length=32)]
 VariableName = Annotated[str, StringConstraints(pattern=anchored(ENV_NAME), max_length=256)]
 Environment = Annotated[dict[VariableName, Text], Field(max_length=MAX_VARIABLES)]
 
@@ -74,17 +76,19 @@ class Strict(BaseModel):
 
 
 class Upstream(Strict):
-    """A workload that this one calls. Each copy gets its own local port, told to it in an environment variable.
+    """A workload that this one calls. Each copy gets its own local port, told to it in environment variables.
 
     name:     how the application knows it; the variable is the name in upper case with `_URL` behind it,
-              `PAYMENTS_URL=http://127.0.0.1:41233`.
+              `PAYMENTS_URL=http://127.0.0.1:41233`, and so are `_HOST` and `_PORT`.
     workload: which workload answers.
     address:  where the inbound side of that workload's sidecar listens, HOST:PORT.
+    scheme:   of the URL, `redis` or `postgresql`; `none`: the variable is HOST:PORT.
     """
 
     name: Label
     workload: WorkloadName
     address: Address
+    scheme: Scheme = "http"
 
 
 class Readiness(Strict):
@@ -100,8 +104,8 @@ class Workload(Strict):
 
     address: where the inbound side of its sidecar listens: what callers use.
     command: argument vector of the application; `${PORT}` in an argument becomes the port it shall listen on,
-             which the environment variable PORT says as well. Empty: this baseline was not started by us, and
-             only static forks can replace it.
+             which the environment variable PORT says as well, and so for the variables of its upstreams. Empty:
+             this baseline was not started by us, and only static forks can replace it.
     cwd:     absolute working directory of the command.
     """
 

@@ -8,9 +8,10 @@ once share one budget of probes, because the machine has better things to do jus
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -28,6 +29,7 @@ PROBE_SECONDS = 5.0
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])[ \r\n]")
 _STATUS_LINE_BYTES = 13
+_NO_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH)
 
 
 class Readiness:
@@ -96,23 +98,32 @@ async def _passes(pause: float, gone: asyncio.Future[Any] | None) -> bool:
     return gone.done()
 
 
-def answers(port: int, path: str | None, silence: str, host: str = "127.0.0.1") -> Probe:
+LOOPBACKS = ("127.0.0.1", "::1")
+"""What `localhost` may be to a server that is told to listen there."""
+
+
+def answers(port: int, path: str | None, silence: str, hosts: Sequence[str] = LOOPBACKS) -> Probe:
     """Something listens there: `path` answers 2xx or 3xx or, without a path, the port accepts.
 
-    host:    an address, IPv4 or IPv6.
-    silence: what is missing when nothing listens there.
+    hosts:   addresses, IPv4 or IPv6; the first that accepts is asked.
+    silence: what is missing when nothing listens on any of them.
     """
 
     async def ask() -> str:
-        try:
-            status = await _get(host, port, path)
-        except ConnectionRefusedError:
-            return silence
-        except OSError as error:
-            return f"{host} port {port}: {error.strerror or error}"
-        if path is None or 200 <= status < 400:
-            return ""
-        return f"GET {path} answers {status}" if status else f"GET {path} is not answered with HTTP"
+        missing = silence
+        for host in hosts:
+            try:
+                status = await _get(host, port, path)
+            except ConnectionRefusedError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_FAMILY:  # a machine without IPv6
+                    missing = f"{host} port {port}: {error.strerror or error}"
+                continue
+            if path is None or 200 <= status < 400:
+                return ""
+            return f"GET {path} answers {status}" if status else f"GET {path} is not answered with HTTP"
+        return missing
 
     return ask
 

@@ -22,6 +22,8 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 
+LOOPBACKS = ("127.0.0.1", "::1")
+
 MAX_IDLE = 256
 """Idle connections kept per endpoint; what is more than that after a burst is closed."""
 
@@ -138,7 +140,10 @@ class ConnectionPool:
     ) -> None:
         self.endpoint = endpoint
         near = ["::1" if ":" in endpoint.host else "127.0.0.1"] if loopback else []
-        self._hosts = tuple(dict.fromkeys([*near, endpoint.host]))
+        # RFC 6761 section 6.3: `localhost` is the loopback address, of both kinds, and no name server is asked for it.
+        # A server that is told to listen on it may have chosen either (Node.js 17 and later: ::1).
+        hosts = LOOPBACKS if endpoint.host == "localhost" else (endpoint.host,)
+        self._hosts = tuple(dict.fromkeys([*near, *hosts]))
         self.open: set[UpstreamConnection] = set()
         self.idle: list[Upstream] = []
         self._dials: dict[Borrower, asyncio.Task[None]] = {}
@@ -245,9 +250,10 @@ class ConnectionPool:
             borrower.dial_failed(_reason(error))
 
     async def _connect(self, upstream: UpstreamConnection) -> None:
-        """Raises OSError when no host accepts, that of the last one."""
+        """Raises OSError when no host accepts, that of the first one: a machine may have no IPv6 to try behind it."""
         loop = asyncio.get_running_loop()
         port = self.endpoint.port
+        failed: OSError | None = None
         for host in self._hosts:
             # Numeric addresses need no look-up; uvloop looks names up in a thread.
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -255,11 +261,12 @@ class ConnectionPool:
                 raise _OwnListenerError
             try:
                 await loop.create_connection(lambda: upstream, host, port)
-            except OSError:
-                if host is self._hosts[-1]:
-                    raise
+            except OSError as error:
+                failed = failed or error
             else:
                 return
+        assert failed is not None
+        raise failed
 
 
 class _OwnListenerError(Exception):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 import urllib.error
@@ -36,6 +37,8 @@ class Handler(BaseHTTPRequestHandler):
                 "pid": os.getpid(),
                 "port": int(os.environ["PORT"]),
                 "mark": os.environ.get("MARK", ""),
+                "sandbox": os.environ.get("SKYCAP_SANDBOX", ""),
+                "key": os.environ.get("SKYCAP_ROUTING_KEY", ""),
                 "arguments": sys.argv[1:],
                 "cwd": str(Path.cwd()),
             }
@@ -63,5 +66,12 @@ class Handler(BaseHTTPRequestHandler):
         print(self.requestline)
 
 
+class Server(ThreadingHTTPServer):
+    """On 127.0.0.1, or where LISTEN says."""
+
+    host = os.environ.get("LISTEN", "127.0.0.1")
+    address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+    Server((Server.host, int(os.environ["PORT"])), Handler).serve_forever()

@@ -186,10 +186,10 @@ async def test_an_application_without_a_sidecar_is_not_left_alone(
         ),
         (
             request(
-                env={"PORT": "80", "PAYMENTS_URL": "http://x", "FINE": "1"},
+                env={"PORT": "80", "SKYCAP_SANDBOX": "x", "FINE": "1"},
                 of=definition(upstreams=(Upstream(name="payments", workload="a/b", address="127.0.0.1:1"),)),
             ),
-            r"env.PORT: every copy gets its own: it is the port .*; env.PAYMENTS_URL: .* address of upstream payments$",
+            r"env.PORT: every copy gets its own: it is the port .*; env.SKYCAP_SANDBOX: .* the sandbox of a shadow$",
         ),
     ],
 )

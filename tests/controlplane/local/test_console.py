@@ -24,6 +24,7 @@ from controlplane.local.events import (
     Stopped,
     Stopping,
     Up,
+    Warned,
 )
 
 FRONTEND = Service(
@@ -115,8 +116,10 @@ def test_a_start_is_a_word_only_when_it_is_one_again() -> None:
 
 
 def test_the_other_events() -> None:
-    assert text(NotReady("users", "GET /health answers 503"), Leftover("users", 7), Stopping(), Stopped()) == (
+    warned = Warned("users", "env.DB_URL leads past its sidecar")
+    assert text(NotReady("users", "GET /health answers 503"), warned, Leftover("users", 7), Stopping(), Stopped()) == (
         "skycap        | users is not ready: GET /health answers 503\n"
+        "skycap        | users: env.DB_URL leads past its sidecar\n"
         "skycap        | users was left over from a run that was killed (process 7): ended\n"
         "skycap        | stopping; Ctrl-C again ends everything at once\n"
         "skycap        | stopped\n"

@@ -15,7 +15,7 @@ import pytest
 
 from controlplane.client import Client
 from controlplane.local.environment import Environment, NotReadyError
-from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping
+from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping, Warned
 from controlplane.model.sandbox import Phase
 from proxy.base.problems import ConfigurationError
 from tests.controlplane.local.files import APP, environment, service
@@ -105,6 +105,36 @@ async def test_a_key_leads_to_the_shadow_even_while_the_registry_is_killed(
     assert marked.alive() == {}
     assert list((tmp_path / ".skycap" / "shop" / "shadows").iterdir()) == []
     assert events[-1] == Stopped()
+
+
+async def test_a_server_on_the_other_loopback_is_reached_and_so_is_its_shadow(make: Make) -> None:
+    """`localhost` is ::1 to Node.js 17 and later."""
+    frontend = service("frontend", env={"LISTEN": "::1"})
+    async with make(frontend) as running, Client(running.registry_url) as registry:
+        await running.ready()
+        _, found = await get(running, "/who")
+        assert (found["sandbox"], found["key"]) == ("", "")
+        fork = {"workload": "shop/frontend", "command": ["python3", APP, "v2"]}
+        document = {"apiVersion": "skycap.dev/v1alpha1", "kind": "Sandbox", "metadata": {"name": "agent-42"}}
+        await registry.apply({**document, "spec": {"forks": [fork]}})
+        await registry.wait("agent-42")
+        answer, found = await get(running, "/who", **KEY)
+        assert answer.headers["skycap-served-by"] == "shop/frontend;sandbox=agent-42;rev=1"
+        assert (found["arguments"], found["sandbox"], found["key"]) == (["v2"], "agent-42", "agent-42")
+
+
+async def test_an_address_that_leads_past_the_sidecar_is_said(make: Make, events: list[Event]) -> None:
+    frontend = service("frontend", "users", env={"USERS_URL": "http://127.0.0.1:1"})
+    fine = service("users", "frontend", env={"FRONTEND_URL": "${FRONTEND_URL}/x"})
+    async with make(frontend, fine):
+        pass
+    assert [event for event in events if isinstance(event, Warned)] == [
+        Warned(
+            "frontend",
+            "env.USERS_URL leads past its sidecar, so calls to users lose their routing key: "
+            "name ${USERS_HOST} and ${USERS_PORT} in it",
+        )
+    ]
 
 
 async def test_a_service_that_is_killed_comes_back(make: Make, events: list[Event]) -> None:

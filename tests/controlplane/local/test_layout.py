@@ -106,6 +106,27 @@ def test_what_is_run() -> None:
     assert registry.env == {"A": "1"}
 
 
+def test_an_upstream_that_speaks_another_protocol_and_a_service_that_says_more_of_it() -> None:
+    outside = {"workload": "infra/db", "address": "10.0.0.7:5432"}
+    laid = layout(
+        service(
+            "app",
+            command=["run", "${DB_URL}", "${CACHE_URL}"],
+            env={"DB_URL": "postgresql://u:p@${DB_HOST}:${DB_PORT}/x"},
+            upstreams=[
+                {"name": "db", "scheme": "postgresql", **outside},
+                {"name": "cache", "scheme": "none", **outside},
+            ],
+        )
+    )
+    (app,) = laid.services
+    db, cache = app.ports.outbound
+    assert app.app.argv == ("run", f"postgresql://u:p@127.0.0.1:{db}/x", f"127.0.0.1:{cache}")
+    assert app.app.env["DB_URL"] == app.app.argv[1]
+    assert [upstream.scheme for upstream in app.definition.upstreams] == ["postgresql", "none"]
+    assert app.definition.env == {"DB_URL": "postgresql://u:p@${DB_HOST}:${DB_PORT}/x"}  # each copy has its own ports
+
+
 def test_the_ports_that_the_file_names() -> None:
     file = environment(
         service("frontend", port=18080, upstreams=[{"name": "users", "port": 18082}]),
@@ -113,10 +134,10 @@ def test_the_ports_that_the_file_names() -> None:
         registry={"listen": "[::1]:7171"},
     )
     assert explicit_ports(file) == {
-        "spec.registry.listen": ("::1", 7171),
-        "spec.services[0].port": ("127.0.0.1", 18080),
-        "spec.services[0].upstreams[0].port": ("127.0.0.1", 18082),
-        "spec.services[1].appPort": ("127.0.0.1", 18083),
+        "spec.registry.listen": (("::1",), 7171),
+        "spec.services[0].port": (("127.0.0.1",), 18080),
+        "spec.services[0].upstreams[0].port": (("127.0.0.1",), 18082),
+        "spec.services[1].appPort": (("127.0.0.1", "::1"), 18083),
     }
     assert explicit_ports(environment(service("users"))) == {}
 

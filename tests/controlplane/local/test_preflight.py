@@ -32,6 +32,13 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         ]
 
 
+def test_an_application_may_choose_either_loopback_so_its_port_is_free_on_both(tmp_path: Path) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as busy:
+        port = busy.getsockname()[1]
+        (problem,) = preflight(environment(service("one", appPort=port)), tmp_path, {"PATH": "/bin:/usr/bin"})
+        assert problem == f"spec.services[0].appPort: port {port} is in use by {holder(port)}"
+
+
 def test_the_path_is_that_of_the_service(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "mine"
     program.parent.mkdir()

@@ -175,10 +175,27 @@ def test_the_registry_has_its_port_even_if_the_file_does_not_say_so() -> None:
 
 
 def test_what_a_copy_gets_by_itself_cannot_be_set() -> None:
-    assert problems(shop(*FRONTEND, env={"PORT": "80", "USERS_URL": "http://127.0.0.1:1"})) == [
+    env = {"PORT": "80", "SKYCAP_SANDBOX": "a", "SKYCAP_ROUTING_KEY": "b", "USERS_URL": "http://${USERS_HOST}"}
+    assert problems(shop(*FRONTEND, env=env)) == [
         "spec.services[0].env.PORT: is set by skycap: it is the port to listen on",
-        "spec.services[0].env.USERS_URL: is set by skycap: it is the address of upstream users",
+        "spec.services[0].env.SKYCAP_SANDBOX: is set by skycap: it is the sandbox of a shadow",
+        "spec.services[0].env.SKYCAP_ROUTING_KEY: is set by skycap: it is the routing key of a shadow",
     ]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql+asyncpg", "none", "amqp"])
+def test_the_schemes_of_an_upstream(scheme: str) -> None:
+    file = parse_environment(shop(*FRONTEND, upstreams=[{"name": "users", "scheme": scheme}]))
+    assert file.spec.services[0].upstreams[0].scheme == scheme
+
+
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [("redis://", "'redis://' is not the scheme of a URL"), ("", "'' is not the scheme"), (None, "must be text, not")],
+)
+def test_what_is_no_scheme(scheme: object, said: str) -> None:
+    (problem,) = problems(shop(*FRONTEND, upstreams=[{"name": "users", "scheme": scheme}]))
+    assert problem.startswith(f"spec.services[0].upstreams[0].scheme: {said}")
 
 
 def test_all_problems_at_once_whatever_their_kind() -> None:

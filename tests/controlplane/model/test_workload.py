@@ -13,7 +13,7 @@ USERS: dict[str, Any] = {
     "command": ["python", "users.py", "--port", "${PORT}"],
     "cwd": "/srv/shop",
     "env": {"LOG": "debug"},
-    "upstreams": [{"name": "payments", "workload": "shop/payments", "address": "127.0.0.1:18082"}],
+    "upstreams": [{"name": "payments", "workload": "shop/payments", "address": "127.0.0.1:18082", "scheme": "http"}],
     "readiness": {"path": "/health", "timeout": 5},
 }
 

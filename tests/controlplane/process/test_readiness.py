@@ -63,6 +63,19 @@ async def test_a_port_that_nobody_listens_on() -> None:
     assert await answers(port, "/health", "silent")() == "silent"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_server_on_either_loopback_is_found(host: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, host, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await answers(port, "/health", "silent")() == ""
+        assert await answers(port, None, "silent")() == ""
+
+
 async def test_a_connection_to_oneself_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside the ephemeral range the kernel may give a probe its own target as the local port: here it does."""
     port = PortPool().take()
@@ -79,8 +92,8 @@ async def test_a_connection_to_oneself_is_nobody(monkeypatch: pytest.MonkeyPatch
             return peer
 
     monkeypatch.setattr("controlplane.process.readiness.socket.socket", Unlucky)
-    assert await answers(port, None, "silent")() == "silent"
-    assert connected == [("127.0.0.1", port)]
+    assert await answers(port, None, "silent", ("127.0.0.1",))() == "silent"
+    assert connected[0] == ("127.0.0.1", port)
 
 
 async def test_it_is_asked_until_it_is_ready() -> None:

@@ -63,6 +63,29 @@ async def test_a_dial_that_nobody_answers() -> None:
             assert pool.unused
 
 
+@on_uvloop
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_application_on_localhost_may_be_on_either_loopback(host: str) -> None:
+    async with net() as parts, origin(host=host) as app:
+        borrower = Borrower()
+        parts.pools(Endpoint("localhost", app.endpoint.port)).dial(borrower)
+        await borrower.happens("connected")
+        line = await app.line()
+        assert borrower.upstream is not None
+        borrower.upstream.stream.write(b"hello")
+        await line.receives(b"hello")
+
+
+@on_uvloop
+async def test_where_nobody_listens_on_localhost_that_is_what_is_said() -> None:
+    async with net() as parts:
+        with silent_port() as taken:
+            borrower = Borrower()
+            parts.pools(Endpoint("localhost", taken.getsockname()[1])).dial(borrower)
+            await eventually(lambda: borrower.events)
+            assert borrower.events == ["failed: connection refused"]
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
