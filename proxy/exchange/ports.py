@@ -148,6 +148,52 @@ class Wheel(Protocol):
     def disarm(self, item: Timed) -> None: ...
 
 
+class SpliceOwner(Protocol):
+    """Who has bytes moved. Told when they are, and once how that ended; nothing of it is called from within `splice`
+    or `cancel`."""
+
+    def splice_moved(self, count: int, /) -> None:
+        """The sink has taken so many bytes."""
+        ...
+
+    def splice_done(self, left: int, /) -> None:
+        """It is over. So many bytes were not moved, 0 when all were: read the source again, which will tell why, or go
+        on as before."""
+        ...
+
+    def splice_source_failed(self) -> None:
+        """The source was reset. Its stream does not know that yet."""
+        ...
+
+    def splice_sink_failed(self) -> None:
+        """The sink was reset. Its stream may not know that yet."""
+        ...
+
+
+class Splice(Protocol):
+    """Bytes on their way from one stream to another."""
+
+    def sink_drained(self) -> None:
+        """The sink has taken all that was written to it."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop; what is on its way is lost. To be called before either stream is closed or used otherwise. No harm when
+        it is over."""
+        ...
+
+
+class Splicer(Protocol):
+    """Moves bytes from one stream to another without looking at them."""
+
+    def splice(self, source: Stream, sink: Stream, count: int, owner: SpliceOwner, /) -> Splice | None:
+        """Begin to move the next `count` bytes; None when that is not possible, and nothing has changed.
+
+        Reading from the source is paused by the caller, and stays so. Nothing is written to the sink before it is over.
+        """
+        ...
+
+
 Clock = Callable[[], float]
 """Seconds, monotonic."""
 
