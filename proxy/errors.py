@@ -51,6 +51,14 @@ UNSUPPORTED_TRANSFER_CODING = Failure(
     "unsupported-transfer-coding", 501, Side.CLIENT, "The transfer coding is not supported",
     "Only one final `chunked` is understood (RFC 9112 section 6.1).",
 )  # fmt: skip
+UNSUPPORTED_METHOD = Failure(
+    "unsupported-method", 501, Side.CLIENT, "The method is not supported here",
+    "CONNECT is for a forward proxy: a listener given with --outbound LISTEN alone.",
+)  # fmt: skip
+UNSUPPORTED_VERSION = Failure(
+    "unsupported-version", 505, Side.CLIENT, "The version of HTTP is not supported",
+    "Send HTTP/1.1; HTTP/2 begins with a preface of its own (RFC 9113 section 3.4).",
+)  # fmt: skip
 APP_UNREACHABLE = Failure(
     "app-unreachable", 502, Side.UPSTREAM, "The application cannot be reached",
     "Check that the application runs and listens where the sidecar expects it.",
@@ -86,8 +94,9 @@ OVERLOADED = Failure(
 DRAINING = Failure("draining", 503, Side.PROXY, "The sidecar is shutting down", "Send the request again.")
 
 FAILURES = (
-    BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, APP_UNREACHABLE, UPSTREAM_RESET,
-    BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, LOOP, OVERLOADED, DRAINING,
+    BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD, UNSUPPORTED_VERSION,
+    APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, LOOP, OVERLOADED,
+    DRAINING,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route
-from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, Refused
+from proxy.errors import APP_UNREACHABLE, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.side import Side, SideParts
@@ -65,7 +65,7 @@ class Inbound(Side):
 
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
         if head.authority and head.method == b"CONNECT":
-            raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener guards one application")
+            raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener guards one application")
         try:
             key = self.carriers.read(head).key
             if not key:

@@ -13,7 +13,7 @@ as a possible loss.
 from __future__ import annotations
 
 from proxy.contract.routes import Endpoint, parse_endpoint
-from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, Refused
+from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
@@ -65,7 +65,7 @@ class Outbound(Side):
             passage.served = correlation.served(ids)
         if self._target is not None:
             if head.authority and head.method == b"CONNECT":
-                raise Refused(BAD_REQUEST, "CONNECT is for forward proxies; this listener has one upstream")
+                raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener has one upstream")
             return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
         return self._forward(head, key)
 

@@ -26,8 +26,9 @@ forward:  carried on by the outbound side
 OPAQUE = ("http2", "tls", "server-first", "declared", "other")
 """Why the bytes of a connection were carried unread; see `proxy.net.sniff`."""
 
-STATUS_CLASSES = 6
-"""Index = status // 100; index 0 counts requests that ended without an answer."""
+STATUS_CLASSES = 10
+"""Index = status // 100; index 0 counts requests that ended without an answer. From 600 on a status is invalid but in
+use, and stands for a 5xx (RFC 9110 section 15)."""
 
 DURATION_BUCKETS = 64
 """2**63 us: a stream or a tunnel may live for months."""

@@ -171,7 +171,7 @@ def _requests(sides: Sides) -> Iterator[Metric]:
             (side, decision, status): count
             for side, figures in sides
             for decision, counts in figures.requests.items()
-            for status, count in zip(STATUS_LABELS, counts, strict=True)
+            for status, count in zip(STATUS_LABELS, [*counts[:5], sum(counts[5:])], strict=True)
         },
     )
     durations = HistogramMetricFamily(

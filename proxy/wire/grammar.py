@@ -12,6 +12,11 @@ import re
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """One tchar (RFC 9110 section 5.6.2)."""
 
+MAX_METHOD = 1024
+"""Characters; the longest that is registered has 17 (UPDATEREDIRECTREF), and whoever makes them up may go further."""
+
+METHOD = TOKEN + rb"{1,%d}+" % MAX_METHOD
+
 FIELD_VALUE = rb"[ -\xff]*+(?:[\x01-\x09\x0b\x0c\x0e-\x1f][ -\xff]*+)*+"
 """What is left of a field line behind its colon, optional white space included: everything but CR, LF and NUL, which
 RFC 9110 section 5.5 declares invalid and dangerous; it lets a recipient keep other control characters, and so do we.
@@ -42,6 +47,15 @@ CODINGS = re.compile(TOKEN + rb"++(?:[ \t]*+,[ \t]*+" + TOKEN + rb"++)*+")
 
 CHUNK_SIZE = rb"([0-9A-Fa-f]{1,15})"
 """1*HEXDIG (RFC 9112 section 7.1), capped where the number stops fitting 64 bits in any signed parser."""
+
+_QUOTED_STRING = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\""
+"""RFC 9110 section 5.6.4."""
+
+CHUNK_EXTENSIONS = (
+    rb"(?:[ \t]*+;[ \t]*+" + TOKEN + rb"++(?:[ \t]*+=[ \t]*+(?:" + TOKEN + rb"++|" + _QUOTED_STRING + rb"))?+)*+"
+)
+"""Behind a chunk size (RFC 9112 section 7.1.1). What is outside of it is a place where two parsers may disagree on
+where the line ends."""
 
 BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 """CR or LF alone. A CR that is last may still get its LF."""

@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
-from proxy.wire.diagnose import diagnose_request, diagnose_response, repair_response
+from proxy.wire.diagnose import diagnose_request, diagnose_response
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_framing, response_framing
-from proxy.wire.grammar import HOST, REST_OF_LINE, TARGET, TOKEN
+from proxy.wire.grammar import HOST, METHOD, REST_OF_LINE, TARGET, TOKEN
+from proxy.wire.repair import repair_lines, repairable_framing, replace_framing
+from proxy.wire.target import authority_of, check_host
 
 _NO_OPTIONS: frozenset[bytes] = frozenset()
 _CLOSE = frozenset({b"close"})
@@ -122,9 +124,9 @@ class RequestHead:
 class ResponseHead:
     """A response head that may be forwarded.
 
-    data:       the bytes that it stands at the start of, repaired where RFC 9112 asks a proxy to repair
+    data:       the bytes that it stands at the start of, repaired where `proxy.wire.repair` says so
     low, end, http10, hop, options, plain: as in RequestHead
-    status:     100-599
+    status:     100-999; what is above 599 is invalid but in use, and counts as a 5xx (RFC 9110 section 15)
     body:       content-length, CHUNKED, or UNTIL_CLOSE
     keep_alive: the upstream keeps its connection open after this answer
     idle:       seconds that it says it does (`keep-alive: timeout=`), -1 when it does not say
@@ -186,9 +188,6 @@ _CAPTURED = (
 _CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
 _OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
 
-_HOST_VALUE = re.compile(HOST)
-_ABSOLUTE = re.compile(rb"http://([^/?]*+).*+", re.IGNORECASE)
-_AUTHORITY = re.compile(HOST, re.IGNORECASE)
 _IDLE_SECONDS = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
 _HOP_NAMES = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
@@ -215,11 +214,11 @@ class HeadParser:
         lines = rb"(?:(?>%%b|(%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
         other = TOKEN + rb"++:" + REST_OF_LINE
         self._request = re.compile(
-            rb"(" + TOKEN + rb"++) (?=(.))" + TARGET + rb" http/1\.([01])\r\n"
+            rb"(" + METHOD + rb") (?=(.))" + TARGET + rb" http/1\.([0-9])\r\n"
             + lines % (_CAPTURED, unusual, REST_OF_LINE, other)
         ).match  # fmt: skip
         self._response = re.compile(
-            rb"http/1\.([01]) ([1-5][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
+            rb"http/1\.([0-9]) ([1-9][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
             + lines % (_LENGTH % 3 + rb"|" + _CONNECTION % 4, _UNUSUAL_FRAMING + rb"|skycap-served-by",
                        REST_OF_LINE, other)
         ).match  # fmt: skip
@@ -242,6 +241,8 @@ class HeadParser:
             diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
         method, first, minor, host, length, baggage, parent, request_id, connection, unusual = match.groups()
+        if minor > b"1":
+            return self.request(_as_1_1(data, minor_at))
         head = RequestHead(
             data, low, data[: len(method)], NO_BODY if length is None else int(length), parent, request_id
         )
@@ -253,12 +254,12 @@ class HeadParser:
         if unusual is not None or host is None or minor == b"0":
             head.plain = False
             head.http10 = minor == b"0"
-            _check_host(head)
+            check_host(field_values(head, b"host"), head.http10)
             _frame_request(head)
         elif connection == b"close":
             head.keep_alive, head.hop, head.options = False, True, _CLOSE
         if first != b"/" or method == b"connect":  # "/" begins the origin-form; everything else is rare
-            _check_target(head)
+            head.authority = authority_of(head.method, head.target)
         return head
 
     def response(self, data: bytes, method: bytes) -> ResponseHead | None:
@@ -273,10 +274,7 @@ class HeadParser:
         if match is None or 0 in low:
             if not diagnose_response(data, self.limits.head_bytes, self.limits.header_lines):
                 return None
-            data = repair_response(data)
-            low = data[: data.find(b"\r\n\r\n") + 4].lower()
-            match = self._response(low)
-            assert match is not None  # whatever `diagnose_response` lets pass is well-formed after its repair
+            return self._mended(repair_lines(data), method)
         if len(low) > self.limits.head_bytes:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
         minor, code, length, connection, unusual = match.groups()
@@ -286,14 +284,32 @@ class HeadParser:
             if connection == b"close":
                 head.keep_alive, head.hop, head.options = False, True, _CLOSE
             return head
+        if minor > b"1":
+            return self.response(_as_1_1(data, match.start(1)), method)
+        fields = collect(_FRAMING_FIELDS.findall(low))
+        line = repairable_framing(fields)
+        if line is not None:
+            return self._mended(replace_framing(data, len(low), line), method)
         head = ResponseHead(data, low, status, NO_BODY)
         head.plain = False
         head.http10 = minor == b"0"
-        _frame_response(head, method)
+        _frame_response(head, method, fields)
+        return head
+
+    def _mended(self, data: bytes, method: bytes) -> ResponseHead:
+        """The response head of `data`, which was repaired. Its connection is not for another exchange."""
+        head = self.response(data, method)
+        assert head is not None  # what is repaired is complete
+        head.keep_alive = False
         return head
 
 
-_PLAIN = frozenset(range(200, 600)) - {204, 304}
+def _as_1_1(data: bytes, minor_at: int) -> bytes:
+    """A higher minor version is processed as the highest that we know, and goes on as that (RFC 9110 section 2.5)."""
+    return b"%b1%b" % (data[:minor_at], data[minor_at + 1 :])
+
+
+_PLAIN = frozenset(range(200, 1000)) - {204, 304}
 """Status codes of final answers that have a body, RFC 9112 section 6.3 (1)."""
 
 
@@ -311,51 +327,19 @@ def field_values(head: RequestHead | ResponseHead, name: bytes) -> list[bytes]:
     return found
 
 
-def _check_host(head: RequestHead) -> None:
-    """RFC 9112 section 3.2: exactly one Host on HTTP/1.1, with a valid value; on 1.0 it may be missing."""
-    hosts = field_values(head, b"host")
-    if len(hosts) > 1:
-        raise Refused(BAD_REQUEST, "more than one host field (RFC 9112 section 3.2)")
-    if hosts and not _HOST_VALUE.fullmatch(hosts[0].lower()):
-        raise Refused(BAD_REQUEST, "the host field is not HOST[:PORT] (RFC 9112 section 3.2)")
-    if not hosts and not head.http10:
-        raise Refused(BAD_REQUEST, "the host field is missing (RFC 9112 section 3.2)")
-
-
-def _check_target(head: RequestHead) -> None:
-    """The three forms of RFC 9112 section 3.2 that do not begin with a slash, and CONNECT, which has one of them."""
-    if head.method == b"CONNECT":
-        host, _, port = head.target.rpartition(b":")
-        if not host or not port.isdigit() or not _AUTHORITY.fullmatch(head.target):
-            raise Refused(BAD_REQUEST, "the target of CONNECT is not HOST:PORT (RFC 9112 section 3.2.3)")
-        head.authority = head.target
-        return
-    if head.target == b"*":
-        if head.method != b"OPTIONS":
-            raise Refused(BAD_REQUEST, "the target `*` is for OPTIONS only (RFC 9112 section 3.2.4)")
-        return
-    absolute = _ABSOLUTE.fullmatch(head.target)
-    if absolute is None:
-        raise Refused(BAD_REQUEST, "the target is neither a path nor an http:// URI (RFC 9112 section 3.2)")
-    if not absolute[1] or not _AUTHORITY.fullmatch(absolute[1]) or absolute[1].startswith(b":"):
-        raise Refused(BAD_REQUEST, "the target's authority is not HOST[:PORT] (RFC 9110 section 4.2.4)")
-    head.authority = absolute[1]
-
-
 def _frame_request(head: RequestHead) -> None:
     fields = collect(_FRAMING_FIELDS.findall(head.low))
     head.body = request_framing(fields, head.http10)
     head.options = options = _connection_options(fields, BAD_REQUEST)
     head.keep_alive = _persists(options, head.http10)
-    wishes = b", ".join(fields.get(b"upgrade", ()))
-    # h2c is left out: behind its switch, requests would pass unseen. A wish with a body is legal and never used.
-    if b"upgrade" in options and not head.http10 and head.body == NO_BODY and b"h2c" not in wishes:
-        head.upgrade = wishes
+    if b"upgrade" in options and not head.http10:
+        wishes = [wish.strip(b" \t") for wish in b",".join(fields.get(b"upgrade", ())).split(b",")]
+        # h2c is left out: behind its switch, requests would pass unseen.
+        head.upgrade = b", ".join(wish for wish in wishes if wish and not wish.startswith(b"h2c"))
     head.hop = _has_hop_fields(fields, options)
 
 
-def _frame_response(head: ResponseHead, method: bytes) -> None:
-    fields = collect(_FRAMING_FIELDS.findall(head.low))
+def _frame_response(head: ResponseHead, method: bytes, fields: Fields) -> None:
     head.options = options = _connection_options(fields, BAD_RESPONSE)
     body = response_framing(method, head.status, fields, head.http10)
     announced: frozenset[bytes] = frozenset()

@@ -54,6 +54,13 @@ def sidecar() -> Sidecar:
     return Sidecar()
 
 
+def test_statuses_beyond_599_count_as_5xx(sidecar: Sidecar) -> None:
+    """RFC 9110 section 15"""
+    for status_class, count in ((5, 1), (6, 20), (9, 300)):
+        sidecar.counters.inbound.requests["baseline"][status_class] = count
+    assert sidecar.value("skycap_requests_total", direction="inbound", decision="baseline", status="5xx") == 321
+
+
 def test_requests_by_direction_decision_and_status_class(sidecar: Sidecar) -> None:
     sidecar.counters.inbound.requests["shadow"][2] = 7
     sidecar.counters.inbound.requests["error"][0] = 1

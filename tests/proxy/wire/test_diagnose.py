@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE
-from proxy.wire.diagnose import diagnose_request, diagnose_response, repair_response
-from tests.proxy.wire.reading import PARSER, refusal, refused_request, refused_response
+from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, UNSUPPORTED_METHOD, UNSUPPORTED_VERSION
+from proxy.wire.diagnose import diagnose_request, diagnose_response
+from tests.proxy.wire.reading import PARSER, read_request, refusal, refused_request, refused_response
 
 HEAD = b"GET / HTTP/1.1\r\nHost: shop\r\nX: y\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: y\r\n\r\n"
@@ -54,8 +52,8 @@ class TestRequestLine:
     @pytest.mark.parametrize(
         "version",
         [
-            b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.10", b"HTTP/1", b"HTTP/01.1", b"http/1.1", b"Http/1.0",
-            b"HTTP/1,1", b"HTTPS/1.1", b"ICY/1.1", b"HTTP/1.1\t", b"XHTTP/1.1",
+            b"HTTP/1.10", b"HTTP/1", b"HTTP/2", b"HTTP/01.1", b"http/1.1", b"Http/1.0", b"HTTP/1,1", b"HTTPS/1.1",
+            b"ICY/1.1", b"HTTP/1.1\t", b"XHTTP/1.1", b"HTTP/2.10", b"http/2.0",
         ],
     )  # fmt: skip
     def test_version_is_case_sensitive_rfc_9112_2_3(self, version: bytes) -> None:
@@ -63,6 +61,20 @@ class TestRequestLine:
         assert failure is BAD_REQUEST
         shown = version.decode("ascii", "backslashreplace")
         assert detail == f"the version {shown!r} is neither HTTP/1.0 nor HTTP/1.1 (RFC 9112 section 2.3)"
+
+    @pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/2.0", b"HTTP/2.1", b"HTTP/3.0", b"HTTP/3.7", b"HTTP/9.9"])
+    def test_another_major_version_is_not_spoken_rfc_9110_15_6_6(self, version: bytes) -> None:
+        refused = refused_request(b"GET / " + version + b"\r\nHost: shop\r\n\r\n")
+        assert refused == (UNSUPPORTED_VERSION, f"{version.decode()} is not spoken here (RFC 9110 section 2.5)")
+
+    @pytest.mark.parametrize("behind", [b"", b" / HTTP/1.1\r\nHost: shop\r\n\r\n", b"A" * 100_000])
+    def test_a_method_that_is_too_long_rfc_9112_3(self, behind: bytes) -> None:
+        """501, as for any method that nobody knows, and before a whole head of it has come."""
+        assert read_request(b"M" * 1024 + b" / HTTP/1.1\r\nHost: shop\r\n\r\n").method == b"M" * 1024
+        failure, detail = refusal(lambda: PARSER.request(b"M" * 1025 + behind))
+        assert (failure, detail) == (
+            UNSUPPORTED_METHOD, "the method has more than 1024 characters (RFC 9112 section 3)",
+        )  # fmt: skip
 
 
 class TestStatusLine:
@@ -72,9 +84,9 @@ class TestStatusLine:
         "line",
         [
             b"", b"HTTP/1.1", b"HTTP/1.1 ", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 099 x",
-            b"HTTP/1.1 600 x",
+            b"HTTP/1.1 000 x",
             b"HTTP/1.1 2OO OK", b"HTTP/1.1 +20 OK", b"HTTP/1.1 \xd9\xa2\xd9\xa0\xd9\xa0 OK", b"HTTP/1.1  200 OK",
-            b"HTTP/1.1\t200 OK", b" HTTP/1.1 200 OK", b"HTTP/0.9 200 OK", b"HTTP/1.2 200 OK", b"HTTP/2 200",
+            b"HTTP/1.1\t200 OK", b" HTTP/1.1 200 OK", b"HTTP/0.9 200 OK", b"HTTP/2.0 200 OK", b"HTTP/2 200",
             b"http/1.1 200 OK",
             b"ICY 200 OK", b"200 OK", b"GET / HTTP/1.1", b"<html>", b"HTTP/1.1 200OK", b"HTTP/1.1 200\tOK",
         ],
@@ -140,12 +152,19 @@ class TestCharacters:
         """In the request line, in a name, in a value, between lines: three readings of the same bytes."""
         data = HEAD[:place] + bad + HEAD[place:]
         assert refused_request(data) == (BAD_REQUEST, LINE_END)
-        data = ANSWER[:place] + bad + ANSWER[place:]
-        assert refused_response(data) == (BAD_RESPONSE, LINE_END)
 
-    def test_a_message_in_unix_style_is_refused_without_waiting_for_more(self) -> None:
+    @pytest.mark.parametrize("bad", [b"\r", b"\r\r\n", b"\n\r \n"])
+    @pytest.mark.parametrize("place", [0, 3, 5, 14, 18, 21, 28, 34, 37, 38])
+    def test_a_bare_cr_in_an_answer_rfc_9112_2_2(self, place: int, bad: bytes) -> None:
+        """Unlike a bare LF it ends a line for some and is a space for others."""
+        data = ANSWER[:place] + bad + ANSWER[place:]
+        assert refused_response(data)[0] is BAD_RESPONSE
+        assert refusal(lambda: PARSER.response(data, b"GET"))[1] == (
+            "a CR that stands alone (RFC 9112 section 2.2)"
+        )  # fmt: skip
+
+    def test_a_request_in_unix_style_is_refused_without_waiting_for_more(self) -> None:
         assert refusal(lambda: PARSER.request(b"GET / HTTP/1.1\n")) == (BAD_REQUEST, LINE_END)
-        assert refusal(lambda: PARSER.response(b"HTTP/1.1 200 OK\n", b"GET")) == (BAD_RESPONSE, LINE_END)
 
     @pytest.mark.parametrize("place", [0, 1, 4, 9, 17, 20, 24])
     def test_nul_rfc_9110_5_5(self, place: int) -> None:
@@ -181,32 +200,3 @@ class TestBySteps:
     def test_what_is_bad_counts_before_what_is_much(self) -> None:
         data = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 4 + b"bad line\r\n"
         assert refusal(lambda: diagnose_request(data, 10, 3))[0] is BAD_REQUEST
-
-    def test_repair_touches_the_head_alone(self) -> None:
-        data = b"HTTP/1.1 200 a \t: b\r\nX : c : d\r\n e\r\nLong\t: \r\n\t f\r\n\r\nbody : x\r\n y\r\n\r\n z"
-        assert repair_response(data) == (
-            b"HTTP/1.1 200 a \t: b\r\nX: c : d e\r\nLong: f\r\n\r\nbody : x\r\n y\r\n\r\n z"
-        )
-
-    @given(
-        fields=st.lists(
-            st.tuples(
-                st.text("abc-", min_size=1, max_size=3).map(str.encode),
-                st.sampled_from([b"", b" ", b"\t "]),
-                st.lists(st.sampled_from([b"v", b"v w", b"", b": x", b"  "]), min_size=1, max_size=4),
-                st.sampled_from([b"\r\n ", b" \t\r\n\t ", b"\r\n \r\n\t"]),
-            ),
-            min_size=1,
-            max_size=5,
-        )
-    )
-    @settings(deadline=None, max_examples=60)
-    def test_repair_keeps_names_and_words(self, fields: list[tuple[bytes, bytes, list[bytes], bytes]]) -> None:
-        data = b"HTTP/1.1 200 OK"
-        for name, white, parts, fold in fields:
-            data += b"\r\n" + name + white + b":" + fold.join(parts)
-        data += b"\r\n\r\n"
-        lines = repair_response(data)[:-4].split(b"\r\n")[1:]
-        assert [line.partition(b":")[0] for line in lines] == [name for name, _, _, _ in fields]
-        words = [b" ".join(parts).split() for _, _, parts, _ in fields]
-        assert [line.partition(b":")[2].split() for line in lines] == words

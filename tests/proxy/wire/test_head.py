@@ -244,6 +244,16 @@ class TestRequest:
         assert refused_request(get(b"Connection: close, " + name)) == (BAD_REQUEST, detail)
         assert refused_response(answer(b"Connection: " + name, b"Content-Length: 0")) == (BAD_RESPONSE, detail)
 
+    # -- version ----------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("minor", list(b"23456789"))
+    def test_a_higher_minor_version_goes_on_as_1_1_rfc_9110_2_5(self, minor: int) -> None:
+        for lines in ((), (b"Content-Length: 2",), (b"Baggage: a=b", b"Upgrade: x", b"Connection: upgrade")):
+            head = read_request(get(*lines, start=b"GET /Path HTTP/1.%c" % minor) + b"ok")
+            assert head.data == get(*lines, start=b"GET /Path HTTP/1.1") + b"ok"
+            assert (head.http10, head.keep_alive) == (False, True)
+        assert refused_request(b"GET / HTTP/1.%c\r\n\r\n" % minor)[0] is BAD_REQUEST, "a Host is due as in 1.1"
+
     # -- upgrade, RFC 9110 section 7.8 ------------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
@@ -255,14 +265,16 @@ class TestRequest:
             (get(b"Upgrade: websocket"), b""),
             (get(b"Connection: Upgrade"), b""),
             (get(b"Connection: Upgrade", b"Upgrade: websocket", start=b"GET / HTTP/1.0"), b""),
-            (get(b"Connection: Upgrade", b"Upgrade: websocket", b"Content-Length: 1"), b""),
-            (get(b"Connection: Upgrade", b"Upgrade: websocket", b"Transfer-Encoding: chunked"), b""),
+            (get(b"Connection: Upgrade", b"Upgrade: tcp", b"Content-Length: 1"), b"tcp"),
+            (get(b"Connection: Upgrade", b"Upgrade: tcp", b"Transfer-Encoding: chunked"), b"tcp"),
             (get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"), b""),
-            (get(b"Connection: Upgrade", b"Upgrade: H2C, websocket"), b""),
+            (get(b"Connection: Upgrade", b"Upgrade: h2c-14, H2C"), b""),
+            (get(b"Connection: Upgrade", b"Upgrade: H2C, websocket"), b"websocket"),
+            (get(b"Connection: Upgrade", b"Upgrade: websocket , h2c,a/h2c", b"Upgrade:,"), b"websocket, a/h2c"),
         ],
     )
     def test_upgrade(self, data: bytes, upgrade: bytes) -> None:
-        """Not from HTTP/1.0, not with a body, and never to h2c, behind which requests would pass unseen."""
+        """Not from HTTP/1.0, and never to h2c, behind which requests would pass unseen."""
         assert read_request(data).upgrade.lower() == upgrade
 
     # -- framing; all its rules: test_framing.py ---------------------------------------------------------------------

@@ -29,7 +29,7 @@ class TestLimits:
         assert detail == "the head has more than 100 bytes"
 
     def test_bytes_without_an_end(self) -> None:
-        for data in (b"G" * 101, b"GET /" + b"a" * 100, b"GET / HTTP/1.1\r\nHost: " + b"a" * 100):
+        for data in (b"GET /" + b"a" * 100, b"GET / HTTP/1.1\r\nHost: " + b"a" * 100):
             assert refused_request(data, self.SMALL) == (HEAD_TOO_LARGE, "the head has more than 100 bytes")
 
     def test_lines(self) -> None:

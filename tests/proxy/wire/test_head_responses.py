@@ -20,7 +20,15 @@ class TestResponse:
 
     @pytest.mark.parametrize(
         "start",
-        [b"HTTP/1.1 200", b"HTTP/1.1 200 ", b"HTTP/1.1 200 D\xe9j\xe0 vu\t!", b"HTTP/1.1 599 x", b"HTTP/1.0 299 OK"],
+        [
+            b"HTTP/1.1 200",
+            b"HTTP/1.1 200 ",
+            b"HTTP/1.1 200 D\xe9j\xe0 vu\t!",
+            b"HTTP/1.1 599 x",
+            b"HTTP/1.0 299 OK",
+            b"HTTP/1.1 600 x",
+            b"HTTP/1.1 999 Request denied",
+        ],
     )
     def test_status_lines_rfc_9112_4(self, start: bytes) -> None:
         head = read_response(answer(b"Content-Length: 0", start=start))
@@ -55,10 +63,14 @@ class TestResponse:
     @pytest.mark.parametrize(
         ("lines", "phrase"),
         [
-            ((b"Content-Length: 5", b"Content-Length: 5"), "more than one content-length"),
             ((b"Content-Length: 5", b"A: b", b"content-length: 6"), "more than one content-length"),
             ((b"Content-Length: five",), "content-length is not a number"),
-            ((b"Content-Length: 5", b"Transfer-Encoding: chunked"), "content-length together with"),
+            (
+                (b"Content-Length: 5", b"Content-Length: 6", b"Transfer-Encoding: chunked"),
+                "content-length together with",
+            ),
+            ((b"Content-Length: x", b"Transfer-Encoding: chunked"), "content-length together with"),
+            ((b"Content-Length: 5", b"Transfer-Encoding: gzip"), "content-length together with"),
             ((b"Transfer-Encoding: gzip",), "not exactly one `chunked`"),
             ((b"Transfer-Encoding: gzip, chunked",), "not exactly one `chunked`"),
         ],
@@ -138,7 +150,7 @@ class TestResponse:
         for lines in (
             (b"Content-Length: 2", b" 0"),
             (b"Content-Length : 2", b"Content-Length: 3"),
-            (b"Content-Length: 2", b"Transfer-Encoding : chunked"),
+            (b"Content-Length: 2", b"Transfer-Encoding : gzip"),
             (b"Transfer-Encoding: chunked,", b" chunked"),
         ):
             assert refused_response(answer(*lines))[0] is BAD_RESPONSE
