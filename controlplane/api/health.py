@@ -59,6 +59,9 @@ async def _live(_: web.Request, __: Values) -> web.Response:
 
 
 async def _ready(request: web.Request, _: Values) -> web.Response:
-    if request.app[REGISTRY].closing:
+    registry = request.app[REGISTRY]
+    if registry.closing:
         raise Refused(503, "shutting-down", "The registry is shutting down")
+    if registry.trouble:
+        raise Refused(503, "not-ready", "The registry has a fault", registry.trouble)
     return json_answer(Health(status="ready"))

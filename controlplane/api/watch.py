@@ -20,7 +20,7 @@ from controlplane.api.refused import Refused
 from controlplane.life.published import encoded, synced
 from controlplane.life.registry import Registry
 from controlplane.life.watchers import Watcher
-from controlplane.store.port import RouteEvent
+from controlplane.model.routes import RouteEvent
 
 STALLED_SECONDS = 30.0
 """Without a byte taken while a table is written: such a reader hangs, and holds a whole table in memory."""

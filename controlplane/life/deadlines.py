@@ -33,12 +33,12 @@ class Deadlines:
 
     def left(self, record: Record) -> float:
         """Seconds; 0 or less: its time is over."""
-        wall = (record.expires - self._clock.now()).total_seconds()
+        wall = (record.desired.expires - self._clock.now()).total_seconds()
         expires, end = self._ends.get(record.name, (None, 0.0))
         moment = self._clock.monotonic()
-        if expires != record.expires:
-            end = moment + min(wall, (record.expires - record.updated).total_seconds())
-            self._ends[record.name] = record.expires, end
+        if expires != record.desired.expires:
+            end = moment + min(wall, (record.desired.expires - record.desired.updated).total_seconds())
+            self._ends[record.name] = record.desired.expires, end
         return min(wall, end - moment)
 
     def forget(self, name: str) -> None:

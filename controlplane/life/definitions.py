@@ -43,7 +43,7 @@ class Definitions:
         def applied(_: object) -> None:
             self._workloads[name] = workload
 
-        await self._journal.commit(Change(applied, workloads={name: workload}))
+        await self._journal.commit(Change("workload", name, workload, applied))
         return known is None
 
     async def delete(self, name: str) -> bool:
@@ -54,5 +54,5 @@ class Definitions:
         def applied(_: object) -> None:
             self._workloads.pop(name, None)
 
-        await self._journal.commit(Change(applied, workloads={name: None}))
+        await self._journal.commit(Change("workload", name, None, applied))
         return True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.life.surroundings import Surroundings
-from controlplane.model.record import Copy, ForkRecord, Setback
+from controlplane.model.observed import Copy, ForkState, Setback
 from controlplane.model.sandbox import Fork
 from proxy.base.tasks import ended
 
@@ -87,7 +87,7 @@ class ForkLife:
         await self._bury()
 
     @property
-    def _record(self) -> ForkRecord:
+    def _record(self) -> ForkState:
         """There is one until `end`, which comes with the record that drops the fork."""
         fork = self._sandbox.record.fork(self.workload)
         assert fork is not None

@@ -1,41 +1,51 @@
 """The one way in which the registry's state changes: decided, stored, applied, told. In this order.
 
+A change concerns one object, and brings the changes of routes that follow from it.
+
 * Nothing is told before it is stored: a restart never takes back what somebody has seen.
 * Nothing is applied before it is stored: when the disk is full, nothing has happened.
 * Changes are ordered: ids of events are given out here and nowhere else.
 
-Changes that arrive while the store is busy are stored together, in one transaction: a hundred agents that
-create sandboxes at once wait for a few flushes of the disk, not for a hundred.
+Changes that arrive while the store is busy are given to it together: a hundred agents that create sandboxes at
+once wait for a few flushes of the disk, not for a hundred.
+
+A fault of our own, of the store's or of whoever applies a change, fails the changes it meets, is logged, and is told
+by `/ready` (`Journal.trouble`); the next change is tried like any other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.watchers import Watchers
 from controlplane.model.record import Record
-from controlplane.model.routes import RouteChange
+from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.model.workload import Workload
-from controlplane.store.port import Batch, RouteEvent, Store, StoreError
+from controlplane.store.port import Entry, Kind, Store, StoreError
 from proxy.base.tasks import Tasks
 
+log = logging.getLogger(__name__)
+
 MAX_TOGETHER = 256
-"""Changes in one transaction: keeps the wait of the first one short."""
+"""Changes that the store gets at once: keeps the wait of the first one short."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What shall become true together.
+    """One object that shall become another.
 
-    applied: called with the change's events the moment it is stored, before anybody else runs.
+    document: None means: it is forgotten.
+    applied:  called with the change's events the moment it is stored, before anybody else runs.
     """
 
+    kind: Kind
+    name: str
+    document: Record | Workload | None
     applied: Callable[[Sequence[RouteEvent]], None]
-    sandboxes: Mapping[str, Record | None] = field(default_factory=dict)
-    workloads: Mapping[str, Workload | None] = field(default_factory=dict)
     routes: Sequence[RouteChange] = ()
 
 
@@ -51,10 +61,21 @@ class Journal:
         self._closing = False
         self.writes = 0
         self.failures = 0
+        self._unstored = ""
+        self._unapplied = ""
         self._writer = tasks.spawn(self._run(), "journal")
 
     def __repr__(self) -> str:
         return f"<Journal {self.writes} writes, {self.failures} failed, {len(self._waiting)} waiting>"
+
+    @property
+    def trouble(self) -> str:
+        """Why changes fail that should not, in one sentence; "" while all is well.
+
+        A fault of the store is over with the next write that succeeds. A change that is stored and could not be put
+        to use leaves us and the store apart until the registry is started again. A full disk is no fault.
+        """
+        return self._unapplied or self._unstored
 
     async def commit(self, change: Change) -> None:
         """Returns when the change is stored, applied and told. Raises StoreError when nothing has changed.
@@ -84,28 +105,57 @@ class Journal:
                 await self._commit(together)
 
     async def _commit(self, together: list[tuple[Change, asyncio.Future[None]]]) -> None:
-        sandboxes: dict[str, Record | None] = {}
-        workloads: dict[str, Workload | None] = {}
-        events: list[RouteEvent] = []
-        of_change: list[list[RouteEvent]] = []
+        entries: list[Entry] = []
+        revision = self._published.revision
         for change, _ in together:
-            sandboxes.update(change.sandboxes)
-            workloads.update(change.workloads)
-            of_change.append(self._published.events_of(change.routes, self._published.revision + len(events)))
-            events += of_change[-1]
-        try:
-            await self._store.write(Batch(sandboxes, workloads, events))
-        except StoreError as error:
-            self.failures += 1
-            for _, done in together:
-                if not done.done():
-                    done.set_exception(StoreError(str(error), error.full))
-            return
-        self.writes += 1
-        for (change, _), made in zip(together, of_change, strict=True):
-            self._published.apply(change.routes, made)
-            change.applied(made)
-        self._watchers.tell(events)
-        for _, done in together:
-            if not done.done():
+            events = self._published.events_of(change.routes, revision)
+            revision += len(events)
+            entries.append(Entry(change.kind, change.name, change.document, events))
+        told: list[RouteEvent] = []
+        outcomes = await self._stored(entries)
+        for (change, done), entry, problem in zip(together, entries, outcomes, strict=True):
+            problem = problem or self._applied(change, entry.events, told)
+            if done.done():
+                continue
+            if problem is None:
                 done.set_result(None)
+            else:
+                done.set_exception(StoreError(str(problem), problem.full))  # one of its own: each gets a traceback
+        self._tell(told)
+
+    async def _stored(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
+        try:
+            outcomes = await self._store.write(entries)
+        except Exception as error:
+            log.exception("the store has a fault")
+            self._unstored = _sentence("the store has a fault", error)
+            outcomes = [StoreError(self._unstored)] * len(entries)
+        else:
+            self._unstored = ""
+        self.writes += None in outcomes
+        self.failures += None not in outcomes
+        return outcomes
+
+    def _applied(self, change: Change, events: Sequence[RouteEvent], told: list[RouteEvent]) -> StoreError | None:
+        try:
+            self._published.apply(change.routes, events)
+            told += events
+            change.applied(events)
+        except Exception as error:
+            what = f"{change.kind} {change.name} is stored and could not be put to use"
+            log.exception(what)
+            self._unapplied = _sentence(what, error)
+            return StoreError(self._unapplied)
+        return None
+
+    def _tell(self, events: Sequence[RouteEvent]) -> None:
+        try:
+            self._watchers.tell(events)
+        except Exception:
+            # Who has heard it and who has not? All of them ask again from what they have applied.
+            log.exception("sidecars could not be told: their streams are cut, they resume")
+            self._watchers.close()
+
+
+def _sentence(what: str, error: Exception) -> str:
+    return f"{what}: {type(error).__name__}: {error}"

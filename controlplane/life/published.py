@@ -10,8 +10,8 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Set
 
-from controlplane.model.routes import RouteChange
-from controlplane.store.port import KEPT_EVENTS, RouteEvent
+from controlplane.model.routes import RouteChange, RouteEvent
+from controlplane.store.port import KEPT_EVENTS
 from proxy.contract.routes import Route, encode_route
 from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SNAPSHOT_ROUTES, SYNCED, Event, encode_event
 

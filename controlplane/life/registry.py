@@ -50,6 +50,11 @@ class Registry:
     def closing(self) -> bool:
         return self._around.closing.is_set()
 
+    @property
+    def trouble(self) -> str:
+        """Why this registry does not serve as it should, in one sentence; "" while it does."""
+        return self.journal.trouble
+
     def explain(self, key: str, workload: str) -> Explanation:
         """What a sidecar of `workload` does with a request that carries `key`, and who has that in force."""
         route = self.published.lookup(workload, key)

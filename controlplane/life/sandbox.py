@@ -17,10 +17,11 @@ from controlplane.launch.port import LaunchRequest, Running
 from controlplane.life.fork import ForkLife
 from controlplane.life.journal import Change
 from controlplane.life.surroundings import Surroundings
-from controlplane.model.record import Copy, Record
-from controlplane.model.routes import RouteChange, changes, routes_of
+from controlplane.model.observed import Copy
+from controlplane.model.record import Record
+from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_of
 from controlplane.model.sandbox import Condition, Fork, Sandbox
-from controlplane.store.port import RouteEvent, StoreError
+from controlplane.store.port import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class SandboxLife:
         self._trouble: Condition | None = None
 
     def __repr__(self) -> str:
-        return f"<SandboxLife {self.name} {self.record.phase.value} revision {self.record.revision}>"
+        return f"<SandboxLife {self.name} {self.record.phase.value} revision {self.record.desired.revision}>"
 
     @property
     def name(self) -> str:
@@ -184,7 +185,7 @@ class SandboxLife:
         if routes:
             record = record.unsettled(self._around.clock.now())
         stored = None if record.finished else record
-        change = Change(partial(self._applied, record), sandboxes={self.name: stored}, routes=routes)
+        change = Change("sandbox", self.name, stored, partial(self._applied, record), routes)
         await self._around.journal.commit(change)
 
     def _applied(self, record: Record, events: Sequence[RouteEvent]) -> None:
@@ -212,7 +213,7 @@ class SandboxLife:
             fork = self._forks[workload] = ForkLife(self, workload, self._around)
             self._spawn(fork.run(), f"fork {workload}", self._lives)
         undecided = self.record.deleting or any(fork.starting for fork in self.record.forks)
-        if not self.record.settled and not undecided and self._settling != self._told:
+        if not self.record.observed.settled and not undecided and self._settling != self._told:
             self._settling = dict(self._told)
             self._spawn(self._settle(self._settling), "settle", set())
 

@@ -17,9 +17,10 @@ from controlplane.life.deadlines import Deadlines
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
+from controlplane.model.observed import ForkState
 from controlplane.model.output import Output
 from controlplane.model.problem import DocumentError, FieldProblem, bounded
-from controlplane.model.record import ForkRecord, Record, created
+from controlplane.model.record import Record, created
 from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
 from controlplane.store.port import StoreError
 
@@ -249,7 +250,7 @@ class Sandboxes:
             changed = life.changed.wait()
             await around.tasks.first(changed, around.closing.wait(), wait, name=f"wait for {name}")
 
-    async def _output(self, life: SandboxLife, fork: ForkRecord, lines: int) -> list[Output]:
+    async def _output(self, life: SandboxLife, fork: ForkState, lines: int) -> list[Output]:
         workload = fork.fork.workload
         outputs = []
         for setback in (fork.ended, fork.setback):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from controlplane.life.published import encoded
-from controlplane.store.port import RouteEvent
+from controlplane.model.routes import RouteEvent
 from proxy.contract.watch import HEARTBEAT
 
 MAX_UNREAD = 1 << 20

@@ -18,6 +18,22 @@ class RouteChange:
     route: Route | None
 
 
+@dataclass(frozen=True, slots=True)
+class RouteEvent:
+    """One change of one route, as the watch tells it.
+
+    id:   the registry's revision that it made; ids grow, not always by one.
+    name: `put` or `delete` (`proxy.contract.watch`).
+    data: its JSON, one line.
+    """
+
+    id: int
+    workload: str
+    key: str
+    name: str
+    data: str
+
+
 def routes_of(sandbox: Sandbox) -> list[Route]:
     """One route per fork that has a status; none of a sandbox that is being deleted."""
     status = sandbox.status

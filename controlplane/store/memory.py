@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from controlplane.model.record import Record
+from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
-from controlplane.store.port import KEPT_EVENTS, Batch, Contents, RouteEvent
+from controlplane.store.port import KEPT_EVENTS, Contents, Entry, StoreError
 
 
 class MemoryStore:
@@ -33,20 +35,21 @@ class MemoryStore:
             events=list(self._events),
         )
 
-    async def write(self, batch: Batch) -> None:
-        for name, record in batch.sandboxes.items():
-            if record is None:
-                self._sandboxes.pop(name, None)
-            else:
-                self._sandboxes[name] = record
-        for name, workload in batch.workloads.items():
-            if workload is None:
-                self._workloads.pop(name, None)
-            else:
-                self._workloads[name] = workload
-        self._events.extend(batch.events)
-        if batch.events:
-            self._revision = batch.events[-1].id
+    async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
+        for entry in entries:
+            self._put(entry)
+        return [None] * len(entries)
 
     async def close(self) -> None:
         return None
+
+    def _put(self, entry: Entry) -> None:
+        if isinstance(entry.document, Record):
+            self._sandboxes[entry.name] = entry.document
+        elif isinstance(entry.document, Workload):
+            self._workloads[entry.name] = entry.document
+        else:
+            (self._sandboxes if entry.kind == "sandbox" else self._workloads).pop(entry.name, None)
+        self._events.extend(entry.events)
+        if entry.events:
+            self._revision = entry.events[-1].id

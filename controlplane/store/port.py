@@ -1,48 +1,43 @@
 """The port between the registry and the place where its state outlives it.
 
-The registry keeps all its state in memory and reads the store once, at start. Afterwards it only writes: one
-`Batch` is one transaction, stored whole and durably or not at all. What a batch says is told to nobody before
-`write` has returned, so that a restart never takes back what a sidecar or a person has already seen.
+The registry keeps all its state in memory and reads the store once, at start. Afterwards it only writes: one `Entry`
+is one object, stored whole and durably or not at all. What an entry says is told to nobody before it is stored, so
+that a restart never takes back what a sidecar or a person has already seen.
 
-The change log (`RouteEvent`) lets a sidecar resume its watch after a restart of the registry. It is trimmed to
-KEPT_EVENTS; whoever asks for older ones gets a snapshot instead.
+A store is asked for no more than that: no transaction spans two objects, so that an API server that stores one
+object at a time can serve as well as a database.
+
+The changes of routes that follow from an object are written beside it. A store that keeps them (`Contents.events`)
+lets sidecars resume their watch after a restart of the registry; with one that does not, they get a snapshot then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from controlplane.model.record import Record
+from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
 
 KEPT_EVENTS = 10_000
 """About 3 MB. At a hundred changes a second a sidecar may be away for a minute and a half and still resume."""
 
+Kind = Literal["sandbox", "workload"]
+
 
 @dataclass(frozen=True, slots=True)
-class RouteEvent:
-    """One change of one route, as the watch tells it.
+class Entry:
+    """One object as it is to be stored.
 
-    id:   the registry's revision that it made.
-    name: `put` or `delete` (`proxy.contract.watch`).
-    data: its JSON, one line.
+    document: None means: forget it.
+    events:   the changes of routes that follow from it.
     """
 
-    id: int
-    workload: str
-    key: str
+    kind: Kind
     name: str
-    data: str
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is to be stored together. None as a value means: forget it."""
-
-    sandboxes: Mapping[str, Record | None] = field(default_factory=dict)
-    workloads: Mapping[str, Workload | None] = field(default_factory=dict)
+    document: Record | Workload | None
     events: Sequence[RouteEvent] = ()
 
 
@@ -50,8 +45,9 @@ class Batch:
 class Contents:
     """All that is stored.
 
-    revision: the registry's, the id of the newest event there ever was.
-    floor:    events above this id are all in `events`; those up to it are gone.
+    revision: the registry's, not smaller than the id of the newest event there ever was.
+    floor:    events above this id are all in `events`; those up to it are gone. Where no event is kept it is the
+              revision.
     """
 
     revision: int
@@ -76,8 +72,11 @@ class Store(Protocol):
         """All that is stored. Called once, before anything else. Raises StoreError."""
         ...
 
-    async def write(self, batch: Batch) -> None:
-        """Store all of it durably, or raise StoreError and store nothing of it."""
+    async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
+        """Store each of them durably, in this order, and return what became of each: None, or why it is not stored.
+
+        A store may take them together, or one by one; one that is not stored says nothing about the others.
+        """
         ...
 
     async def close(self) -> None: ...

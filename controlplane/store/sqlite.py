@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -23,14 +23,17 @@ import aiosqlite
 from pydantic import BaseModel, ValidationError
 
 from controlplane.model.record import Record
+from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
-from controlplane.store.port import KEPT_EVENTS, Batch, Contents, RouteEvent, StoreError
+from controlplane.store.port import KEPT_EVENTS, Contents, Entry, Kind, StoreError
 
 APPLICATION_ID = 0x736B7963  # "skyc"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LOCK_SECONDS = 1.0
 """How long to wait for a predecessor that is still ending."""
+
+_TABLES: dict[Kind, str] = {"sandbox": "sandboxes", "workload": "workloads"}
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
@@ -66,19 +69,22 @@ class SqliteStore:
             await self.close()
             raise
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
+        """All of them in one transaction: one flush of the disk for a hundred changes."""
         database = self._database
         try:
             await database.execute("BEGIN IMMEDIATE")
-            await self._put(database, "sandboxes", batch.sandboxes)
-            await self._put(database, "workloads", batch.workloads)
-            if batch.events:
-                await self._log(database, batch.events)
+            for entry in entries:
+                await self._put(database, entry)
+            events = [event for entry in entries for event in entry.events]
+            if events:
+                await self._log(database, events)
             await database.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):  # some errors have ended the transaction already
                 await database.execute("ROLLBACK")
-            raise _writing(error) from error
+            return [_writing(error)] * len(entries)
+        return [None] * len(entries)
 
     async def close(self) -> None:
         if self._open is not None:
@@ -107,6 +113,11 @@ class SqliteStore:
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self._path} has schema {version}, made by a newer skycap; this one knows {SCHEMA_VERSION}"
+            )
+        if not new and version < SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path} has schema {version}, made by an older skycap before its first release; "
+                f"this one knows {SCHEMA_VERSION}: move the file away, and apply the sandboxes again"
             )
         await database.execute("PRAGMA journal_mode=WAL")
         await database.execute("PRAGMA synchronous=FULL")
@@ -140,18 +151,18 @@ class SqliteStore:
                     raise StoreError(what) from error
         return found
 
-    async def _put(self, database: aiosqlite.Connection, table: str, documents: Mapping[str, BaseModel | None]) -> None:
-        for name, document in documents.items():
-            if document is None:
-                await database.execute(f"DELETE FROM {table} WHERE name = ?", (name,))  # noqa: S608
-            else:
-                row = (name, document.model_dump_json(by_alias=True))
-                await database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", row)  # noqa: S608
+    async def _put(self, database: aiosqlite.Connection, entry: Entry) -> None:
+        table = _TABLES[entry.kind]
+        if entry.document is None:
+            await database.execute(f"DELETE FROM {table} WHERE name = ?", (entry.name,))  # noqa: S608
+        else:
+            row = (entry.name, entry.document.model_dump_json(by_alias=True))
+            await database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", row)  # noqa: S608
 
     async def _log(self, database: aiosqlite.Connection, events: Sequence[RouteEvent]) -> None:
         rows = [(event.id, event.workload, event.key, event.name, event.data) for event in events]
         await database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?)", rows)
-        # Ids are contiguous, so the oldest that may stay follows from the newest.
+        # Ids grow nearly always by one, so the oldest that may stay follows from the newest.
         revision = events[-1].id
         await database.execute("DELETE FROM events WHERE id <= ?", (revision - self._kept,))
         await database.execute(

@@ -28,6 +28,19 @@ async def test_live_and_ready(api: Served) -> None:
     assert await api.client.ready()
 
 
+async def test_a_fault_of_the_store_is_told_and_over_with_the_next_write_that_succeeds(api: Served) -> None:
+    """Not what a store says, a full disk for example: an exception that nobody foresaw."""
+    api.store.problem = RuntimeError("the driver is broken")
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/a", json=document("a"))
+    assert (status, body["code"]) == (503, "store-unavailable")
+    status, body, _ = await api.ask("GET", "/ready")
+    assert (status, body["detail"]) == (503, "the store has a fault: RuntimeError: the driver is broken")
+    assert (await api.ask("GET", "/live"))[0] == 200
+    api.store.problem = None
+    assert (await api.ask("PUT", "/v1/sandboxes/a", json=document("a")))[0] == 201
+    assert (await api.ask("GET", "/ready"))[0] == 200
+
+
 async def test_the_figures_follow_what_happens(api: Served, watch: Watch) -> None:
     stream = watch("shop/cart", sidecar="cart-1")
     await eventually(lambda: stream.synced)

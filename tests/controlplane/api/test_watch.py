@@ -12,8 +12,8 @@ import pytest
 
 from controlplane.api import watch as watch_module
 from controlplane.life import published as published_module
+from controlplane.model.routes import RouteEvent
 from controlplane.model.sidecar import SidecarReport
-from controlplane.store.port import RouteEvent
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import decode_route
 from proxy.contract.watch import Event, encode_event

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from controlplane.cli.view import SETTLED, Condition, Fork, left, read_sandbox
-from controlplane.model.record import Copy, Setback, created
+from controlplane.model.observed import Copy, Setback
+from controlplane.model.record import created
 from controlplane.model.sandbox import SETTLED as SETTLED_PHASES
 from controlplane.model.sandbox import Sandbox, parse_sandbox
 

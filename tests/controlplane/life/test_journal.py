@@ -8,9 +8,9 @@ import pytest
 from controlplane.life.journal import MAX_TOGETHER, Change, Journal
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.watchers import Watcher, Watchers
-from controlplane.model.routes import RouteChange
+from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.model.workload import Workload
-from controlplane.store.port import RouteEvent, StoreError
+from controlplane.store.port import StoreError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, Route
 from tests.controlplane.eventually import eventually
@@ -39,7 +39,7 @@ class Desk:
             revision = self.published.revision
             self.applied.append((key, [event.id for event in events], revision, self.wire.writes))
 
-        return Change(applied, routes=made)
+        return Change("sandbox", key, None, applied, made)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_stored_then_applied_then_told(desk: Desk) -> None:
     desk.store.free.set()
     await commit
     assert desk.applied == [("a", [101, 102], 102, 0)]
-    assert [event.id for event in desk.store.batches[0].events] == [101, 102]
+    assert [event.id for event in desk.store.batches[0][0].events] == [101, 102]
     assert desk.wire.writes == 1
 
 
@@ -76,7 +76,7 @@ async def test_what_waits_is_stored_together_and_in_order(desk: Desk) -> None:
 async def test_one_transaction_has_a_limit(desk: Desk) -> None:
     count = 2 * MAX_TOGETHER + 1
     await asyncio.gather(*(desk.journal.commit(desk.change(f"k{n}")) for n in range(count)))
-    assert max(len(batch.events) for batch in desk.store.batches) <= MAX_TOGETHER
+    assert max(len(batch) for batch in desk.store.batches) <= MAX_TOGETHER
     assert desk.published.revision == 100 + count
 
 
@@ -94,6 +94,62 @@ async def test_what_cannot_be_stored_is_neither_applied_nor_told_and_uses_up_no_
     assert repr(desk.journal) == f"<Journal 1 writes, {desk.journal.failures} failed, 0 waiting>"
 
 
+async def test_an_object_that_is_not_stored_takes_no_other_with_it(desk: Desk) -> None:
+    """As with a store that has no transaction over several objects."""
+    desk.store.free.clear()
+    first = desk.tasks.begin(desk.journal.commit(desk.change("first")), "test")
+    await eventually(lambda: desk.store.writes == 1)
+    desk.store.refuses = {"b"}
+    commits = [desk.tasks.begin(desk.journal.commit(desk.change(key)), "test") for key in "abc"]
+    desk.store.free.set()
+    await first
+    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["None", "b is refused", "None"]
+    assert [(key, ids) for key, ids, *_ in desk.applied] == [("first", [101]), ("a", [102]), ("c", [104])]
+    assert (desk.published.lookup(USERS, "b"), desk.published.revision) == (None, 104)
+    assert desk.journal.trouble == ""
+
+
+async def test_a_store_with_a_fault_of_its_own_fails_its_batch_and_nothing_else(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.store.problem = RuntimeError("the driver is broken")
+    with pytest.raises(StoreError, match="the store has a fault: RuntimeError: the driver is broken"):
+        await desk.journal.commit(desk.change("a"))
+    assert desk.journal.trouble == "the store has a fault: RuntimeError: the driver is broken"
+    assert [record.message for record in caplog.records] == ["the store has a fault"]
+    assert caplog.records[0].exc_info is not None
+    desk.store.problem = None
+    await desk.journal.commit(desk.change("b"))
+    assert [key for key, *_ in desk.applied] == ["b"]
+    assert desk.journal.trouble == ""
+
+
+async def test_a_change_that_cannot_be_applied_is_told_and_stops_nobody(desk: Desk) -> None:
+    def broken(events: Sequence[RouteEvent]) -> None:
+        raise ValueError("no such life")
+
+    commits = [
+        desk.tasks.begin(desk.journal.commit(change), "test")
+        for change in (desk.change("a"), Change("sandbox", "b", None, broken), desk.change("c"))
+    ]
+    outcomes = await asyncio.gather(*commits, return_exceptions=True)
+    said = "sandbox b is stored and could not be put to use: ValueError: no such life"
+    assert [str(outcome) for outcome in outcomes] == ["None", said, "None"]
+    assert [key for key, *_ in desk.applied] == ["a", "c"]
+    assert desk.journal.trouble == said
+
+
+async def test_sidecars_that_cannot_be_told_are_cut_so_that_they_ask_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk.wire, "get_write_buffer_size", lambda: 1 / 0)
+    await desk.journal.commit(desk.change("a"))
+    await eventually(lambda: desk.wire.closed)
+    await desk.journal.commit(desk.change("b"))
+    assert [key for key, *_ in desk.applied] == ["a", "b"]
+
+
 async def test_a_change_that_nobody_waits_for_any_more_is_stored_and_applied(desk: Desk) -> None:
     desk.store.free.clear()
     commit = desk.tasks.begin(desk.journal.commit(desk.change("a")), "test")
@@ -106,7 +162,7 @@ async def test_a_change_that_nobody_waits_for_any_more_is_stored_and_applied(des
 async def test_a_change_without_routes_makes_no_event(desk: Desk) -> None:
     users = Workload(workload=USERS, address="127.0.0.1:1")
     done = []
-    await desk.journal.commit(Change(lambda events: done.append(list(events)), workloads={USERS: users}))
+    await desk.journal.commit(Change("workload", USERS, users, lambda events: done.append(list(events))))
     assert done == [[]]
     assert desk.wire.writes == 0
     assert (await desk.store.load()).workloads == [users]

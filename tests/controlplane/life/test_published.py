@@ -3,8 +3,7 @@ from __future__ import annotations
 import json
 
 from controlplane.life.published import PublishedRoutes, encoded, synced
-from controlplane.model.routes import RouteChange
-from controlplane.store.port import RouteEvent
+from controlplane.model.routes import RouteChange, RouteEvent
 from proxy.contract.routes import MAX_ENDPOINTS, Endpoint, Route, decode_route
 from proxy.contract.watch import MAX_EVENT_BYTES, SNAPSHOT_ROUTES, Event, EventParser
 from tests.controlplane.sandboxes import USERS

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from controlplane.launch.port import LaunchError
 from controlplane.model.sandbox import Phase
+from controlplane.store.port import Contents
 from proxy.contract.routes import State
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.clock import FakeClock
+from tests.controlplane.life.launcher import Machine
 from tests.controlplane.life.registry import Bench
+from tests.controlplane.life.store import TroubledStore
 from tests.controlplane.sandboxes import USERS, fork
 
 
@@ -29,6 +33,31 @@ async def test_what_runs_is_adopted_and_its_route_does_not_flap(bench: Bench) ->
     assert bench.status() == before
     assert bench.registry.published.revision == revision
     assert bench.registry.published.since(USERS, 100) is not None
+
+
+class Forgetful(TroubledStore):
+    """Keeps objects and no change log, as a store does that knows nothing but objects."""
+
+    async def load(self) -> Contents:
+        contents = await super().load()
+        later = contents.revision + 1_000_000
+        return replace(contents, revision=later, floor=later, events=[])
+
+
+async def test_a_store_without_a_change_log_serves_and_sidecars_get_a_snapshot(clock: FakeClock) -> None:
+    bench = Bench(clock, Forgetful(), Machine())
+    await bench.open()
+    await bench.apply()
+    await bench.ready()
+    told = bench.registry.published.revision
+    await bench.kill()
+    await bench.open()
+    published = bench.registry.published
+    assert published.lookup(USERS, "a") is not None
+    assert published.revision > told
+    assert published.since(USERS, told) is None
+    await bench.registry.sandboxes.adopted()
+    await bench.close()
 
 
 async def test_an_adopted_shadow_is_watched_stopped_and_read_like_any_other(bench: Bench, clock: FakeClock) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from controlplane.life.watchers import MAX_UNREAD, Watcher, Watchers, framed
-from controlplane.store.port import RouteEvent
+from controlplane.model.routes import RouteEvent
 from tests.controlplane.life.registry import Wire
 from tests.controlplane.sandboxes import USERS
 

@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from controlplane.model.record import (
-    LOG_CHARACTERS,
-    MESSAGE_CHARACTERS,
-    Copy,
-    Record,
-    Setback,
-    created,
-)
+from controlplane.model.observed import LOG_CHARACTERS, MESSAGE_CHARACTERS, Copy, Setback
+from controlplane.model.record import Record, created
 from controlplane.model.routes import routes_of
 from controlplane.model.sandbox import Condition, ForkStatus, Phase
 from proxy.contract.routes import State
@@ -51,7 +45,7 @@ def started(record: Record, workload: str = USERS) -> Record:
 
 def ready(*forks: dict[str, Any], **spec: Any) -> Record:
     record = new(*forks, **spec)
-    for one in record.spec.forks:
+    for one in record.desired.spec.forks:
         record = started(record, one.workload)
     return sure(record.in_force((), (), NOW))
 
@@ -67,7 +61,7 @@ def status(record: Record, workload: str = USERS) -> ForkStatus:
 
 
 def condition(record: Record, kind: str) -> Condition:
-    return next(one for one in record.conditions if one.type == kind)
+    return next(one for one in record.observed.conditions if one.type == kind)
 
 
 FAILED = Setback(revision=1, message="exit status 1", log="line 1\nline 2")
@@ -75,15 +69,15 @@ FAILED = Setback(revision=1, message="exit status 1", log="line 1\nline 2")
 
 def test_a_new_sandbox_is_pending_at_revision_1() -> None:
     record = new()
-    assert (record.phase, record.revision) == (Phase.PENDING, 1)
+    assert (record.phase, record.desired.revision) == (Phase.PENDING, 1)
     assert status(record) == ForkStatus(workload=USERS, state=State.PENDING, revision=1)
-    assert record.expires == NOW + timedelta(seconds=DEFAULT_TTL)
+    assert record.desired.expires == NOW + timedelta(seconds=DEFAULT_TTL)
     assert condition(record, "Ready").reason == "Starting"
-    assert record.spec.routing_key == "a"
+    assert record.desired.spec.routing_key == "a"
 
 
 def test_its_own_ttl_comes_before_the_default() -> None:
-    assert new(ttl="30m").expires == NOW + timedelta(minutes=30)
+    assert new(ttl="30m").desired.expires == NOW + timedelta(minutes=30)
 
 
 def test_it_is_ready_when_every_fork_answers_and_the_sidecars_know() -> None:
@@ -126,19 +120,19 @@ def test_saying_the_same_of_the_sidecars_again_is_no_step() -> None:
 def test_the_same_spec_again_makes_no_revision_and_restarts_the_ttl() -> None:
     record = ready()
     again = updated(record)
-    assert again.revision == 1
-    assert again.expires == LATER + timedelta(seconds=DEFAULT_TTL)
+    assert again.desired.revision == 1
+    assert again.desired.expires == LATER + timedelta(seconds=DEFAULT_TTL)
     assert again.phase is Phase.READY
     assert routes_of(again.sandbox()) == routes_of(record.sandbox())
 
 
 def test_the_key_that_is_the_name_and_no_key_at_all_are_the_same_spec() -> None:
-    assert updated(ready(), fork(), routingKey="a").revision == 1
+    assert updated(ready(), fork(), routingKey="a").desired.revision == 1
 
 
 def test_an_update_makes_a_revision_and_the_old_one_serves_until_the_new_one_answers() -> None:
     record = updated(ready(), fork(port=2))
-    assert (record.phase, record.revision) == (Phase.PENDING, 2)
+    assert (record.phase, record.desired.revision) == (Phase.PENDING, 2)
     assert status(record).revision == 1
     assert status(record).endpoints == ("127.0.0.1:9102",)
     assert condition(record, "Ready").message == (
@@ -175,7 +169,7 @@ def test_a_first_start_that_fails_leaves_nothing_serving() -> None:
 
 def test_asking_again_tries_again_at_the_same_revision() -> None:
     record = updated(sure(new().not_started(USERS, FAILED, NOW)))
-    assert (record.phase, record.revision) == (Phase.PENDING, 1)
+    assert (record.phase, record.desired.revision) == (Phase.PENDING, 1)
     assert status(record).state is State.PENDING
     assert record.forks[0].target == (1, record.forks[0].fork)
 
@@ -197,7 +191,7 @@ def test_a_fork_that_the_update_does_not_touch_keeps_its_revision_and_its_copy()
 def test_only_the_policy_changes_the_routes_without_a_start() -> None:
     before = ready()
     record = updated(before, fork(), onUnavailable="baseline")
-    assert record.revision == 2
+    assert record.desired.revision == 2
     assert record.forks[0].current
     assert routes_of(record.sandbox()) != routes_of(before.sandbox())
 
@@ -294,7 +288,7 @@ def test_deleting_what_never_ran_is_finished_at_once() -> None:
 
 def test_what_is_created_while_its_predecessor_is_deleted_goes_on_counting() -> None:
     record = updated(ready().deleted(NOW))
-    assert (record.phase, record.revision, record.created) == (Phase.PENDING, 2, LATER)
+    assert (record.phase, record.desired.revision, record.desired.created) == (Phase.PENDING, 2, LATER)
     assert status(record) == ForkStatus(workload=USERS, state=State.PENDING, revision=2)
     assert len(record.retiring) == 1
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.model.record import Copy, Record, Setback, created
+from controlplane.model.observed import Copy, Setback
+from controlplane.model.record import Record, created
 from controlplane.model.routes import RouteChange, changes, routes_of
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from tests.controlplane.sandboxes import USERS, fork, sandbox

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from controlplane.model.record import Record, created
-from controlplane.store.port import Batch, RouteEvent, StoreError
+from controlplane.model.routes import RouteEvent
+from controlplane.store.port import Entry, StoreError
 from controlplane.store.sqlite import SCHEMA_VERSION, SqliteStore
 from tests.controlplane.sandboxes import USERS, sandbox
 
@@ -47,7 +48,7 @@ async def refused(path: Path) -> str:
 
 
 async def test_the_file_is_for_its_owner_only(store: SqliteStore, path: Path) -> None:
-    await store.write(Batch({"a": record("a")}))
+    await store.write([Entry("sandbox", "a", record("a"))])
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == dict.fromkeys(modes, 0o600)
     assert "registry.db" in modes
@@ -65,24 +66,24 @@ async def test_a_second_registry_on_the_same_file_is_refused(
 ) -> None:
     monkeypatch.setattr("controlplane.store.sqlite.LOCK_SECONDS", 0.05)
     assert await refused(path) == f"{path} is in use by another process"
-    await store.write(Batch({"a": record("a")}))
+    await store.write([Entry("sandbox", "a", record("a"))])
 
 
 async def test_a_full_disk_stores_nothing_of_a_batch_and_everything_again_when_there_is_space(
     store: SqliteStore, path: Path
 ) -> None:
-    await store.write(Batch({"a": record("a")}))
+    await store.write([Entry("sandbox", "a", record("a"))])
     async with store._database.execute("PRAGMA page_count") as cursor:
         row = await cursor.fetchone()
     assert row is not None
     # SQLite's own way to be full: SQLITE_FULL, as when the file system says ENOSPC.
     await store._database.execute(f"PRAGMA max_page_count={row[0]}")
     event = RouteEvent(1, USERS, "k", "put", "{}")
-    with pytest.raises(StoreError, match="full: nothing was changed") as raised:
-        await store.write(Batch({"a": None, "b": record("b", 200_000)}, events=[event]))
-    assert raised.value.full
+    outcomes = await store.write([Entry("sandbox", "a", None), Entry("sandbox", "b", record("b", 200_000), [event])])
+    assert [str(outcome) for outcome in outcomes] == ["the registry's store is full: nothing was changed"] * 2
+    assert all(outcome is not None and outcome.full for outcome in outcomes)
     await store._database.execute("PRAGMA max_page_count=1000000")
-    await store.write(Batch({"c": record("c")}))
+    await store.write([Entry("sandbox", "c", record("c"))])
     await store.close()
     again = SqliteStore(path, first_revision=0)
     contents = await again.load()
@@ -93,9 +94,10 @@ async def test_a_full_disk_stores_nothing_of_a_batch_and_everything_again_when_t
 
 async def test_a_store_that_cannot_be_written_says_so(store: SqliteStore) -> None:
     await store._database.execute("PRAGMA query_only=1")
-    with pytest.raises(StoreError, match="cannot be written") as raised:
-        await store.write(Batch({"a": record("a")}))
-    assert not raised.value.full
+    (outcome,) = await store.write([Entry("sandbox", "a", record("a"))])
+    assert outcome is not None
+    assert "cannot be written" in str(outcome)
+    assert not outcome.full
 
 
 @pytest.fixture
@@ -128,8 +130,17 @@ async def test_a_store_of_a_newer_version_is_refused(store: SqliteStore, path: P
     )
 
 
+async def test_a_store_of_an_older_version_is_refused_with_what_to_do(store: SqliteStore, path: Path) -> None:
+    await store._database.execute("PRAGMA user_version=1")
+    await store.close()
+    assert await refused(path) == (
+        f"{path} has schema 1, made by an older skycap before its first release; this one knows {SCHEMA_VERSION}: "
+        "move the file away, and apply the sandboxes again"
+    )
+
+
 async def test_a_record_that_cannot_be_read_is_named(store: SqliteStore, path: Path) -> None:
-    await store.write(Batch({"a": record("a")}))
+    await store.write([Entry("sandbox", "a", record("a"))])
     await store._database.execute("UPDATE sandboxes SET document = '{}'")
     await store.close()
     assert "sandboxes 'a' cannot be read" in await refused(path)
@@ -143,7 +154,8 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from controlplane.store.port import Batch, RouteEvent
+from controlplane.model.routes import RouteEvent
+from controlplane.store.port import Entry, StoreError
 from controlplane.store.sqlite import SqliteStore
 
 async def main():
@@ -152,7 +164,7 @@ async def main():
     number = 0
     while True:
         number += 1
-        await store.write(Batch(events=[RouteEvent(number, "a/b", "k", "put", "{}")]))
+        await store.write([Entry("workload", "a/b", None, [RouteEvent(number, "a/b", "k", "put", "{}")])])
         print(number, flush=True)
 
 asyncio.run(main())

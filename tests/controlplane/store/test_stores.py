@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from controlplane.model.record import Record, created
+from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
 from controlplane.store.memory import MemoryStore
-from controlplane.store.port import Batch, RouteEvent, Store
+from controlplane.store.port import Entry, Store
 from controlplane.store.sqlite import SqliteStore
 from tests.controlplane.sandboxes import USERS, sandbox
 
@@ -42,6 +43,10 @@ def record(name: str, port: int = 1) -> Record:
     return created(name, made.spec, NOW, 60)
 
 
+def sandbox_entry(name: str, port: int = 1, events: Sequence[RouteEvent] = ()) -> Entry:
+    return Entry("sandbox", name, record(name, port), events)
+
+
 def event(number: int) -> RouteEvent:
     return RouteEvent(FIRST + number, USERS, "k", "put", f'{{"n":{number}}}')
 
@@ -56,8 +61,9 @@ async def test_what_was_written_is_there_again(reopen: Open) -> None:
     store = reopen()
     await store.load()
     users = Workload(workload=USERS, address="127.0.0.1:1", command=("x",), env={"A": "ä"})
-    await store.write(Batch({"b": record("b"), "a": record("a")}, {USERS: users}, [event(1), event(2)]))
-    await store.write(Batch({"b": record("b", port=2)}))
+    entries = [sandbox_entry("b"), sandbox_entry("a", events=[event(1), event(2)]), Entry("workload", USERS, users)]
+    assert await store.write(entries) == [None, None, None]
+    assert await store.write([sandbox_entry("b", port=2)]) == [None]
     await store.close()
     contents = await reopen().load()
     assert {one.name: one for one in contents.sandboxes} == {"a": record("a"), "b": record("b", port=2)}
@@ -70,8 +76,9 @@ async def test_what_was_forgotten_is_gone(reopen: Open) -> None:
     store = reopen()
     await store.load()
     users = Workload(workload=USERS, address="127.0.0.1:1")
-    await store.write(Batch({"a": record("a")}, {USERS: users}))
-    await store.write(Batch({"a": None, "never": None}, {USERS: None, "shop/never": None}))
+    await store.write([sandbox_entry("a"), Entry("workload", USERS, users)])
+    await store.write([Entry("sandbox", name, None) for name in ("a", "never")])
+    await store.write([Entry("workload", name, None) for name in (USERS, "shop/never")])
     await store.close()
     contents = await reopen().load()
     assert (contents.sandboxes, contents.workloads) == ([], [])
@@ -81,7 +88,7 @@ async def test_the_change_log_is_trimmed_and_says_from_where_it_is_whole(reopen:
     store = reopen()
     await store.load()
     for number in range(1, 8):
-        await store.write(Batch(events=[event(number)]))
+        await store.write([sandbox_entry("a", events=[event(number)])])
     await store.close()
     contents = await reopen().load()
     assert contents.events == [event(number) for number in range(3, 8)]
@@ -91,7 +98,7 @@ async def test_the_change_log_is_trimmed_and_says_from_where_it_is_whole(reopen:
 async def test_a_batch_longer_than_the_log_leaves_its_end(reopen: Open) -> None:
     store = reopen()
     await store.load()
-    await store.write(Batch(events=[event(number) for number in range(1, 21)]))
+    await store.write([sandbox_entry("a", events=[event(number)]) for number in range(1, 21)])
     await store.close()
     contents = await reopen().load()
     assert contents.events == [event(number) for number in range(16, 21)]

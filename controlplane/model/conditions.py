@@ -1,0 +1,71 @@
+"""The conditions of a sandbox, as Kubernetes has them: what follows from its record, in words for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from controlplane.model.observed import ForkState
+from controlplane.model.sandbox import Condition, Phase
+
+if TYPE_CHECKING:
+    from controlplane.model.record import Record
+
+NAMED_SIDECARS = 5
+"""Sidecars named in one message; the rest is a number."""
+
+
+def conditions(record: Record, now: datetime) -> tuple[Condition, ...]:
+    """Those of the record, each with the time at which its status last became another."""
+    before = {condition.type: condition for condition in record.observed.conditions}
+    made = []
+    for kind, judge in _JUDGES.items():
+        status, reason, message = judge(record)
+        old = before.get(kind)
+        since = old.last_transition_time if old is not None and old.status == status else now
+        made.append(Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since))
+    return tuple(made)
+
+
+_Verdict = tuple[Literal["True", "False", "Unknown"], str, str]
+
+
+def _ready(record: Record) -> _Verdict:
+    phase = record.phase
+    if phase is Phase.READY:
+        return "True", "ShadowsServe", ""
+    if phase is Phase.DELETING:
+        return "False", "Deleting", "the routes are gone, the shadows are being stopped"
+    starting = [fork for fork in record.forks if fork.starting]
+    if phase is Phase.PENDING and starting:
+        return "False", "Starting", "; ".join(map(_starting, starting))
+    if phase is Phase.PENDING:
+        return "False", "WaitingForSidecars", "the shadows serve; not every sidecar has the routes yet"
+    setbacks = [(fork, setback) for fork in record.forks for setback in (fork.setback, fork.ended) if setback]
+    told = "\n".join(f"{fork.fork.workload} {setback.told()}" for fork, setback in setbacks)
+    return "False", "UpdateFailed" if phase is Phase.DEGRADED else "ShadowFailed", told
+
+
+def _starting(fork: ForkState) -> str:
+    serving = fork.serving
+    meanwhile = f", revision {serving.revision} serves until then" if serving else ""
+    return f"{fork.fork.workload}: revision {fork.revision} is being started{meanwhile}"
+
+
+def _in_force(record: Record) -> _Verdict:
+    if record.desired.deleting:
+        return "False", "Deleting", "the routes are gone"
+    if not record.observed.settled:
+        return "Unknown", "WaitingForSidecars", "sidecars are being told"
+    if record.observed.lagging:
+        named = ", ".join(record.observed.lagging[:NAMED_SIDECARS])
+        more = len(record.observed.lagging) - NAMED_SIDECARS
+        return "False", "SidecarsLag", f"not acknowledged by {named}{f' and {more} more' if more > 0 else ''}"
+    if record.observed.unwatched:
+        where = ", ".join(record.observed.unwatched)
+        return "Unknown", "NoSidecars", f"no sidecar was connected when the routes changed: {where}"
+    return "True", "Acknowledged", ""
+
+
+_JUDGES: dict[str, Callable[[Record], _Verdict]] = {"Ready": _ready, "RoutesInForce": _in_force}

@@ -1,0 +1,81 @@
+"""What people want of a sandbox. Only they change it: they apply a document, delete the sandbox, or let it expire."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from controlplane.model.sandbox import Fork, Spec, ttl_seconds
+
+
+class Part(BaseModel):
+    """A part of a stored record. A field that this version does not know means a newer store: an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DesiredFork(Part):
+    """revision: of the sandbox, when this fork last became another."""
+
+    fork: Fork
+    revision: int
+
+
+class Desired(Part):
+    """revision: grows with every change of the spec.
+    forks:    those of the spec, each with the revision that is wanted.
+    """
+
+    spec: Spec
+    revision: int
+    created: datetime
+    updated: datetime
+    expires: datetime
+    deleting: bool = False
+    forks: tuple[DesiredFork, ...]
+
+    def updated_to(self, spec: Spec, now: datetime, default_ttl: int) -> Desired:
+        """The same spec again restarts the TTL; another one makes a revision.
+
+        A fork that the update does not touch keeps its revision. What is being deleted begins anew.
+        """
+        times = {"updated": now, "expires": expiry(spec, now, default_ttl)}
+        if not self.deleting and spec == self.spec:
+            return self.model_copy(update=times)
+        revision = self.revision + 1
+        known = {} if self.deleting else {wanted.fork.workload: wanted for wanted in self.forks}
+
+        def kept(fork: Fork) -> DesiredFork:
+            old = known.get(fork.workload)
+            return old if old is not None and old.fork == fork else DesiredFork(fork=fork, revision=revision)
+
+        forks = tuple(map(kept, spec.forks))
+        created = now if self.deleting else self.created
+        changed = {"spec": spec, "revision": revision, "deleting": False, "created": created, "forks": forks}
+        return self.model_copy(update=changed | times)
+
+    def deleted(self) -> Desired:
+        return self.model_copy(update={"deleting": True})
+
+
+def desired(name: str, spec: Spec, now: datetime, default_ttl: int) -> Desired:
+    """What is wanted of a new sandbox, revision 1."""
+    spec = resolved(spec, name)
+    return Desired(
+        spec=spec,
+        revision=1,
+        created=now,
+        updated=now,
+        expires=expiry(spec, now, default_ttl),
+        forks=tuple(DesiredFork(fork=fork, revision=1) for fork in spec.forks),
+    )
+
+
+def resolved(spec: Spec, name: str) -> Spec:
+    """The spec with its routing key written out, so that two ways to say the same compare equal."""
+    return spec.model_copy(update={"routing_key": spec.routing_key or name})
+
+
+def expiry(spec: Spec, now: datetime, default_ttl: int) -> datetime:
+    return now + timedelta(seconds=ttl_seconds(spec.ttl) if spec.ttl else default_ttl)
