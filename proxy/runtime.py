@@ -397,7 +397,7 @@ def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
             path=head.target.partition(b"?")[0].decode("latin-1"),
             status=status,
             error=failure,
-            carrier=_trace_context(head.low[:-2] + passage.insert + plan.insert),
+            carrier=_trace_context(head.low[:-2] + passage.insert),
             start_ns=end - int((time.perf_counter() - passage.started) * 1e9),
             end_ns=end,
         )

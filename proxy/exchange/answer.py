@@ -15,6 +15,7 @@ from proxy.exchange.way import Way
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import ChunkedReader
 from proxy.wire.edit import CONNECTION, response_head
+from proxy.wire.fields import field_lines
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxy.wire.head import ResponseHead
 
@@ -92,7 +93,10 @@ class Answer:
         passage.status = head.status
         passage.reusable = head.keep_alive
         passage.idle_seconds = head.idle
-        insert, drop = side.answer(passage, head) if passage.served is not None else (b"", NOTHING)
+        insert, drop = b"", NOTHING
+        if passage.served is not None:
+            added, drop = side.answer(passage, head)
+            insert = field_lines(added) if added.lines is None else added.lines
         reader = None
         stop = head.end
         if head.body > 0 and size - stop >= head.body:
@@ -160,7 +164,10 @@ class Answer:
             raise Refused(BAD_RESPONSE, "101 to a protocol that was not asked for (RFC 9110 section 7.8)")
         way.has_answer = True
         passage.status = 101
-        insert, drop = way.side.answer(passage, head) if passage.served is not None else (b"", NOTHING)
+        insert, drop = b"", NOTHING
+        if passage.served is not None:
+            added, drop = way.side.answer(passage, head)
+            insert = field_lines(added)
         way.stream.write(response_head(head, insert, drop))
         way.open_tunnel(head.data[head.end :])
 

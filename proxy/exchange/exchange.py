@@ -16,7 +16,6 @@ from proxy.exchange.relay import AHEAD, FULL
 from proxy.exchange.request import Request
 from proxy.exchange.side import Side
 from proxy.exchange.way import Way
-from proxy.routing.served import NAME, error_item
 from proxy.wire.body import CloseReader
 from proxy.wire.replies import CONNECTED, problem
 
@@ -75,14 +74,13 @@ class Exchange(Way):
         if self.phase == ANSWERING:
             self.cut()
             return
-        extra = b""
-        if passage.served is not None:
-            calls = passage.served.items if passage.ids else ()  # without, it is itself one of these calls
-            extra = b"%b: %b\r\n" % (NAME, b", ".join([error_item(side.workload, failure.code), *calls]))
         # A client of HTTP/1.0 that is not told that its connection is kept waits for the end.
         passage.last = passage.last or close or passage.body is not None or side.draining or passage.head.http10
         sandbox = plan.sandbox if plan is not None else ""
-        head, body = problem(failure, detail, workload=side.workload, sandbox=sandbox, close=passage.last, extra=extra)
+        fields = side.error_fields(passage, failure.code)
+        head, body = problem(
+            failure, detail, workload=side.workload, sandbox=sandbox, close=passage.last, fields=fields
+        )
         self.stream.write(head if passage.head.method == b"HEAD" else head + body)
         side.settled(passage, failure.status, failure.code)
         if close:

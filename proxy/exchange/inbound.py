@@ -7,13 +7,14 @@ from collections.abc import Callable
 from proxy.contract.routes import Endpoint, OnUnavailable, Route
 from proxy.errors import APP_UNREACHABLE, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
-from proxy.exchange.plan import Plan
+from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
 from proxy.exchange.side import Side, SideParts
 from proxy.routing.correlation import Served
 from proxy.routing.decision import Action, decide
 from proxy.routing.served import NAME, baseline_item, names_shadow, sandbox_item
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import missing_context, plain_context
+from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
 VISITED = b"skycap-visited"
@@ -119,7 +120,7 @@ class Inbound(Side):
                 del self._led_to[endpoint]
         return {self._app, *self._led_to}
 
-    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
         plan, served = passage.plan, passage.served
         assert plan is not None
         assert served is not None
@@ -127,11 +128,11 @@ class Inbound(Side):
         if not head.plain and _SERVED_LINE in head.low:
             theirs = b", ".join(field_values(head, NAME))
             if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
-                return b"", NOTHING  # the shadow's own sidecar has said it all
+                return NOTHING_ADDED, NOTHING  # the shadow's own sidecar has said it all
             drop = _SERVED
         if not served.items:
-            return plan.served, drop
-        return b"%b: %b\r\n" % (NAME, b", ".join([plan.item, *served.items])), drop
+            return plan.answer, drop
+        return Addition(((NAME, b", ".join([plan.item, *served.items])),)), drop
 
     # -- plans ----------------------------------------------------------------------------------------------------
 
@@ -152,7 +153,10 @@ class Inbound(Side):
             unsynced = self._to_app(Action.UNSYNCED, key, baseline_item(self.workload, "unsynced"))
             if action is Action.UNSYNCED:
                 return unsynced
-            return Plan(action, [], failure=SHADOW_PENDING, detail="no routes yet", key=key, fallback=unsynced)
+            return Plan(
+                HOLD, action, [], failure=SHADOW_PENDING, detail="no routes yet", wait=self.settings.sync_ticks,
+                key=key, fallback=unsynced,
+            )  # fmt: skip
         assert route is not None
         if action is Action.SHADOW:
             return self._to_shadow(route)
@@ -160,12 +164,16 @@ class Inbound(Side):
             return self._fallback(route)
         if action is Action.HOLD_PENDING:
             detail = f"sandbox {route.sandbox}'s shadow of {self.workload} did not get ready in time"
-            return Plan(action, [], failure=SHADOW_PENDING, detail=detail, key=key, route=route)
+            return Plan(
+                HOLD, action, [], failure=SHADOW_PENDING, detail=detail, wait=self.settings.hold_ticks,
+                key=key, route=route,
+            )  # fmt: skip
         detail = f"sandbox {route.sandbox}'s shadow of {self.workload} has failed"
-        return Plan(action, [], failure=SHADOW_UNREACHABLE, detail=detail, key=key, route=route)
+        return Plan(FAULT, action, [], failure=SHADOW_UNREACHABLE, detail=detail, key=key, route=route)
 
     def _to_app(self, action: Action, key: str, item: bytes, route: Route | None = None) -> Plan:
         return Plan(
+            POOLS,
             action,
             self.counters.requests[action.value],
             failure=APP_UNREACHABLE,
@@ -180,6 +188,7 @@ class Inbound(Side):
         fallback = self._fallback(route) if route.on_unavailable is OnUnavailable.BASELINE else None
         self._led_to.update(dict.fromkeys(route.endpoints, route.key))
         return Plan(
+            POOLS,
             Action.SHADOW,
             self.counters.requests["shadow"],
             failure=SHADOW_UNREACHABLE,
@@ -188,7 +197,7 @@ class Inbound(Side):
             pools=[self.pools(endpoint) for endpoint in route.endpoints],
             key=route.key,
             route=route,
-            insert=b"%b: %b\r\n" % (VISITED, self._instance),
+            fields=((VISITED, self._instance),),
             item=sandbox_item(self.workload, route.sandbox, route.revision),
             fallback=fallback,
         )

@@ -15,12 +15,13 @@ from __future__ import annotations
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
-from proxy.exchange.plan import Plan
+from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.side import Side, SideParts
 from proxy.routing.decision import Action
 from proxy.routing.key import BAGGAGE, with_key
 from proxy.routing.served import NAME
+from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
@@ -106,6 +107,7 @@ class Outbound(Side):
 
     def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
         return Plan(
+            POOLS,
             Action.FORWARD,
             self.counters.requests["forward"],
             failure=APP_UNREACHABLE,
@@ -114,8 +116,8 @@ class Outbound(Side):
             key=key,
         )
 
-    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
         """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
         if passage.served is not None and not head.plain and _SERVED_LINE in head.low:
             passage.served.add(b", ".join(field_values(head, NAME)))
-        return b"", NOTHING
+        return NOTHING_ADDED, NOTHING

@@ -1,7 +1,8 @@
-"""What was decided for a request, in the form in which the exchange carries it out.
+"""What was decided for a request: data, in the form in which it is carried out.
 
 A plan belongs to a routing key, not to a request: it is made once, kept beside the raw header value that it came
-from, and dropped when the table changes. So everything in it that can be computed ahead is.
+from, and dropped when the table changes. So everything in it that can be computed ahead is. It knows no protocol; what
+one makes of the fields that are to be added is kept beside them.
 """
 
 from __future__ import annotations
@@ -13,62 +14,75 @@ from proxy.errors import Failure
 from proxy.exchange.ports import Pool
 from proxy.routing.decision import Action
 from proxy.routing.served import NAME
+from proxy.wire.fields import Addition, Field
+
+POOLS, HOLD, FAULT = range(3)
+"""What becomes of the request: it is sent to an endpoint of `pools`; it waits for another plan, for `wait` ticks at
+most; it is answered by `failure`. Whatever else may become of one is another outcome, a branch more in `Way.routed`."""
 
 
 class Plan:
     """
-    action:   what to do.
+    outcome:  POOLS, HOLD or FAULT.
+    action:   the decision that it follows from.
     tally:    the request counter of this action, by status class.
     key:      the routing key, "" for none.
     route:    the route that it follows from, None when there is none.
-    pools:    endpoints to try, in turn; empty for HOLD and ERROR.
+    pools:    of POOLS: endpoints to try, in turn.
     pool:     the one of them, None when there are more or none.
-    insert:   field lines to add to the request, each with its CRLF.
+    wait:     of HOLD: ticks.
+    request:  what is added to the request.
     item:     our item of `skycap-served-by`, b"" when the answer gets none.
-    served:   the field line of that item alone.
-    failure, detail: the answer of ERROR; of HOLD when it has lasted for too long; of the others when all pools fail.
+    answer:   what is added to the answer when nobody else has served a part of it.
+    failure, detail: the answer of FAULT; of HOLD when it has lasted for too long; of POOLS when all of them fail.
     fallback: the plan to go on with instead of that answer, None when there is none.
     """
 
     __slots__ = (
         "action",
+        "answer",
         "detail",
         "failure",
         "fallback",
-        "insert",
         "item",
         "key",
+        "outcome",
         "pool",
         "pools",
+        "request",
         "route",
-        "served",
         "tally",
         "turn",
+        "wait",
     )
 
     def __init__(
         self,
+        outcome: int,
         action: Action,
         tally: list[int],
         *,
         failure: Failure,
         detail: str,
         pools: Sequence[Pool] = (),
+        wait: int = 0,
         key: str = "",
         route: Route | None = None,
-        insert: bytes = b"",
+        fields: Sequence[Field] = (),
         item: bytes = b"",
         fallback: Plan | None = None,
     ) -> None:
+        self.outcome = outcome
         self.action = action
         self.tally = tally
         self.key = key
         self.route = route
         self.pools = pools
         self.pool = pools[0] if len(pools) == 1 else None
-        self.insert = insert
+        self.wait = wait
+        self.request = Addition(fields)
         self.item = item
-        self.served = b"%b: %b\r\n" % (NAME, item)
+        self.answer = Addition(((NAME, item),))
         self.failure = failure
         self.detail = detail
         self.fallback = fallback

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from proxy.errors import BAD_REQUEST, Refused
 from proxy.exchange.phase import IDLE, TUNNEL
-from proxy.exchange.plan import Plan
 from proxy.exchange.relay import AHEAD
 from proxy.exchange.way import Way
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.edit import request_head
+from proxy.wire.fields import field_lines
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead
 
@@ -81,9 +81,11 @@ class Request:
         side.counters.upstream_reused += 1
         if stop != end:
             passage.kept = data[end:stop] if stop - end <= side.settings.replay_bytes else None
+        lines = plan.request.lines
+        insert = passage.insert + (field_lines(plan.request) if lines is None else lines)
         if not head.plain or passage.drop or head.authority or head.hop:
-            data = self._head(plan) + data[end:stop]
-        elif insert := passage.insert + plan.insert:
+            data = request_head(head, insert, passage.drop, side.default_host) + data[end:stop]
+        elif insert:
             end -= 2
             data = data[:end] + insert + data[end:stop]
         elif ahead:
@@ -96,11 +98,8 @@ class Request:
         plan, kept = passage.plan, passage.kept
         assert plan is not None
         assert kept is not None
-        return self._head(plan) + kept
-
-    def _head(self, plan: Plan) -> bytes:
-        passage = self._way.passage
-        return request_head(passage.head, passage.insert + plan.insert, passage.drop, self._way.side.default_host)
+        insert = passage.insert + field_lines(plan.request)
+        return request_head(passage.head, insert, passage.drop, self._way.side.default_host) + kept
 
     def _body_with_head(self, head: RequestHead, data: bytes) -> int:
         """Where the part of the body ends that came with the head; the rest is to be followed. Raises Refused."""

@@ -7,7 +7,7 @@ nothing of keys and traces. Both take a `Passage`: what is asked concerns one re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,10 @@ from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Wheel
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import Correlation
+from proxy.routing.served import NAME, error_item
 from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import SideCounters
+from proxy.wire.fields import Addition, Field
 from proxy.wire.head import HeadParser, RequestHead, ResponseHead
 
 
@@ -103,8 +105,16 @@ class Side(ABC):
         them into the correlation. Raises Refused."""
 
     @abstractmethod
-    def answer(self, passage: Passage, head: ResponseHead) -> tuple[bytes, frozenset[bytes]]:
-        """Field lines to add to the answer and names of fields to drop from it. Asked when `served` is set."""
+    def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
+        """What is added to the answer and the names of fields to drop from it. Asked when `served` is set."""
+
+    def error_fields(self, passage: Passage, code: str) -> Sequence[Field]:
+        """What is added to an answer of our own; code: of its failure."""
+        served = passage.served
+        if served is None:
+            return ()
+        calls = served.items if passage.ids else ()  # without, it is itself one of these calls
+        return ((NAME, b", ".join([error_item(self.workload, code), *calls])),)
 
     def settled(self, passage: Passage, status: int, failure: str) -> None:
         """A request is over: count what it was and how long it took, and leave its trace.

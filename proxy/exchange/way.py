@@ -16,11 +16,10 @@ from abc import abstractmethod
 from proxy.errors import Failure
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
-from proxy.exchange.plan import Plan
+from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, Relay
 from proxy.exchange.side import Side
-from proxy.routing.decision import Action
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2."""
@@ -68,17 +67,15 @@ class Way(Relay):
         """Carry out a plan: a first one, or the one that follows a change of the table or a failure."""
         passage, side = self.passage, self.side
         before, passage.plan = passage.plan, plan
-        if plan.pools:
+        if plan.outcome == POOLS:
             side.waiters.discard(self)
             passage.attempt = 0
             self._acquire(plan.next_pool(0))
-        elif plan.action is Action.HOLD_PENDING or plan.action is Action.HOLD_UNSYNCED:
-            if before is None or before.action is not plan.action:
+        elif plan.outcome == HOLD:
+            if before is None or before.action is not plan.action:  # else its time has begun
                 side.waiters.add(self)
                 self.phase = ROUTING
-                settings = side.settings
-                pending = plan.action is Action.HOLD_PENDING
-                self.arm(settings.hold_ticks if pending else settings.sync_ticks)
+                self.arm(plan.wait)
         else:
             self.fail(plan.failure, plan.detail)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from proxy.errors import Failure
+from proxy.wire.fields import Addition, Field, field_lines
 
 REASONS = {
     400: b"Bad Request",
@@ -23,14 +25,14 @@ CONNECTED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
 def problem(
-    failure: Failure, detail: str, *, workload: str, sandbox: str, close: bool, extra: bytes
+    failure: Failure, detail: str, *, workload: str, sandbox: str, close: bool, fields: Sequence[Field]
 ) -> tuple[bytes, bytes]:
     """Head and body of the answer for one failure.
 
     detail:  one sentence about this occurrence.
     sandbox: whose request it was, empty for the baseline's.
     close:   announce that the connection will be closed.
-    extra:   field lines to add, each with its CRLF.
+    fields:  further ones.
     """
     document = {
         "type": f"urn:skycap:error:{failure.code}",
@@ -53,4 +55,4 @@ def problem(
         head += b"retry-after: 1\r\n"
     if close:
         head += b"connection: close\r\n"
-    return head + extra + b"\r\n", body
+    return head + field_lines(Addition(fields)) + b"\r\n", body

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from proxy.contract.routes import Endpoint
 from proxy.errors import APP_UNREACHABLE
-from proxy.exchange.plan import Plan
+from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.routing.decision import Action
 from tests.proxy.exchange.playbook import PlayedPool, ready
 
 
 def plan_of(count: int) -> Plan:
     pools = [PlayedPool(Endpoint("127.0.0.1", 9000 + number), 0) for number in range(count)]
-    return Plan(Action.SHADOW, [0] * 6, failure=APP_UNREACHABLE, detail="x", pools=pools, key="a", route=ready("a"))
+    return Plan(
+        POOLS, Action.SHADOW, [0] * 6, failure=APP_UNREACHABLE, detail="x", pools=pools, key="a", route=ready("a")
+    )
 
 
 def test_attempts_of_one_request_meet_every_pool_once() -> None:
@@ -37,5 +39,6 @@ def test_the_only_pool_is_at_hand() -> None:
 def test_repr_and_sandbox() -> None:
     assert repr(plan_of(2)) == "<Plan shadow key=a pools=2>"
     assert plan_of(1).sandbox == "a"
-    assert Plan(Action.BASELINE, [], failure=APP_UNREACHABLE, detail="").sandbox == ""
-    assert repr(Plan(Action.BASELINE, [], failure=APP_UNREACHABLE, detail="")) == "<Plan baseline key=- pools=0>"
+    assert Plan(POOLS, Action.BASELINE, [], failure=APP_UNREACHABLE, detail="").sandbox == ""
+    held = Plan(HOLD, Action.HOLD_PENDING, [], failure=APP_UNREACHABLE, detail="", wait=100)
+    assert repr(held) == "<Plan hold-pending key=- pools=0>"

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
 from proxy.errors import BAD_REQUEST, DRAINING, FAILURES, LOOP, SHADOW_UNREACHABLE, Failure
+from proxy.wire.fields import Field
 from proxy.wire.head import ResponseHead, field_values
 from proxy.wire.replies import CONNECTED, REASONS, problem
 from tests.proxy.wire.reading import read_response
 
 
 def reply(
-    failure: Failure, detail: str = "what is wrong", *, sandbox: str = "", close: bool = False, extra: bytes = b""
+    failure: Failure,
+    detail: str = "what is wrong",
+    *,
+    sandbox: str = "",
+    close: bool = False,
+    fields: Sequence[Field] = (),
 ) -> tuple[ResponseHead, bytes]:
     """The head as a client reads it, and the body that its framing gives it."""
-    head, body = problem(failure, detail, workload="shop/users", sandbox=sandbox, close=close, extra=extra)
+    head, body = problem(failure, detail, workload="shop/users", sandbox=sandbox, close=close, fields=fields)
     read = read_response(head + body)
     assert read.data[read.end :] == body
     assert read.body == len(body)
@@ -63,7 +70,7 @@ def test_503_says_when_to_come_back_rfc_9110_10_2_3(failure: Failure) -> None:
 
 
 def test_further_fields() -> None:
-    head, _ = reply(LOOP, extra=b"skycap-served-by: shop/users;error=loop\r\nx: y\r\n", close=True)
+    head, _ = reply(LOOP, fields=[(b"skycap-served-by", b"shop/users;error=loop"), (b"x", b"y")], close=True)
     assert field_values(head, b"skycap-served-by") == [b"shop/users;error=loop"]
     assert field_values(head, b"x") == [b"y"]
     assert not head.keep_alive

@@ -1,0 +1,35 @@
+"""Fields that are added to messages: data, of which each protocol keeps what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Field = tuple[bytes, bytes]
+"""A name in lower case, and a value without surrounding white space."""
+
+
+class Addition:
+    """Fields that are added to many messages.
+
+    lines: as HTTP/1 writes them, None until it has done so once (`field_lines`).
+    """
+
+    __slots__ = ("fields", "lines")
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self.fields = fields
+        self.lines: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Addition {', '.join(name.decode() for name, _ in self.fields) or 'nothing'}>"
+
+
+NOTHING_ADDED = Addition(())
+
+
+def field_lines(addition: Addition) -> bytes:
+    """The field lines of HTTP/1 (RFC 9112 section 5), each with its CRLF."""
+    lines = addition.lines
+    if lines is None:
+        lines = addition.lines = b"".join([b"%b: %b\r\n" % field for field in addition.fields])
+    return lines
