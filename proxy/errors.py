@@ -1,9 +1,9 @@
 """Every way in which the sidecar itself says no, on one page.
 
-The application's own errors pass through untouched. What stands here are the answers that *we* make: each
-has a `code` (sent as `skycap-error`, so that nobody mistakes our answer for the application's), a status, the
-side that is at fault and a hint for the person or agent who reads it. The `type` of the problem document
-(RFC 9457) is a URN made from the code: it names the problem without promising a page.
+The application's own errors pass through untouched. What stands here are the answers that *we* make: each has a `code`
+(sent as `skycap-error`, so that nobody mistakes our answer for the application's), a status, and a hint for the person
+or agent who reads it. The `type` of the problem document (RFC 9457) is a URN made from the code: it names the problem
+without promising a page.
 
 Whether a failed request may be sent again is not a property of the error but of what has already been
 written, so that rule lives with the exchange (`proxy.exchange`).
@@ -12,15 +12,6 @@ written, so that rule lives with the exchange (`proxy.exchange`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-
-
-class Side(Enum):
-    """Who has to change something for the error to go away."""
-
-    CLIENT = "client"
-    UPSTREAM = "upstream"
-    PROXY = "proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,69 +20,67 @@ class Failure:
 
     code:   stable, lower case, sent as `skycap-error`.
     status: the HTTP status code (RFC 9110 section 15).
-    side:   who is at fault; the label of the error counter.
     title:  one phrase, the same for every occurrence (RFC 9457 section 3.1.3).
     hint:   what to do next, or empty.
     """
 
     code: str
     status: int
-    side: Side
     title: str
     hint: str = ""
 
 
-BAD_REQUEST = Failure("bad-request", 400, Side.CLIENT, "The request is malformed")
+BAD_REQUEST = Failure("bad-request", 400, "The request is malformed")
 HEAD_TOO_LARGE = Failure(
-    "head-too-large", 431, Side.CLIENT, "The request head is too large",
+    "head-too-large", 431, "The request head is too large",
     "Send fewer or shorter header fields, or raise --max-head-bytes and --max-header-lines.",
 )  # fmt: skip
-HEADER_TIMEOUT = Failure("header-timeout", 408, Side.CLIENT, "The request head did not arrive in time")
+HEADER_TIMEOUT = Failure("header-timeout", 408, "The request head did not arrive in time")
 UNSUPPORTED_TRANSFER_CODING = Failure(
-    "unsupported-transfer-coding", 501, Side.CLIENT, "The transfer coding is not supported",
+    "unsupported-transfer-coding", 501, "The transfer coding is not supported",
     "Only one final `chunked` is understood (RFC 9112 section 6.1).",
 )  # fmt: skip
 UNSUPPORTED_METHOD = Failure(
-    "unsupported-method", 501, Side.CLIENT, "The method is not supported here",
+    "unsupported-method", 501, "The method is not supported here",
     "CONNECT is for a forward proxy: a listener given with --outbound LISTEN alone.",
 )  # fmt: skip
 UNSUPPORTED_VERSION = Failure(
-    "unsupported-version", 505, Side.CLIENT, "The version of HTTP is not supported",
+    "unsupported-version", 505, "The version of HTTP is not supported",
     "Send HTTP/1.1; HTTP/2 begins with a preface of its own (RFC 9113 section 3.4).",
 )  # fmt: skip
 APP_UNREACHABLE = Failure(
-    "app-unreachable", 502, Side.UPSTREAM, "The application cannot be reached",
+    "app-unreachable", 502, "The application cannot be reached",
     "Check that the application runs and listens where the sidecar expects it.",
 )  # fmt: skip
 UPSTREAM_RESET = Failure(
-    "upstream-reset", 502, Side.UPSTREAM, "The connection was closed before an answer came",
+    "upstream-reset", 502, "The connection was closed before an answer came",
     "Look into the logs of the service that was called: it closed or reset the connection.",
 )  # fmt: skip
 BAD_RESPONSE = Failure(
-    "bad-response", 502, Side.UPSTREAM, "The answer is not valid HTTP",
+    "bad-response", 502, "The answer is not valid HTTP",
     "The service answered with something that cannot be forwarded safely; `detail` says what.",
 )  # fmt: skip
 APP_TIMEOUT = Failure(
-    "app-timeout", 504, Side.UPSTREAM, "The application did not answer in time",
+    "app-timeout", 504, "The application did not answer in time",
     "Raise --response-timeout if the call is meant to take this long.",
 )  # fmt: skip
 SHADOW_UNREACHABLE = Failure(
-    "shadow-unreachable", 503, Side.UPSTREAM, "The sandbox's shadow cannot be reached",
+    "shadow-unreachable", 503, "The sandbox's shadow cannot be reached",
     "Look at the sandbox's state and logs; with `onUnavailable: baseline` the baseline answers instead.",
 )  # fmt: skip
 SHADOW_PENDING = Failure(
-    "shadow-pending", 503, Side.UPSTREAM, "The sandbox's shadow is not ready yet",
+    "shadow-pending", 503, "The sandbox's shadow is not ready yet",
     "Wait until the sandbox is ready, then send the request again.",
 )  # fmt: skip
 LOOP = Failure(
-    "loop", 508, Side.UPSTREAM, "The request came back to where it has been",
+    "loop", 508, "The request came back to where it has been",
     "A route or an upstream points back at this sidecar.",
 )  # fmt: skip
 OVERLOADED = Failure(
-    "overloaded", 503, Side.PROXY, "The sidecar cannot open another connection",
+    "overloaded", 503, "The sidecar cannot open another connection",
     "Raise its limit of open files (`ulimit -n`, LimitNOFILE=), or call it on fewer connections at once.",
 )  # fmt: skip
-DRAINING = Failure("draining", 503, Side.PROXY, "The sidecar is shutting down", "Send the request again.")
+DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the request again.")
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD, UNSUPPORTED_VERSION,

@@ -27,7 +27,7 @@ from dataclasses import replace
 import uvloop
 
 from proxy import __version__
-from proxy.admin.port import Sidecar as AdminPages
+from proxy.admin.port import Shown
 from proxy.admin.server import AdminServer
 from proxy.base import log
 from proxy.base.problems import ConfigurationError
@@ -344,7 +344,7 @@ class Sidecar:
             self.counters.keys_lost = self._keys_lost + lost
             return exposition.text(accept)
 
-        pages = AdminPages(
+        shown = Shown(
             table=self.table,
             feed=self.feed_state,
             metrics=metrics,
@@ -352,7 +352,7 @@ class Sidecar:
             drain=self.begin_drain,
             draining=self._drain.is_set,
         )
-        return AdminServer(Endpoint(listen.host, listen.port), pages, self._admin_sockets)
+        return AdminServer(Endpoint(listen.host, listen.port), shown, self._admin_sockets)
 
     def connections(self) -> Iterator[dict[str, object]]:
         for listener in self._listeners:

@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from proxy.admin.origin import DRAIN_HEADER, refuse_drain, refuse_reading
-from proxy.admin.port import Feed, Sidecar
+from proxy.admin.port import Feed, Shown
 from proxy.contract.routes import MAX_ROUTES, encode_route
 
 log = logging.getLogger("skycap.admin")
@@ -55,9 +55,9 @@ class _PageError(Exception):
             self.document["hint"] = hint
 
 
-def application(sidecar: Sidecar) -> web.Application:
+def application(shown: Shown) -> web.Application:
     """The application of one sidecar."""
-    pages = _Pages(sidecar)
+    pages = _Pages(shown)
     made = web.Application(middlewares=[_guard], client_max_size=1024)
     made.router.add_get("/live", pages.live)
     made.router.add_get("/ready", pages.ready)
@@ -71,29 +71,29 @@ def application(sidecar: Sidecar) -> web.Application:
 class _Pages:
     """One method per page."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
-        self._sidecar = sidecar
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
 
     async def live(self, _: web.Request) -> web.Response:
         return _json({"live": True})
 
     async def ready(self, _: web.Request) -> web.Response:
-        if self._sidecar.draining():
+        if self._shown.draining():
             raise _PageError(503, "draining", "the sidecar is shutting down")
-        if not self._sidecar.feed.ready:
-            raise _PageError(503, "not-ready", "no routes have been received yet", self._sidecar.feed.problem)
+        if not self._shown.feed.ready:
+            raise _PageError(503, "not-ready", "no routes have been received yet", self._shown.feed.problem)
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:
-        text, content_type = self._sidecar.metrics(request.headers.get("accept", ""))
+        text, content_type = self._shown.metrics(request.headers.get("accept", ""))
         return web.Response(body=text, headers={"content-type": content_type})
 
     async def routes(self, request: web.Request) -> web.Response:
-        table = self._sidecar.table
+        table = self._shown.table
         page: dict[str, Any] = {
             "workload": table.workload,
             "synced": table.synced,
-            "feed": _feed(self._sidecar.feed),
+            "feed": _feed(self._shown.feed),
             "total": len(table),
         }
         if "key" in request.query:
@@ -111,14 +111,14 @@ class _Pages:
 
     async def connections(self, request: web.Request) -> web.Response:
         limit = _number(request, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
-        listed = list(islice(self._sidecar.connections(), limit + 1))
+        listed = list(islice(self._shown.connections(), limit + 1))
         return _json({"connections": listed[:limit], "truncated": len(listed) > limit})
 
     async def drain(self, request: web.Request) -> web.Response:
         if why := refuse_drain(_peer(request), request.headers):
             hint = f"from this machine: curl -X POST -H '{DRAIN_HEADER}: yes' URL"
             raise _PageError(403, "drain-refused", why, hint)
-        self._sidecar.drain()
+        self._shown.drain()
         return _json({"draining": True}, status=202)
 
 

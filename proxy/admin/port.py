@@ -41,8 +41,8 @@ class Feed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar:
-    """Everything that a page asks for.
+class Shown:
+    """All that the pages ask for.
 
     metrics:     the value of an `accept` header -> text and content type.
     connections: one JSON object per open connection; iterated no further than a page needs, without a pause.

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from proxy.admin.port import Sidecar
+from proxy.admin.port import Shown
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
 
@@ -22,9 +22,9 @@ STOP_SECONDS = 1.0
 class AdminServer:
     """Listens on `listen` (port 0: any free one) once started, or on `sockets` that are bound already."""
 
-    def __init__(self, listen: Endpoint, sidecar: Sidecar, sockets: Sequence[socket.socket] = ()) -> None:
+    def __init__(self, listen: Endpoint, shown: Shown, sockets: Sequence[socket.socket] = ()) -> None:
         self._listen = listen
-        self._sidecar = sidecar
+        self._shown = shown
         self._sockets = sockets
         self._runner: AppRunner | None = None
 
@@ -45,7 +45,7 @@ class AdminServer:
         from proxy.admin.application import application
 
         runner = web.AppRunner(
-            application(self._sidecar), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            application(self._shown), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
         await runner.setup()
         try:

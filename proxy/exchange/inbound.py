@@ -51,7 +51,7 @@ class Inbound(Side):
         random_bits: Callable[[int], int],
     ) -> None:
         pool = parts.pools(app)
-        super().__init__(parts, default_host=str(app), baseline=pool)
+        super().__init__(parts, default_host=str(app), default_pool=pool)
         self._app = app
         self._app_pools = (pool,)
         self._table = table

@@ -39,7 +39,8 @@ class Outbound(Side):
     """
 
     def __init__(self, parts: SideParts, *, target: Endpoint | None, key_name: str, own_key: str) -> None:
-        super().__init__(parts, default_host=str(target or ""), baseline=parts.pools(target) if target else None)
+        pool = parts.pools(target) if target is not None else None
+        super().__init__(parts, default_host=str(target or ""), default_pool=pool)
         self._target = target
         self._key_name = key_name
         self._own_key = own_key

@@ -77,10 +77,11 @@ class Side(ABC):
     default_host: for HTTP/1.0 requests without Host: what the application is called.
     draining:     no connection is kept open behind an answer any more.
     waiters:      requests that wait for a route.
-    baseline:     where connections go that are not HTTP; None where only a request says where it wants to go.
+    default_pool: where what names no destination goes: connections that are not HTTP. The application, or the target of
+                  calls; None where only a request says where it wants to go.
     """
 
-    def __init__(self, parts: SideParts, *, default_host: str, baseline: Pool | None) -> None:
+    def __init__(self, parts: SideParts, *, default_host: str, default_pool: Pool | None) -> None:
         self.workload = parts.workload
         self.parser = parts.parser
         self.settings = parts.settings
@@ -95,7 +96,7 @@ class Side(ABC):
         self.spans = parts.spans
         self.reset = parts.reset
         self.default_host = default_host.encode()
-        self.baseline = baseline
+        self.default_pool = default_pool
         self.draining = False
         self.waiters: set[Waiter] = set()
 

@@ -61,18 +61,18 @@ class Downstream(asyncio.Protocol):
         counters.connections_open += 1
         self.stream = cast(Stream, transport)  # uvloop's transports do not derive from asyncio's
         self._open.add(self)
-        if opening.declared and side.baseline is not None:
-            self._carry(Kind.DECLARED, side.baseline, b"").dial()
+        if opening.declared and side.default_pool is not None:
+            self._carry(Kind.DECLARED, side.default_pool, b"").dial()
             return
         exchange = self.exchange = Exchange(side, self.stream)
-        if side.baseline is None:
+        if side.default_pool is None:
             self._receive_with(exchange.request.received)
         elif (wait := opening.wait) is not None:
             self._timer = asyncio.get_running_loop().call_later(wait, self._silent)
 
     def data_received(self, data: bytes) -> None:
         """The first bytes, until they tell what the connection is."""
-        exchange, pool = self.exchange, self.side.baseline
+        exchange, pool = self.exchange, self.side.default_pool
         assert exchange is not None
         assert pool is not None
         if self._timer is not None:
@@ -132,7 +132,7 @@ class Downstream(asyncio.Protocol):
     def _silent(self) -> None:
         """The client has said nothing for as long as may be."""
         self._timer = None
-        opening, pool = self._opening, self.side.baseline
+        opening, pool = self._opening, self.side.default_pool
         assert pool is not None
         if opening.room and any(other.has_answer for other in self._open):
             opening.client_first = True
@@ -146,7 +146,7 @@ class Downstream(asyncio.Protocol):
         return self.exchange is not None and self.exchange.has_answer
 
     def app_spoke(self, upstream: Upstream, greeting: bytes) -> None:
-        pool = self.side.baseline
+        pool = self.side.default_pool
         assert pool is not None
         self._silence = None
         self._carry(Kind.SERVER_FIRST, pool, self._retire()).join(upstream, greeting)

@@ -1,6 +1,6 @@
 """Connections to applications, shadows and other sidecars, and the pools that keep them.
 
-A connection is *available* (idle in its pool), *lent* to an exchange, or *closed*. It is lent again last in, first
+A connection is *available* (idle in its pool), *lent* to a borrower, or *closed*. It is lent again last in, first
 out: the most recently used one is the least likely to have been closed meanwhile, and the others age out. Idle
 connections are watched: an end, or bytes that nobody asked for, discard them.
 """
@@ -176,11 +176,11 @@ class ConnectionPool:
             self._wheel.arm(upstream)
         self.idle.append(upstream)
 
-    def dial(self, exchange: Borrower) -> None:
-        self._dials[exchange] = self._tasks.spawn(self._dial(exchange), f"dial {self.endpoint}")
+    def dial(self, borrower: Borrower) -> None:
+        self._dials[borrower] = self._tasks.spawn(self._dial(borrower), f"dial {self.endpoint}")
 
-    def forget(self, exchange: Borrower) -> None:
-        task = self._dials.pop(exchange, None)
+    def forget(self, borrower: Borrower) -> None:
+        task = self._dials.pop(borrower, None)
         if task is not None:
             task.cancel()
 
@@ -208,19 +208,19 @@ class ConnectionPool:
             upstream.stream.close()
         self.idle.clear()
 
-    async def _dial(self, exchange: Borrower) -> None:
+    async def _dial(self, borrower: Borrower) -> None:
         self._counters.upstream_dials += 1
         upstream = UpstreamConnection(self)
         self._descriptors.dialling(upstream)
         try:
             await self._connect(upstream)
         except _OwnListenerError:
-            self._dials.pop(exchange, None)
-            exchange.dial_refused(LOOP, self._is_ours)
+            self._dials.pop(borrower, None)
+            borrower.dial_refused(LOOP, self._is_ours)
             return
         except OSError as error:
-            self._dials.pop(exchange, None)
-            self._failed(exchange, error)
+            self._dials.pop(borrower, None)
+            self._failed(borrower, error)
             return
         except asyncio.CancelledError:
             # Nobody waits any more. uvloop closes a connection that was just made without telling its protocol.
@@ -229,14 +229,14 @@ class ConnectionPool:
         finally:
             if upstream not in self.open:
                 self._descriptors.upstreams.discard(upstream)
-        self._dials.pop(exchange, None)
+        self._dials.pop(borrower, None)
         if self._own.connections is not None and not self._own.connections.made(upstream.note_ends()):
             upstream.stream.abort()
-            exchange.dial_refused(LOOP, self._is_ours)
+            borrower.dial_refused(LOOP, self._is_ours)
         elif upstream.stream.is_closing():
-            exchange.dial_failed("the connection was closed as soon as it was made")
+            borrower.dial_failed("the connection was closed as soon as it was made")
         else:
-            upstream.lend(exchange)
+            upstream.lend(borrower)
 
     @property
     def _is_ours(self) -> str:

@@ -42,13 +42,13 @@ PLAIN = (
 """Counters with nothing but a direction: (attribute of SideCounters, name without prefix and suffix, help)."""
 
 
-class Table(Protocol):
+class TableFigures(Protocol):
     synced: bool
 
     def __len__(self) -> int: ...
 
 
-class Feed(Protocol):
+class FeedFigures(Protocol):
     """What `proxy.feed.holder.FeedState` says; a port, since telemetry lies below the feed."""
 
     connected: bool
@@ -82,8 +82,8 @@ class Exposition:
     def __init__(
         self,
         counters: Counters,
-        table: Table,
-        feed: Feed,
+        table: TableFigures,
+        feed: FeedFigures,
         pools: Callable[[], Iterable[PoolFigures]],
         *,
         workload: str,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, ClientSession
 
-from proxy.admin.port import Sidecar
+from proxy.admin.port import Shown
 from proxy.admin.server import AdminServer
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint, Route, decode_route, encode_route
@@ -35,7 +35,7 @@ class Subject:
         self.asked = 0
         self.drains = 0
         exposition = Exposition(Counters(), self.table, self.feed, list, workload="shop/users", version="1")
-        self.sidecar = Sidecar(
+        self.shown = Shown(
             table=self.table,
             feed=self.feed,
             metrics=exposition.text,
@@ -43,7 +43,7 @@ class Subject:
             drain=self.drain,
             draining=lambda: self.drains > 0,
         )
-        self.server = AdminServer(Endpoint("127.0.0.1", 0), self.sidecar)
+        self.server = AdminServer(Endpoint("127.0.0.1", 0), self.shown)
 
     def connections(self) -> Iterator[Mapping[str, object]]:
         for item in self.open:
@@ -246,7 +246,7 @@ class TestErrors:
 
 class TestLife:
     async def test_a_busy_port_is_one_line(self, subject: Subject) -> None:
-        second = AdminServer(subject.server.address, subject.sidecar)
+        second = AdminServer(subject.server.address, subject.shown)
         with pytest.raises(ConfigurationError) as caught:
             await second.start()
         assert caught.value.problems == [
@@ -256,7 +256,7 @@ class TestLife:
 
     async def test_an_address_of_another_machine(self, subject: Subject) -> None:
         with pytest.raises(ConfigurationError, match=r"admin listener 192\.0\.2\.1:1: Cannot assign requested address"):
-            await AdminServer(Endpoint("192.0.2.1", 1), subject.sidecar).start()
+            await AdminServer(Endpoint("192.0.2.1", 1), subject.shown).start()
 
     async def test_stops_twice_and_starts_again(self) -> None:
         server = Subject().server
@@ -272,7 +272,7 @@ class TestLife:
         await server.stop()
 
     async def test_ipv6(self, subject: Subject) -> None:
-        server = AdminServer(Endpoint("::1", 0), subject.sidecar)
+        server = AdminServer(Endpoint("::1", 0), subject.shown)
         await server.start()
         async with ClientSession() as session:
             assert await Client(session, server).document("/live") == {"live": True}

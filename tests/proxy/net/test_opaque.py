@@ -306,7 +306,7 @@ class Unanswered:
 async def test_a_dial_has_its_time() -> None:
     async with guarded(settings=ExchangeSettings(connect_ticks=3)) as place:
         pool = Unanswered()
-        place.listener.entrance.side.baseline = pool  # type: ignore[attr-defined]
+        place.listener.entrance.side.default_pool = pool  # type: ignore[attr-defined]
         async with client(place.address) as peer:
             peer.send(b"\0" + b"x" * 200_000)
             await place.accepted()

@@ -275,7 +275,7 @@ async def test_a_dial_has_its_time() -> None:
     settings = ExchangeSettings(connect_ticks=3)
     async with guarded(Opening(SHORT), settings=settings) as place:
         pool = Unanswered()
-        place.listener.entrance.side.baseline = pool  # type: ignore[attr-defined]
+        place.listener.entrance.side.default_pool = pool  # type: ignore[attr-defined]
         async with client(place.address) as peer:
             await eventually(lambda: pool.waiting)
             assert repr(pool.waiting[0]) == "<Silence dialling>"
@@ -291,11 +291,11 @@ async def test_a_dial_has_its_time() -> None:
 async def test_a_dial_that_nobody_waits_for_is_given_up(first: bytes) -> None:
     async with guarded(Opening(SHORT)) as place:
         side = place.listener.entrance.side  # type: ignore[attr-defined]
-        pool, real = Unanswered(), side.baseline
-        side.baseline = pool
+        pool, real = Unanswered(), side.default_pool
+        side.default_pool = pool
         async with client(place.address) as peer:
             await eventually(lambda: pool.waiting)
-            side.baseline = real
+            side.default_pool = real
             if first:
                 peer.send(first)
                 await (await place.app.line()).receives(first)
