@@ -3,13 +3,33 @@
 
 PYTHON ?= python3
 VENV   := .venv
-BIN    := $(VENV)/bin
+BIN     = $(VENV)/bin
+COMMA  := ,
 
-.PHONY: help demo test unit lint format bench fuzz soak clean
+# The quick tests: no acceptance, no conformance, no namespaces.
+UNIT   := tests/proxy tests/controlplane tests/benchmarks tests/project
+
+# The versions that are installed. `make test CONSTRAINTS=` takes the newest that pyproject.toml allows instead.
+CONSTRAINTS := constraints.txt
+export PIP_CONSTRAINT       = $(CONSTRAINTS)
+export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
+
+.PHONY: help demo test unit lint format constraints lowest bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# $(call install,REQUIREMENT,WHAT FOR): pip is silent for most of a minute, so that a line every five seconds says
+# that it is still at work. What it has to say when it fails is shown.
+install = echo "installing skycap$(2) into $(VENV); the first time takes about a minute"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -e '$(1)' & pip=$$!; \
+	trap 'kill $$pip 2>/dev/null; exit 130' INT TERM; seconds=0; \
+	while kill -0 $$pip 2>/dev/null; do \
+		sleep 1; seconds=$$((seconds + 1)); \
+		[ $$((seconds % 5)) -ne 0 ] || echo "  still installing, $$seconds s"; \
+	done; \
+	wait $$pip
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,35 +37,52 @@ $(BIN)/python:
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml | $(BIN)/python
-	@echo "installing skycap into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/.run: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@$(call install,.)
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	@echo "installing skycap and what its tests need into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+$(VENV)/.test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@$(call install,.[test], and what its tests need)
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
-	@echo "installing skycap and what its benchmarks need into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+$(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@$(call install,.[bench], and what its benchmarks need)
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.fuzz: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@$(call install,.[test$(COMMA)fuzz], its tests and the fuzzer)
+	@touch $@ $(VENV)/.run $(VENV)/.test
+
+# uv resolves for every Python at once, and the lowest versions too; pip does neither.
+$(VENV)/.uv: | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
+	@touch $@
 
 demo: $(VENV)/.run ## run the demo; CHECK=1 asserts every step and stops
 	@$(BIN)/skycap demo $(if $(CHECK),--check)
 
 test: $(VENV)/.test ## run all tests, on all cores
+	@echo "all tests: about 10 minutes on two cores; make unit runs the quick ones, in 3"
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
-unit: $(VENV)/.test ## run the quick tests: no acceptance, no conformance, no namespaces
-	@$(BIN)/python -m pytest -n auto tests/proxy tests/controlplane tests/benchmarks $(ARGS)
+unit: $(VENV)/.test ## run the quick tests
+	@$(BIN)/python -m pytest -n auto $(UNIT) $(ARGS)
 
 lint: $(VENV)/.test ## style, types and the direction of the imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+constraints lowest: CONSTRAINTS :=
+constraints: $(VENV)/.uv ## renew constraints.txt: the newest versions that pyproject.toml allows
+	@printf '%s\n' hatchling editables | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--all-extras --no-annotate --custom-compile-command "make constraints" -o constraints.txt pyproject.toml -
+
+lowest: $(VENV)/.uv ## run the quick tests on Python 3.11 with the lowest versions that pyproject.toml allows
+	@$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
+	@$(BIN)/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
+	@$(VENV)-lowest/bin/python -m pytest -n auto $(UNIT) $(ARGS)
 
 format: $(VENV)/.test ## rewrite the sources in the common style
 	$(BIN)/ruff check --fix .
@@ -54,12 +91,11 @@ format: $(VENV)/.test ## rewrite the sources in the common style
 bench: $(VENV)/.bench ## measure side by side with Envoy, HAProxy and nginx
 	@$(BIN)/python -m benchmarks --install $(ARGS)
 
-fuzz: $(VENV)/.test ## fuzz the parsers for half an hour; ARGS="TARGET --seconds 60" for less
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+fuzz: $(VENV)/.fuzz ## fuzz the parsers for half an hour; ARGS="TARGET --seconds 60" for less
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 soak: $(VENV)/.test ## run everything at once for half an hour and judge what is left; ARGS="--minutes 2" for less
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
