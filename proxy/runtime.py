@@ -209,7 +209,7 @@ class Sidecar:
         return problems
 
     def _receive_inbound(self, destination: Endpoint) -> Received:
-        """Who guards the application at `destination`: the listener of ours that has this address, or a side of its
+        """What guards the application at `destination`: the listener of ours that has this address, or a side of its
         own."""
         anywhere = ANYWHERE[":" in destination.host]
         for (listen, _), side in zip(self._settings.inbound, self._inbound, strict=True):
@@ -279,7 +279,7 @@ class Sidecar:
         cut = sum(listener.abort() for listener in self._listeners)
         emptied.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await emptied  # else asyncio complains that nobody has asked
+            await emptied  # else asyncio complains that its end was not looked at
         await self._tasks.close()
         self._wheel.stop()
         if self._tracing is not None:

@@ -28,7 +28,7 @@ from proxy.wire.head import Limits
 DEFAULTS = ExchangeSettings()
 
 SNIFF_SECONDS = 0.05
-"""A client that speaks first does so within a round trip; a greeting that comes 50 ms late harms nobody."""
+"""A client that speaks first does so within a round trip; a greeting that comes 50 ms late does no harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +332,7 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
 
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Who listens on all addresses listens there, too."""
+"""A listener on all addresses listens there, too."""
 
 
 def _unheard(values: Mapping[str, Any]) -> list[str]:

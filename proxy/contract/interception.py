@@ -1,4 +1,4 @@
-"""What whoever redirects connections and whoever serves them must agree on."""
+"""What the redirection of connections and the sidecar that serves them must agree on."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def decode_table(document: object) -> list[Route]:
 def decode_routes(items: Iterable[object]) -> Iterator[Route]:
     """The routes of one table, one at a time; after the last, raises ContractError with every problem.
 
-    Whoever reads a table piece by piece must not use a route of it before the end. A ContractError raised by
+    A reader of a table in pieces must not use a route of it before the end. A ContractError raised by
     `items` itself is a problem of the document around the routes, and ends it. Two routes for one (workload,
     key) are a problem: either could win.
     """

@@ -13,7 +13,7 @@ table at `synced`. A snapshot of no routes is one `snapshot` event with an empty
 last id it *applied* as `Last-Event-ID` and gets either the changes since, followed by `synced`, or a new
 snapshot when they are gone or when the registry has never been at that id (its store is older than the
 reader's table). A reader reports what it applied with `PUT /v1/sidecars/ID`, so that the control plane knows
-when a change is in force everywhere; `sidecar` is that ID, and who leaves it out watches unnamed. Events of
+when a change is in force everywhere; `sidecar` is that ID, and a watch without it has no name. Events of
 other names are for newer readers and are skipped.
 
 The format is that of the HTML standard, section 9.2.6; the parser reads the subset that a registry writes and

@@ -138,7 +138,7 @@ class Exchange(Way):
             self.stop_waiting()
         self.abandon()
         if phase == TUNNEL:
-            self.side.settled(self.passage, self.passage.status, "")  # whoever ends it, it has done its work
+            self.side.settled(self.passage, self.passage.status, "")  # however it ends, it has done its work
         elif ROUTING <= phase < TUNNEL:
             self.side.settled(self.passage, self.passage.status, "client-lost")
         self._closed()

@@ -35,7 +35,7 @@ class Passage:
     insert:  field lines to add, each with its CRLF.
     drop:    names of fields to leave out, lower case.
     ids:     its trace ids, when they were entered into the correlation.
-    served:  who served the calls of its trace; None when its answer shall say nothing of that.
+    served:  collects who served the calls of its trace; None when its answer shall say nothing of that.
 
     pool:    where its upstream comes from.
     attempt: endpoints of the plan that did not accept.

@@ -54,7 +54,7 @@ class Receiver(Protocol):
 
 
 class Borrower(Protocol):
-    """Who has an upstream, or waits for one to be dialled: an exchange, or a connection that is not HTTP."""
+    """It has an upstream, or waits for one to be dialled: an exchange, or a connection that is not HTTP."""
 
     @property
     def answer(self) -> Receiver: ...
@@ -89,7 +89,7 @@ class Borrower(Protocol):
 class Upstream(Timed, Protocol):
     """A connection to an application, a shadow or another sidecar, lent to one borrower at a time.
 
-    borrower: who has it, None while it is idle.
+    borrower: uses it now, None while it is idle.
     reused:   it has carried an exchange before, so its other end may just have closed it.
     """
 
@@ -101,7 +101,7 @@ class Upstream(Timed, Protocol):
 
 
 class IdleConnections(Protocol):
-    """A list, as far as who takes from it is concerned."""
+    """A list, as far as taking from it goes."""
 
     def __len__(self) -> int: ...
     def pop(self) -> Upstream: ...
@@ -205,7 +205,7 @@ class PoolSource(Protocol):
 
 
 class Reporter(Protocol):
-    """What somebody should read, told as often as it happens; the reporter says it once per pair."""
+    """Takes what a person should read, as often as it happens, and says it once per pair."""
 
     def key_conflict(self, winner: str, key: str, loser: str, other: str) -> None:
         """The carrier `winner` of a request names `key`, its carrier `loser` names `other`."""

@@ -25,7 +25,7 @@ from proxy.wire.head import HeadParser, RequestHead, ResponseHead
 
 
 class SpanRecorder(Protocol):
-    """Where the spans of keyed requests go; None where nobody traces."""
+    """Takes the spans of keyed requests."""
 
     def __call__(self, passage: Passage, status: int, failure: str) -> None: ...
 
@@ -52,7 +52,7 @@ class SideParts:
     workload: `namespace/name`, for answers that we make ourselves.
     carriers: reads the key; traces: finds trace ids; correlation: which key a trace carries, shared by both sides.
     pools:    connections to endpoints.
-    spans:    None when nobody traces.
+    spans:    None without tracing.
     reset:    aborts a connection so that its other end sees that, and not an orderly end.
     """
 

@@ -107,7 +107,7 @@ class Way(Relay):
             self.fail(plan.failure, f"{plan.detail}: {reason}")
 
     def dial_refused(self, failure: Failure, detail: str) -> None:
-        """The fault is ours, and nobody is unreachable: neither the next endpoint nor the baseline is asked instead."""
+        """The fault is ours, and no endpoint is unreachable: neither the next one nor the baseline is asked instead."""
         self.fail(failure, detail)
 
     def waited(self) -> None:
@@ -198,7 +198,7 @@ class Way(Relay):
 
     def abandon(self) -> None:
         """Let go of the upstream in the middle of an answer, with a reset: the sidecar or the application at its other
-        end may take an end for half of one (RFC 9112 section 9.6), and would go on with what nobody wants."""
+        end may take an end for half of one (RFC 9112 section 9.6), and would go on with what is not wanted any more."""
         upstream = self.upstream
         if upstream is None or self.phase == TUNNEL:
             self.release(reuse=False)

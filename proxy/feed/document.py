@@ -30,7 +30,7 @@ MAX_FILE_BYTES = 64 << 20
 """870,000 of the shortest routes: a larger file is another file by mistake."""
 
 MAX_PROBLEMS = 50
-"""Of one file; more do not help whoever repairs it."""
+"""Of one file; more do not help to repair it."""
 
 REFUSED = "refused"
 """The event in place of `synced` when the file is bad. Data: {"problems": [[path, message], ...]}."""

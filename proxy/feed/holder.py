@@ -62,7 +62,7 @@ class FeedState:
 
     @property
     def ready(self) -> bool:
-        """Requests are decided without waiting: there is a table, or nobody waits for one any more."""
+        """Requests are decided without waiting: there is a table, or the time for one is over."""
         return self._table.synced or self.given_up
 
     def confirm(self) -> None:

@@ -117,7 +117,7 @@ class RegistryFeed:
             return await self._watch(session)
         except ContractError as error:
             self._state.refused += 1
-            self._resume = False  # whoever talks nonsense is asked for everything the next time
+            self._resume = False  # a registry that talks nonsense is asked for everything the next time
             return _Ended("nonsense", f"talks nonsense ({error})")
         except ConfigurationError as error:
             return _Ended("token", f"needs a token ({error})")

@@ -2,7 +2,7 @@
 
 One report is under way at a time and the latest figure wins, so a burst of changes costs two requests. A report lets
 everything go first that is ready at this moment, requests and further changes: it costs several times what the change
-itself does, and nobody's answer waits for it. A report that fails is no error: the registry only believes for longer
+itself does, and no answer shall wait for it. A report that fails is no error: the registry only believes for longer
 than necessary that this sidecar lags. It is sent again with the next change, heartbeat or connection.
 """
 

@@ -47,7 +47,7 @@ class OwnAddresses:
 
 
 Ends = tuple[str, int, str, int]
-"""Source and destination of a connection, as who made it sees them."""
+"""Source and destination of a connection, as the end that made it sees them."""
 
 
 class OwnConnections:
@@ -76,7 +76,7 @@ class OwnConnections:
         return ends not in self._made or self._tell()
 
     def _tell(self) -> bool:
-        """Say once what is wrong. False, for who has asked."""
+        """Say once what is wrong. Returns False, the answer to the question that found it."""
         if not self._told:
             self._told = True
             _log.error(

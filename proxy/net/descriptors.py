@@ -2,19 +2,20 @@
 
 Rules:
 
-* Accepting uses at most three quarters of them. The last quarter is for answering who was accepted: dials, the route
-  watch, the admin listener, files.
-* Above that the listeners stop; the kernel queues who comes (BACKLOG), and they go on when descriptors are free again.
+* Accepting uses at most three quarters of them. The last quarter is for serving the clients that were accepted: dials,
+  the route watch, the admin listener, files.
+* Above that the listeners stop, and go on when descriptors are free again; until then the kernel queues new
+  connections (BACKLOG).
   HAProxy (`maxconn`) and nginx (`worker_connections`) do the same. Without this, libuv would accept and close, and
-  neither the client nor anybody here would hear why.
-* A dial that finds none is answered at once (503 `overloaded`), not held up: only the end of somebody else's connection
-  could help it.
+  neither the client nor the log would say why.
+* A dial that finds none is answered at once (503 `overloaded`), not held up: only the end of another connection could
+  help it.
 
 How many are in use is known in two ways, and the worse one counts. Connections are counted, dials from the moment that
 they begin. What others take (the admin listener, files) shows in the number of a new descriptor: POSIX gives out the
 lowest that is free (open(2), dup(2)), so all below it are taken. That look costs two system calls, and is taken when
-half of the room that the last one has found is used, since who is accepted may dial: of a limit of a million, by one
-connection in hundreds of thousands, and by each of the last ones.
+half of the room that the last one has found is used, since an accepted client may cause a dial: of a limit of a
+million, by one connection in hundreds of thousands, and by each of the last ones.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LOOK_SECONDS = 0.1
 that others than our listeners have made."""
 
 SAY_SECONDS = 60.0
-"""At most one line a minute of each kind: whoever can use up all descriptors must not fill the log as well."""
+"""At most one line a minute of each kind: a client that can use up all descriptors must not fill the log as well."""
 
 _log = logging.getLogger("skycap.descriptors")
 

@@ -1,10 +1,10 @@
-"""A client's connection: its first bytes decide who gets the others.
+"""A client's connection: its first bytes decide what becomes of the others.
 
     silent or undecided ──▶ HTTP/1: an exchange
                         └─▶ anything else: an opaque connection
 
 The event loop looks `data_received` up when the protocol is set. Once the connection is known, that is a method of
-whoever serves it: without one of ours in between, one call less for every read.
+the object that serves it: without one of ours in between, one call less for every read.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Downstream(asyncio.Protocol):
 
     opening:  how connections of this side begin; without one, the application is never dialled before its client has
               spoken.
-    exchange: who reads its requests, None before there is a connection and when it is opaque.
-    opaque:   who carries its bytes, None while it is not known to be opaque.
+    exchange: reads its requests, None before there is a connection and when it is opaque.
+    opaque:   carries its bytes, None while it is not known to be opaque.
     """
 
     stream: Stream
@@ -127,7 +127,7 @@ class Downstream(asyncio.Protocol):
         self._receive_with(opaque.client_received)
         return opaque
 
-    # -- nobody speaks --------------------------------------------------------------------------------------------
+    # -- silence --------------------------------------------------------------------------------------------------
 
     def _silent(self) -> None:
         """The client has said nothing for as long as may be."""
@@ -202,11 +202,11 @@ class Downstream(asyncio.Protocol):
             relay.client_drained()
 
     def abort(self) -> None:
-        """Cut it, so that nobody takes what it got for all of it."""
+        """Cut it, so that its client cannot take what it got for all of it."""
         self.side.reset(self.stream)
 
     def describe(self) -> dict[str, Any]:
-        """For people: who is connected, and what for."""
+        """For people: the client, and what is done for it."""
         exchange, opaque = self.exchange, self.opaque
         plan = exchange.passage.plan if exchange is not None else None
         relay = opaque or exchange

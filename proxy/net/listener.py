@@ -1,7 +1,7 @@
 """Listening sockets and the connections that they accepted; how they end.
 
 The event loop listens on copies of the sockets. While descriptors are short (`proxy.net.descriptors`) there are none,
-and the kernel queues who comes on the sockets themselves.
+and the kernel queues new connections on the sockets themselves.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Listener:
             self._servers.append(server)
 
     def pause(self) -> None:
-        """Leave those who come to the kernel's queue."""
+        """Leave new connections to the kernel's queue."""
         for server in self._servers:
             server.close()
         self._servers.clear()

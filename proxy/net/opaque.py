@@ -21,7 +21,7 @@ from proxy.net.sniff import Kind
 class OpaqueConnection(Relay):
     """Implements the ports `Borrower` and `Timed` of the exchange.
 
-    kind: why nobody reads it.
+    kind: why its bytes are not read.
     """
 
     __slots__ = ("_pool", "kind")
@@ -37,13 +37,13 @@ class OpaqueConnection(Relay):
 
     @property
     def answer(self) -> OpaqueConnection:
-        """Who gets the upstream's bytes."""
+        """The receiver of the upstream's bytes."""
         return self
 
     # -- its upstream ---------------------------------------------------------------------------------------------
 
     def dial(self) -> None:
-        """Get an upstream. Never one from the pool: the application must see a connection that nobody used before."""
+        """Get an upstream. Never one from the pool: the application must see a connection that was not used before."""
         self.arm(self.side.settings.connect_ticks)
         self._pool.dial(self)
 
@@ -59,7 +59,7 @@ class OpaqueConnection(Relay):
         self.open_tunnel(greeting)
 
     def dial_failed(self, reason: str) -> None:
-        """No refusal can be told to this client but a reset; `reason` is for who reads of it elsewhere."""
+        """No refusal can be told to this client but a reset; `reason` is of use elsewhere only."""
         self.side.counters.upstream_dial_failures += 1
         self._refuse(APP_UNREACHABLE.code)
 

@@ -31,7 +31,7 @@ class Socket(Protocol):
 
 
 def original_destination(sock: Socket) -> Endpoint | None:
-    """The address that the other end dialled; None when it dialled this very socket, or nobody knows."""
+    """The address that the other end dialled; None when it dialled this very socket, or that is not known."""
     try:
         if sock.family == socket.AF_INET6:
             port, address = _SOCKADDR_IN6.unpack(

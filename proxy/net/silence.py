@@ -8,7 +8,7 @@ silent for `delay`, the application is dialled for it:
 - the application hangs up without a word: so do we
 - it cannot be dialled: the client has `connect_ticks` left to say something that can be answered with an error
 
-A connection that nobody speaks on costs the application as much as one in use, and clients that open connections in
+A silent connection costs the application as much as one in use, and clients that open connections in
 advance open many. So an application that has answered HTTP, and has never spoken first, is not dialled for a silent
 client any more: it is the client's turn. Before that is known, at most MAX_SILENT are dialled at a time, the others
 wait for one of those to end, and none is kept for longer than an idle connection of a pool.
@@ -24,7 +24,7 @@ from proxy.exchange.side import Side
 from proxy.net.upstream import IDLE_TICKS
 
 MAX_SILENT = 64
-"""Connections to one application on which nobody speaks: fewer than a small application has threads to lose."""
+"""Silent connections to one application: fewer than a small application has threads to lose."""
 
 
 class Listening(Protocol):
@@ -45,7 +45,7 @@ class Opening:
     """How connections of one side begin, and what has been learned about its application.
 
     delay:    seconds of silence after which the application is dialled, 0 for never.
-    declared: everything here is opaque; nobody looks at the bytes.
+    declared: everything here is opaque; the bytes are not looked at.
     """
 
     __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "http2_told")
@@ -152,7 +152,7 @@ class Silence:
         self._arm(IDLE_TICKS)
 
     def dial_failed(self, reason: str) -> None:
-        """`reason` is for who can be told: the client's request, when it comes, gets it with its answer."""
+        """`reason` cannot be told now; the answer to the client's request, when that comes, says it."""
         self._side.counters.upstream_dial_failures += 1
         self._hopeless()
 

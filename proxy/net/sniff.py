@@ -1,11 +1,11 @@
 """What a client speaks, by its first bytes. Pure: bytes in, a verdict out.
 
 A connection is HTTP/1 or it is opaque, and the earliest byte that tells decides, so that the answer does not depend
-on how the bytes were cut into packets. Nobody waits for more than is needed: what cannot begin a request line is
+on how the bytes were cut into packets. No byte more than is needed is waited for: what cannot begin a request line is
 known by its first byte (TLS, most binary protocols) or by its first line (Redis, memcached, SSH).
 
 Two mistakes are possible, and they do not weigh the same. An opaque connection has an upstream of its own, so that
-taking HTTP for opaque can confuse nobody else's requests, but hides them from routing; taking another protocol for
+taking HTTP for opaque cannot confuse other requests, but hides these from routing; taking another protocol for
 HTTP breaks it with a 400. What tries to be HTTP shall get that 400 and not reach the application unseen, so a line is
 HTTP as soon as one of these holds:
 
@@ -44,7 +44,7 @@ class Kind(Enum):
     HTTP2:        with prior knowledge, as gRPC without TLS does.
     TLS:          encrypted for the application.
     SERVER_FIRST: the application spoke before the client did: SMTP, MySQL, SSH.
-    DECLARED:     the port was declared opaque; nobody looked.
+    DECLARED:     the port was declared opaque; the bytes were not looked at.
     OTHER:        the client began with something else.
     """
 

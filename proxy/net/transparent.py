@@ -3,7 +3,7 @@
     redirected ──▶ Redirected: where did you want to go? ──▶ Downstream of that destination's side
 
 Sides, and what is learned about how their connections begin, are made per destination when it is first met, and
-forgotten when there are many and nobody uses them: a stranger who dials every port of ours fills no memory.
+forgotten when there are many and they are idle: a stranger who dials every port of ours fills no memory.
 
 No path may loop. A connection that was not redirected is refused, and so is one that we have made ourselves: then the
 redirection does not spare the sidecar's user, and every call of ours would come back to us.
@@ -30,13 +30,13 @@ from proxy.net.silence import Opening
 from proxy.telemetry.counters import SideCounters
 
 MAX_DESTINATIONS = 1024
-"""Of one direction, kept while nobody is connected to them: more than an application calls, 5 KB each."""
+"""Of one direction, kept while they have no connection: more than an application calls, 5 KB each."""
 
 NOT_REDIRECTED = "not-redirected"
 
 
 Received = tuple[Side, Opening]
-"""Who serves the connections to a destination, and how they begin."""
+"""The side that serves the connections to a destination, and how they begin."""
 
 
 class Destinations:

@@ -2,7 +2,7 @@
 
 A connection is *available* (idle in its pool), *lent* to a borrower, or *closed*. It is lent again last in, first
 out: the most recently used one is the least likely to have been closed meanwhile, and the others age out. Idle
-connections are watched: an end, or bytes that nobody asked for, discard them.
+connections are watched: an end, or bytes without a request, discard them.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.early += data
             self.stream.pause_reading()
         else:
-            # RFC 9112 section 9.2: an answer that nobody asked for must not meet the next request.
+            # RFC 9112 section 9.2: an answer without a request must not meet the next request.
             self.pool.discard(self)
 
     def lend(self, borrower: Borrower) -> None:
         """For the first time."""
         early, self.early = self.early, None
         if early:
-            self.stream.resume_reading()  # before the borrower, who may pause it
+            self.stream.resume_reading()  # before the borrower, which may pause it
         borrower.connected(self)
         if early:
             self.data_received(early)
@@ -160,7 +160,7 @@ class ConnectionPool:
 
     @property
     def unused(self) -> bool:
-        """Nobody would miss this pool."""
+        """It has no connection and makes none."""
         return not self.open and not self._dials
 
     def give(self, upstream: Upstream, idle_seconds: int) -> None:
@@ -203,7 +203,7 @@ class ConnectionPool:
             self.idle.remove(upstream)
 
     def close_idle(self) -> None:
-        """Close what nobody uses now."""
+        """Close what is not in use now."""
         for upstream in self.idle:
             upstream.stream.close()
         self.idle.clear()
@@ -223,7 +223,7 @@ class ConnectionPool:
             self._failed(borrower, error)
             return
         except asyncio.CancelledError:
-            # Nobody waits any more. uvloop closes a connection that was just made without telling its protocol.
+            # The borrower waits no more. uvloop closes a connection that was just made without telling its protocol.
             self.open.discard(upstream)
             raise
         finally:

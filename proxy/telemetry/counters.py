@@ -1,4 +1,4 @@
-"""The sidecar's figures: plain integers that the data path adds to, and nobody else.
+"""The sidecar's figures: plain integers, to which only the data path adds.
 
 They become Prometheus text only when somebody scrapes (`proxy.telemetry.exposition`). Adding to an integer
 costs 30 ns; a prometheus-client counter with labels costs a microsecond and a lock.

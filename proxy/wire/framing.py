@@ -36,7 +36,7 @@ def request_framing(fields: Fields, http10: bool) -> int:
     if codings is not None and lengths is not None:
         raise Refused(BAD_REQUEST, "content-length together with transfer-encoding (RFC 9112 section 6.3)")
     if codings is not None:
-        # 6.1: HTTP/1.0 knows no transfer codings; who sends one hides something from an older parser.
+        # 6.1: HTTP/1.0 knows no transfer codings; a sender of one hides something from an older parser.
         if http10:
             raise Refused(BAD_REQUEST, "transfer-encoding in an HTTP/1.0 request (RFC 9112 section 6.1)")
         # 6.3 (4): a request whose final coding is not chunked has no reliable end.

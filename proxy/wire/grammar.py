@@ -13,7 +13,7 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 """One tchar (RFC 9110 section 5.6.2)."""
 
 MAX_METHOD = 1024
-"""Characters; the longest that is registered has 17 (UPDATEREDIRECTREF), and whoever makes them up may go further."""
+"""Characters; the longest that is registered has 17 (UPDATEREDIRECTREF), and private ones may be longer."""
 
 METHOD = TOKEN + rb"{1,%d}+" % MAX_METHOD
 
