@@ -22,6 +22,17 @@ from proxy.wire.head import ResponseHead
 _NOT_FOR_10 = CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
+_HAVE_CONTENT = frozenset(
+    {
+        b"POST", b"PUT", b"PATCH", b"QUERY", b"ACL", b"LABEL", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR",
+        b"MKCOL", b"MKWORKSPACE", b"ORDERPATCH", b"PROPFIND", b"PROPPATCH", b"REPORT", b"SEARCH", b"UPDATE",
+        b"VERSION-CONTROL",
+    }
+)  # fmt: skip
+"""Methods whose content has a meaning (RFC 9110 section 9.3, and the registered ones of WebDAV). That of GET, HEAD,
+DELETE, OPTIONS has none, many applications leave it unread on the connection, and read it as the next request."""
+
+
 class Answer:
     """What the upstream sends."""
 
@@ -92,6 +103,9 @@ class Answer:
         way.has_answer = True
         passage.status = head.status
         passage.reusable = head.keep_alive
+        passage.rests = False
+        if head.body == NO_BODY or request.body != NO_BODY:
+            self._doubt(head)
         passage.idle_seconds = head.idle
         insert, drop = b"", NOTHING
         if passage.served is not None:
@@ -132,6 +146,16 @@ class Answer:
         else:
             passage.answer_body = reader
             way.begin_answering()
+
+    def _doubt(self, head: ResponseHead) -> None:
+        """Is the upstream's connection where we believe it to be? An application that overlooks what the message says
+        of itself is out of step with us, and the next request or answer on it would be somebody else's."""
+        passage = self._way.passage
+        method = passage.head.method
+        if method == b"HEAD" or (passage.head.body != NO_BODY and method not in _HAVE_CONTENT):
+            passage.reusable = False
+        elif head.status in (204, 304):
+            passage.rests = True
 
     def _more(self, data: bytes) -> None:
         """More of a body whose head was forwarded before."""

@@ -59,7 +59,7 @@ class Exchange(Way):
             assert passage.pool is not None
             upstream.borrower = None
             self.upstream = None
-            passage.pool.give(upstream, passage.idle_seconds)
+            passage.pool.give(upstream, passage.idle_seconds, passage.rests)
         else:
             self.release(reuse=passage.reusable and passage.body is None)
         self.side.settled(passage, status, "")

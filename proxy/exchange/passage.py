@@ -47,6 +47,7 @@ class Passage:
     partial:      what has come of an answer's head that is not complete.
     answer_body:  follows the answer's body; None before, and when it came with the head.
     reusable:     the upstream's connection can carry another exchange behind this answer.
+    rests:        not at once, because a body may come behind it that must not be there.
     idle_seconds: how long the upstream keeps it, -1 when it did not say.
 
     request_bytes, answer_bytes: of the bodies, as they came, framing of chunks included.
@@ -68,6 +69,7 @@ class Passage:
         "plan",
         "pool",
         "request_bytes",
+        "rests",
         "retried",
         "reusable",
         "served",
@@ -93,6 +95,7 @@ class Passage:
         self.partial = b""
         self.answer_body: BodyReader | None = None
         self.reusable = False
+        self.rests = False
         self.idle_seconds = -1
         self.request_bytes = 0
         self.answer_bytes = 0

@@ -95,6 +95,7 @@ class Upstream(Timed, Protocol):
 
     borrower: Borrower | None
     reused: bool
+    since: int
 
     @property
     def stream(self) -> Stream: ...
@@ -128,11 +129,16 @@ class Pool(Protocol):
         """The borrower does not wait for its dial any more."""
         ...
 
-    def give(self, upstream: Upstream, idle_seconds: int) -> None:
+    def give(self, upstream: Upstream, idle_seconds: int, rests: bool = False) -> None:
         """Take back a connection that can carry another exchange.
 
         idle_seconds: how long its other end keeps it, -1 when unknown.
+        rests:        not at once: bytes may still come that nobody may take for an answer.
         """
+        ...
+
+    def dead(self, upstream: Upstream) -> None:
+        """A connection that was idle when it was lent had been closed by its other end."""
         ...
 
 

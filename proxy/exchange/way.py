@@ -181,6 +181,8 @@ class Way(Relay):
         good as new then. False: it must not be (RFC 9110 section 9.2.2): once, automatically, only what is idempotent
         and still kept whole."""
         passage = self.passage
+        if upstream.reused and passage.pool is not None and not passage.partial:
+            passage.pool.dead(upstream)
         if (
             not upstream.reused
             or passage.kept is None
@@ -228,4 +230,4 @@ class Way(Relay):
             if self.clogged:
                 upstream.stream.resume_reading()
             assert self.passage.pool is not None
-            self.passage.pool.give(upstream, self.passage.idle_seconds)
+            self.passage.pool.give(upstream, self.passage.idle_seconds, self.passage.rests)

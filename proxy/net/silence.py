@@ -21,7 +21,7 @@ from typing import Protocol
 from proxy.errors import Failure
 from proxy.exchange.ports import FAR, Pool, Stream, Upstream
 from proxy.exchange.side import Side
-from proxy.net.upstream import IDLE_TICKS
+from proxy.net.idle import IDLE_TICKS
 
 MAX_SILENT = 64
 """Silent connections to one application: fewer than a small application has threads to lose."""

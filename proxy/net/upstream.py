@@ -19,6 +19,7 @@ from proxy.exchange.ports import FAR, Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
+from proxy.net.idle import IdleLimit
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 
@@ -27,11 +28,10 @@ LOOPBACKS = ("127.0.0.1", "::1")
 MAX_IDLE = 256
 """Idle connections kept per endpoint; what is more than that after a burst is closed."""
 
-IDLE_TICKS = int(60 / TICK_SECONDS)
-"""Applications keep idle connections for 75 s (nginx) or more when they do not say."""
-
-IDLE_MARGIN = int(1 / TICK_SECONDS)
-"""Before the application would close by its own announcement."""
+RESTING_TICKS = int(0.5 / TICK_SECONDS)
+"""How long a connection is left alone whose last answer had no body by a rule (204, 304): some applications send one
+all the same, and a moment later. Half a second is long for an application and short enough that, with MAX_IDLE of them
+resting, 500 such answers in a second need no connection of their own."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -39,9 +39,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     early: what its other end said before it was lent for the first time; None from then on.
     ends:  from where to where it goes, where the sidecar has to know its own connections; else None.
+    since: the tick at which it was given back last.
     """
 
-    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "slot", "stream")
+    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "since", "slot", "stream")
 
     stream: Stream
 
@@ -51,6 +52,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.ends: Ends | None = None
         self.borrower: Borrower | None = None
         self.reused = False
+        self.since = 0
         self.due = 0
         self.slot = FAR
 
@@ -78,7 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.stream.pause_reading()
         else:
             # RFC 9112 section 9.2: an answer without a request must not meet the next request.
-            self.pool.discard(self)
+            self.pool.spoke(self)
 
     def lend(self, borrower: Borrower) -> None:
         """For the first time."""
@@ -93,7 +95,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.borrower is not None:
             return self.borrower.upstream_eof()
         if self.early is None:
-            self.pool.discard(self)  # at once: until the loop says that it is lost, it could be lent
+            self.pool.ended(self)  # at once: until the loop says that it is lost, it could be lent
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -111,9 +113,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.borrower.upstream_drained()
 
     def expired(self) -> None:
-        """It has been idle for long enough."""
+        """It has rested, or been idle, for long enough."""
         if self.borrower is None:  # else it was idle once, and is lent now
-            self.pool.discard(self)
+            self.pool.aged(self)
 
 
 class ConnectionPool:
@@ -121,10 +123,14 @@ class ConnectionPool:
 
     loopback: the endpoint is an application on this machine, which is dialled on loopback first, and on the endpoint's
               own address when it does not listen there.
+    limit:    how long its connections may be idle.
+    resting:  those that are not lent yet, because their last answer may have a body behind it, with the ticks until
+              which they may be.
     """
 
     __slots__ = (
-        "_counters", "_descriptors", "_dials", "_hosts", "_own", "_tasks", "_wheel", "endpoint", "idle", "open",
+        "_counters", "_descriptors", "_dials", "_hosts", "_own", "_speaks_late", "_tasks", "_wheel",
+        "endpoint", "idle", "limit", "open", "resting",
     )  # fmt: skip
 
     def __init__(
@@ -146,6 +152,9 @@ class ConnectionPool:
         self._hosts = tuple(dict.fromkeys([*near, *hosts]))
         self.open: set[UpstreamConnection] = set()
         self.idle: list[Upstream] = []
+        self.resting: dict[Upstream, int] = {}
+        self.limit = IdleLimit()
+        self._speaks_late = False
         self._dials: dict[Borrower, asyncio.Task[None]] = {}
         self._counters = counters
         self._wheel = wheel
@@ -163,18 +172,25 @@ class ConnectionPool:
         """It has no connection and makes none."""
         return not self.open and not self._dials
 
-    def give(self, upstream: Upstream, idle_seconds: int) -> None:
-        ticks = IDLE_TICKS
-        if idle_seconds >= 0:
-            ticks = min(ticks, int(idle_seconds / TICK_SECONDS) - IDLE_MARGIN)
+    def give(self, upstream: Upstream, idle_seconds: int, rests: bool = False) -> None:
+        now = self._wheel.now
+        ticks = self.limit.for_seconds(idle_seconds, now)
+        if rests and (ticks <= RESTING_TICKS or len(self.resting) >= MAX_IDLE or self._speaks_late):
+            ticks = 0
         if ticks <= 0 or len(self.idle) >= MAX_IDLE:
             upstream.stream.close()
             return
         upstream.reused = True
-        upstream.due = due = self._wheel.now + ticks
+        upstream.since = now
+        due = now + ticks
+        if rests:
+            self.resting[upstream] = due
+            due = now + RESTING_TICKS
+        else:
+            self.idle.append(upstream)
+        upstream.due = due
         if due < upstream.slot:
             self._wheel.arm(upstream)
-        self.idle.append(upstream)
 
     def dial(self, borrower: Borrower) -> None:
         self._dials[borrower] = self._tasks.spawn(self._dial(borrower), f"dial {self.endpoint}")
@@ -184,12 +200,44 @@ class ConnectionPool:
         if task is not None:
             task.cancel()
 
-    def discard(self, upstream: UpstreamConnection) -> None:
+    def dead(self, upstream: Upstream) -> None:
+        self.limit.died(self._wheel.now - upstream.since, self._wheel.now)
+
+    def aged(self, upstream: UpstreamConnection) -> None:
+        """An idle connection's deadline has passed."""
+        if upstream in self.resting and len(self.idle) < MAX_IDLE:
+            upstream.due = self.resting.pop(upstream)
+            self._wheel.arm(upstream)
+            self.idle.append(upstream)
+        else:
+            self._discard(upstream)
+
+    def spoke(self, upstream: UpstreamConnection) -> None:
+        """An idle connection has something to say. When that stands behind an answer without a body, none is lent again
+        behind such an answer of this endpoint."""
+        self._speaks_late = self._speaks_late or upstream in self.resting
+        self._discard(upstream)
+
+    def ended(self, upstream: UpstreamConnection) -> None:
+        """The other end of an idle connection has closed it."""
+        self.dead(upstream)
+        self._discard(upstream)
+
+    def _discard(self, upstream: UpstreamConnection) -> None:
         """Close an idle connection."""
         self._counters.upstream_discarded += 1
-        if upstream in self.idle:
-            self.idle.remove(upstream)
+        self._take(upstream)
         upstream.stream.abort()
+
+    def _take(self, upstream: UpstreamConnection) -> bool:
+        """It is neither idle nor resting any more. False: it was not."""
+        if upstream in self.resting:
+            del self.resting[upstream]
+        elif upstream in self.idle:
+            self.idle.remove(upstream)
+        else:
+            return False
+        return True
 
     def lost(self, upstream: UpstreamConnection) -> None:
         """A connection has ended."""
@@ -198,15 +246,16 @@ class ConnectionPool:
         if self._own.connections is not None and upstream.ends is not None:
             self._own.connections.unmade(upstream.ends)
         self._wheel.disarm(upstream)
-        if upstream.borrower is None and upstream in self.idle:
+        if upstream.borrower is None and self._take(upstream):
             self._counters.upstream_discarded += 1
-            self.idle.remove(upstream)
+            self.dead(upstream)
 
     def close_idle(self) -> None:
         """Close what is not in use now."""
-        for upstream in self.idle:
+        for upstream in [*self.idle, *self.resting]:
             upstream.stream.close()
         self.idle.clear()
+        self.resting.clear()
 
     async def _dial(self, borrower: Borrower) -> None:
         self._counters.upstream_dials += 1
@@ -243,6 +292,7 @@ class ConnectionPool:
         return f"{self.endpoint} is one of this sidecar's own listeners"
 
     def _failed(self, borrower: Borrower, error: OSError) -> None:
+        self.limit.forget()
         if self._descriptors.dial_failed(error):
             self._counters.upstream_dial_failures += 1
             borrower.dial_refused(OVERLOADED, f"no file descriptor is left for a connection to {self.endpoint}")

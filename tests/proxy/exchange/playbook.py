@@ -214,6 +214,7 @@ class PlayedUpstream(Peer):
         self.reused = False
         self.due = 0
         self.slot = FAR
+        self.since = 0
         self.unasked = b""
 
     def expired(self) -> None:
@@ -255,6 +256,8 @@ class PlayedPool:
     dials:    exchanges that wait for one.
     dialled:  how many there have been.
     returned: what was given back, with the seconds that its other end keeps it.
+    resting:  what was given back and is not to be lent at once.
+    found_dead: what was lent and had been closed.
     """
 
     def __init__(self, endpoint: Endpoint, step: int) -> None:
@@ -264,6 +267,8 @@ class PlayedPool:
         self.dialled = 0
         self.returned: list[tuple[PlayedUpstream, int]] = []
         self.made: list[PlayedUpstream] = []
+        self.resting: list[PlayedUpstream] = []
+        self.found_dead: list[PlayedUpstream] = []
         self._step = step
 
     def dial(self, borrower: Borrower) -> None:
@@ -275,13 +280,21 @@ class PlayedPool:
         if borrower in self.dials:
             self.dials.remove(borrower)
 
-    def give(self, upstream: Any, idle_seconds: int) -> None:
+    def give(self, upstream: Any, idle_seconds: int, rests: bool = False) -> None:
         assert upstream.borrower is None, "given back, yet still in use"
         assert upstream.stream.reading, "given back without being read from: its end would go unnoticed"
         assert not upstream.stream.ended
         upstream.reused = True
-        self.idle.append(upstream)
+        (self.resting if rests else self.idle).append(upstream)
         self.returned.append((upstream, idle_seconds))
+
+    def wake(self) -> None:
+        """All that rest have rested."""
+        self.idle += self.resting
+        self.resting.clear()
+
+    def dead(self, upstream: Any) -> None:
+        self.found_dead.append(upstream)
 
     # -- what the test decides ------------------------------------------------------------------------------------
 
@@ -474,7 +487,9 @@ class Playbook:
             assert not pool.dials, f"a dial of {pool.endpoint} that nobody waits for"
             for upstream in pool.made:
                 assert upstream.borrower is None
-                assert upstream in pool.idle or upstream.recorded.closing, "a connection that nobody owns"
+                assert upstream in [*pool.idle, *pool.resting] or upstream.recorded.closing, (
+                    "a connection that nobody owns"
+                )
                 upstream.recorded.lost = True
                 self.wheel.disarm(upstream)
         assert self.armed == "items=0", "a deadline of something that has ended"

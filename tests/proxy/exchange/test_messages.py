@@ -49,7 +49,8 @@ def test_an_unkeyed_pair_passes_untouched(make_book: MakeBook, step: int, reques
     app.send(answer)
     assert client.got == answer
     assert client.calls == []
-    assert book.app.idle == [app]
+    rests = answer.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304"))
+    assert (book.app.idle, book.app.resting) == (([], [app]) if rests else ([app], []))
 
 
 def test_a_connection_carries_one_exchange_after_the_other(make_book: MakeBook, step: int) -> None:
@@ -62,6 +63,7 @@ def test_a_connection_carries_one_exchange_after_the_other(make_book: MakeBook, 
             app.send(answer)
             assert client.new() == answer
             app.new()
+            book.app.wake()
             client.send(request)
             assert app.got == request, name
     app.send(OK)
@@ -111,9 +113,8 @@ def test_head_has_no_body_whatever_the_fields_say(make_book: MakeBook, step: int
     app = book.app.accept()
     app.send(answer)
     client.send(get())
-    app.send(OK)
+    book.app.accept().send(OK)
     assert client.got == answer + OK
-    assert book.app.dialled == 1
 
 
 def test_a_body_that_ends_with_the_connection(make_book: MakeBook, step: int) -> None:

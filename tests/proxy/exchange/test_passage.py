@@ -9,7 +9,7 @@ from proxy.exchange.phase import IDLE
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import OK, Client, Playbook, get, keyed, ready
 
-SET_ANEW = {"attempt", "idle_seconds", "last", "pool", "reusable", "started"}
+SET_ANEW = {"attempt", "idle_seconds", "last", "pool", "rests", "reusable", "started"}
 """Numbers and references that every request sets before anything reads them."""
 
 POST = b"POST / HTTP/1.1\r\nhost: users\r\nbaggage: routing-key=agent-42\r\ncontent-length: 10\r\n\r\n"

@@ -28,6 +28,7 @@ def test_a_reused_connection_that_was_just_closed(make_book: MakeBook, step: int
     new.send(answer)
     assert client.got == answer
     assert book.counters.inbound.upstream_retries == 1
+    assert book.app.found_dead == [old], "its age is not reached again"
     assert book.counters.inbound.requests["baseline"][2] == 1
     assert not book.counters.inbound.failures
 

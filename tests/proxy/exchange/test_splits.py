@@ -48,7 +48,8 @@ def test_a_conversation_does_not_depend_on_how_it_was_cut(
         for piece in pieces(answer, answer_cuts):
             app.send(piece)
         assert client.new() == answer
-    assert len(book.app.made) == 1
+    rested = sum(answer.startswith((b"HTTP/1.1 204", b"HTTP/1.1 304")) for answer in answers[: len(requests)])
+    assert len(book.app.made) <= 1 + rested
     assert client.calls == []
     book.ends_clean()
 

@@ -238,11 +238,11 @@ class Borrower:
         assert self.got == data
         self.got = b""
 
-    def give_back(self, pool: ConnectionPool, idle_seconds: int = -1) -> Upstream:
+    def give_back(self, pool: ConnectionPool, idle_seconds: int = -1, *, rests: bool = False) -> Upstream:
         assert self.upstream is not None
         upstream, self.upstream = self.upstream, None
         upstream.borrower = None
-        pool.give(upstream, idle_seconds)
+        pool.give(upstream, idle_seconds, rests)
         return upstream
 
 

@@ -298,8 +298,11 @@ class Unanswered:
         if exchange in self.waiting:
             self.waiting.remove(exchange)
 
-    def give(self, upstream: Upstream, idle_seconds: int) -> None:
+    def give(self, upstream: Upstream, idle_seconds: int, rests: bool = False) -> None:
         raise AssertionError("an opaque connection is never used again")
+
+    def dead(self, upstream: Upstream) -> None:
+        raise AssertionError("an opaque connection is never lent twice")
 
 
 @on_uvloop

@@ -9,9 +9,9 @@ import pytest
 from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import ExchangeSettings
 from proxy.net.downstream import Downstream
+from proxy.net.idle import IDLE_TICKS
 from proxy.net.listener import FixedEntrance, Listener, bind
 from proxy.net.silence import MAX_SILENT, Opening
-from proxy.net.upstream import IDLE_TICKS
 from tests.proxy.net.rig import client, eventually, net, on_uvloop, origin
 from tests.proxy.net.test_opaque import GET, PING, PONG, Unanswered, closed_port, guard, guarded
 

@@ -9,14 +9,19 @@ import pytest
 
 from proxy.contract.routes import Endpoint
 from proxy.net import upstream as module
+from proxy.net.idle import IDLE_TICKS
 from proxy.net.tuning import HIGH_WATER
-from proxy.net.upstream import IDLE_TICKS, ConnectionPool, Pools, UpstreamConnection
+from proxy.net.upstream import RESTING_TICKS, ConnectionPool, Pools, UpstreamConnection
 from tests.proxy.net.rig import Borrower, Line, Net, eventually, net, on_uvloop, origin
 
 
 def figures(parts: Net) -> tuple[int, int, int]:
     counters = parts.counters.inbound
     return counters.upstream_dials, counters.upstream_dial_failures, counters.upstream_discarded
+
+
+async def drops_all(pool: ConnectionPool) -> None:
+    await eventually(lambda: pool.unused)
 
 
 def silent_port() -> socket.socket:
@@ -242,17 +247,136 @@ async def test_the_one_used_last_is_lent_first() -> None:
 @on_uvloop
 async def test_an_idle_connection_that_ends_is_dropped() -> None:
     async with net() as parts, origin() as app:
-        pool = parts.pools(app.endpoint)
         for ending in (Line.reset, lambda line: line.wire.close(), lambda line: line.wire.write_eof()):
+            parts.pools.sweep(set())  # what the last one taught
+            pool = parts.pools(app.endpoint)
             borrower = await parts.borrow(pool)
             upstream = borrower.give_back(pool)
             assert repr(upstream) == f"<UpstreamConnection {app.endpoint} idle>"
             ending(await app.line())
-            await eventually(lambda: pool.unused)
+            await drops_all(pool)
             assert pool.idle == []
             assert borrower.events == ["connected"]
         assert figures(parts)[2] == 3
         assert repr(parts.wheel) == "<TimerWheel now=0 items=0>"
+
+
+# -- resting ------------------------------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_a_connection_behind_an_answer_without_a_body_rests_before_it_is_lent() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        upstream = (await parts.borrow(pool)).give_back(pool, rests=True)
+        parts.pass_ticks(RESTING_TICKS - 1)
+        assert (pool.idle, list(pool.resting)) == ([], [upstream])
+        parts.pass_ticks(1)
+        assert (pool.idle, list(pool.resting)) == ([upstream], [])
+        parts.pass_ticks(IDLE_TICKS - RESTING_TICKS - 1)
+        assert pool.idle == [upstream]
+        parts.pass_ticks(1)
+        assert pool.idle == [], "its age counts from when it was given back"
+        await eventually(lambda: pool.unused)
+
+
+@on_uvloop
+async def test_an_application_that_sends_bodies_where_none_may_be_is_not_trusted_again() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        (await parts.borrow(pool)).give_back(pool, rests=True)
+        (await app.line()).send(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nWRONG")
+        await eventually(lambda: pool.unused)
+        assert not pool.resting
+        borrower = await parts.borrow(pool)
+        borrower.give_back(pool, rests=True)
+        assert not pool.resting
+        await eventually(lambda: pool.unused)
+        upstream = (await parts.borrow(pool)).give_back(pool)
+        assert pool.idle == [upstream], "behind other answers it is as good as ever"
+
+
+@on_uvloop
+async def test_a_resting_connection_that_ends_is_dropped() -> None:
+    async with net() as parts, origin() as app:
+        for ending in (Line.reset, lambda line: line.wire.close(), lambda line: line.wire.write_eof()):
+            parts.pools.sweep(set())
+            pool = parts.pools(app.endpoint)
+            (await parts.borrow(pool)).give_back(pool, rests=True)
+            assert pool.resting
+            ending(await app.line())
+            await drops_all(pool)
+            assert not pool.resting
+        assert figures(parts)[2] == 3
+
+
+@on_uvloop
+async def test_what_rests_is_bounded_and_closed_with_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_IDLE", 2)
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        borrowers = [await parts.borrow(pool) for _ in range(5)]
+        for borrower in borrowers[:3]:
+            borrower.give_back(pool, rests=True)
+        assert len(pool.resting) == 2
+        for borrower in borrowers[3:]:
+            borrower.give_back(pool)
+        parts.pass_ticks(RESTING_TICKS)
+        assert (len(pool.idle), len(pool.resting)) == (2, 0), "there was no room among the idle"
+        (await parts.borrow(pool)).give_back(pool, rests=True)
+        (await parts.borrow(pool)).give_back(pool, 1, rests=True)
+        pool.close_idle()
+        await eventually(lambda: pool.unused)
+        assert (pool.idle, pool.resting) == ([], {})
+
+
+# -- the age of idle connections ----------------------------------------------------------------------------------
+
+
+@on_uvloop
+async def test_an_age_at_which_a_connection_died_is_not_reached_again() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        (await parts.borrow(pool)).give_back(pool)
+        parts.pass_ticks(50)
+        (await app.line()).wire.close()
+        await eventually(lambda: pool.unused)
+        upstream = (await parts.borrow(pool)).give_back(pool)
+        parts.pass_ticks(44)
+        assert pool.idle == [upstream]
+        parts.pass_ticks(1)
+        assert pool.idle == []
+
+
+@on_uvloop
+async def test_so_is_the_age_of_one_that_proved_dead_when_it_was_lent() -> None:
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        upstream = (await parts.borrow(pool)).give_back(pool)
+        parts.pass_ticks(20)
+        assert pool.idle.pop() is upstream
+        pool.dead(upstream)
+        (await parts.borrow(pool)).give_back(pool)
+        parts.pass_ticks(18)
+        assert pool.idle == []
+
+
+@on_uvloop
+async def test_an_application_that_does_not_accept_is_another_one_afterwards() -> None:
+    async with net() as parts:
+        with silent_port() as taken:
+            endpoint = Endpoint(*taken.getsockname())
+            pool = parts.pools(endpoint)
+            upstream = UpstreamConnection(pool)
+            pool.dead(upstream)
+            assert repr(pool.limit) == "<IdleLimit -2>"
+            borrower = Borrower()
+            pool.dial(borrower)
+            await eventually(lambda: borrower.events)
+            assert repr(pool.limit) == f"<IdleLimit {IDLE_TICKS}>"
+
+
+# -- further ends -------------------------------------------------------------------------------------------------
 
 
 @on_uvloop
