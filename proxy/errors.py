@@ -52,6 +52,11 @@ APP_UNREACHABLE = Failure(
     "app-unreachable", 502, "The application cannot be reached",
     "Check that the application runs and listens where the sidecar expects it.",
 )  # fmt: skip
+TARGET_UNREACHABLE = Failure(
+    APP_UNREACHABLE.code, APP_UNREACHABLE.status, "What the application calls cannot be reached",
+    "Check that the service that was called runs, and the target of this sidecar's --outbound listener.",
+)  # fmt: skip
+"""The same on the outbound side, where another application is meant than the sidecar's own."""
 UPSTREAM_RESET = Failure(
     "upstream-reset", 502, "The connection was closed before an answer came",
     "Look into the logs of the service that was called: it closed or reset the connection.",
@@ -61,7 +66,7 @@ BAD_RESPONSE = Failure(
     "The service answered with something that cannot be forwarded safely; `detail` says what.",
 )  # fmt: skip
 APP_TIMEOUT = Failure(
-    "app-timeout", 504, "The application did not answer in time",
+    "app-timeout", 504, "No answer came in time",
     "Raise --response-timeout if the call is meant to take this long.",
 )  # fmt: skip
 SHADOW_UNREACHABLE = Failure(

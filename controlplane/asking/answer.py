@@ -18,7 +18,16 @@ BODY_LIMIT = 1 << 20
 
 
 class NoAnswerError(Exception):
-    """Nobody gave a whole answer. `str()` is one line for a person."""
+    """Nobody gave a whole answer. `str()` is one line for a person.
+
+    reason:    why, to stand behind an address and a colon.
+    connected: something accepted the connection.
+    """
+
+    def __init__(self, message: str, reason: str, *, connected: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.connected = connected
 
 
 class NotAUrlError(ValueError):
@@ -100,13 +109,13 @@ async def send(
             charset = response.charset or "utf-8"
             return _answer(response.status, response.reason, response.headers, body, charset, started)
     except TimeoutError:
-        raise NoAnswerError(f"{url} did not answer within {seconds:g} s") from None
+        raise NoAnswerError(f"{url} did not answer within {seconds:g} s", "no answer in time", connected=True) from None
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
         raise NotAUrlError(f"{url!r} is not a URL such as http://127.0.0.1:8080/") from None
     except aiohttp.ClientConnectorError as error:
-        raise NoAnswerError(f"{url} cannot be reached: {why(error)}") from None
+        raise NoAnswerError(f"{url} cannot be reached: {why(error)}", why(error), connected=False) from None
     except (aiohttp.ClientError, OSError) as error:
-        raise NoAnswerError(f"{url} gave no whole answer: {why(error)}") from None
+        raise NoAnswerError(f"{url} gave no whole answer: {why(error)}", why(error), connected=True) from None
 
 
 async def _read(content: aiohttp.StreamReader, limit: int) -> bytes:

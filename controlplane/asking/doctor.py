@@ -19,6 +19,11 @@ DIAL_SECONDS = 2.0
 ANSWER_SECONDS = 6.0
 """For one answer: longer than the sidecar's own dial of the application, whose end it then tells."""
 
+SILENT_SECONDS = 6.0
+"""To say nothing: longer than a sidecar leaves a silent client whose application cannot be dialled."""
+
+LOOK_AT_IT = "see what the application wrote, and that it listens where its sidecar expects it"
+
 MAX_DIALS = 32
 """At once."""
 
@@ -88,33 +93,58 @@ def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
 
 async def _reach(workload: Workload, dials: asyncio.Semaphore) -> Check:
     """Whether the application answers, asked by the way that its callers take: through its sidecar."""
-    endpoint = parse_endpoint(workload.address)
-    try:
-        async with dials, asyncio.timeout(DIAL_SECONDS):
-            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    except (OSError, TimeoutError) as error:
-        advice = "its sidecar does not listen there: start it, or correct the address"
-        return Check(False, workload.workload, f"{workload.address} cannot be reached: {why(error)}", advice)
-    writer.close()
-    async with dials:
-        return await _ask(workload)
-
-
-async def _ask(workload: Workload) -> Check:
-    """One request without a key: to the path that tells readiness; without one, a HEAD, which changes nothing."""
     path = workload.readiness.path
-    asked = f"{'GET' if path else 'HEAD'} {path or '/'}"
+    async with dials:
+        return await (_listen(workload) if path is None else _ask(workload, path))
+
+
+async def _listen(workload: Workload) -> Check:
+    """Connect and say nothing: nobody has said what the application speaks, and HTTP is an attack to some.
+
+    A sidecar dials the application for a client that stays silent, and ends the client's connection when it cannot.
+    """
     name, address = workload.workload, workload.address
-    advice = "see what the application wrote, and that it listens where its sidecar expects it"
+    endpoint = parse_endpoint(address)
     try:
-        answer = await send("GET" if path else "HEAD", f"http://{address}{path or '/'}", seconds=ANSWER_SECONDS)
-    except NoAnswerError:
-        if path is None:
-            return Check(True, name, f"{address} accepts connections")  # it may speak something else than HTTP
-        return Check(False, name, f"{address} accepts connections, but {asked} gets no answer", advice)
-    if answer.error == "app-unreachable" or (answer.error and path):
+        async with asyncio.timeout(DIAL_SECONDS):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    except (OSError, TimeoutError) as error:
+        return _unreachable(workload, why(error))
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            greeting = await reader.read(1)
+    except TimeoutError:
+        unasked = "without a readiness path nobody can tell whether the application answers"
+        return Check(True, name, f"{address} accepts connections; {unasked}")
+    except OSError:
+        greeting = b""
+    finally:
+        writer.transport.abort()
+    if greeting:
+        return Check(True, name, f"the application behind {address} speaks first")
+    found = f"{address} accepts connections and closes them: the application behind it does not answer"
+    return Check(False, name, found, LOOK_AT_IT)
+
+
+async def _ask(workload: Workload, path: str) -> Check:
+    """One request without a key to the path that tells readiness."""
+    name, address = workload.workload, workload.address
+    try:
+        answer = await send("GET", f"http://{address}{path}", seconds=ANSWER_SECONDS)
+    except NoAnswerError as error:
+        if error.connected:
+            found = f"{address} accepts connections, but GET {path} gets no answer"
+            return Check(False, name, found, LOOK_AT_IT)
+        return _unreachable(workload, error.reason)
+    if answer.error:
         found = f"the sidecar at {address} answers, and the application behind it does not: {answer.error}"
-        return Check(False, name, found, advice)
-    if path and answer.status >= 400:
-        return Check(False, name, f"the application at {address} answers {asked} with {answer.status}", advice)
-    return Check(True, name, f"the application at {address} answers")
+        return Check(False, name, found, LOOK_AT_IT)
+    if answer.status >= 400:
+        found = f"the application behind {address} answers GET {path} with {answer.status}"
+        return Check(False, name, found, LOOK_AT_IT)
+    return Check(True, name, f"the application behind {address} answers")
+
+
+def _unreachable(workload: Workload, reason: str) -> Check:
+    advice = "its sidecar does not listen there: start it, or correct the address"
+    return Check(False, workload.workload, f"{workload.address} cannot be reached: {reason}", advice)

@@ -60,6 +60,12 @@ class Complaint:
         document = _problem(InvalidError.code, InvalidError.title, "; ".join(error.problems))
         self._say(error.problems, document | {"problems": problems}, InvalidError.exit_code)
 
+    def machine(self, error: OSError) -> None:
+        """The machine refuses: a full disk, a file that may not be read, a program that is not there."""
+        where = f"{error.filename}: " if error.filename is not None else ""
+        what = f"{where}{error.strerror or error}"
+        self._say([what], _problem("machine", "The machine refuses", what), CommandError.exit_code)
+
     def defect(self, error: Exception) -> None:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         hint = "SKYCAP_DEBUG=1 shows where"

@@ -135,6 +135,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
+    except OSError as error:
+        if os.environ.get("SKYCAP_DEBUG"):
+            sys.excepthook(type(error), error, error.__traceback__)
+        complaint.machine(error)
+        return FAILED
     except Exception as error:  # noqa: BLE001 (the last line before a traceback on a person's terminal)
         if os.environ.get("SKYCAP_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)

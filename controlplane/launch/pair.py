@@ -22,13 +22,15 @@ from typing import Any
 
 from controlplane.launch.plan import CopyPorts
 from controlplane.process import logfile
-from controlplane.process.child import KILL_SECONDS, Child, describe_end, spawn
+from controlplane.process.child import KILL_SECONDS, Child, spawn
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, decode_identity
 from controlplane.process.ports import why_busy
 
 RECORD = "record.json"
 LOG = "output.log"
+
+KINDS = ("app", "sidecar")
 
 DRAIN_SECONDS = 35.0
 """For a sidecar to finish what is in flight. Its own limit is 30 s; what is left then is cut."""
@@ -72,8 +74,8 @@ class Pair:
         started: list[Child] = []
         log = logfile.open_log(folder / LOG)
         try:
-            for each in (app, sidecar):
-                started.append(spawn(each, log))
+            for each, kind in zip((app, sidecar), KINDS, strict=True):
+                started.append(spawn(each, log, _mark(folder, kind)))
                 _write_record(folder, _record(folder.name, command, ports, started))
         except BaseException:
             for child in started:
@@ -92,7 +94,10 @@ class Pair:
         if not isinstance(name, str) or not _ID.fullmatch(name) or app is None or ports is None:
             return None
         # A record made between the two starts names no sidecar: one that never lived is one that is gone.
-        children = [Child(identity or Identity(app.pid, ""), ours=False) for identity in (app, sidecar)]
+        children = [
+            Child(identity or Identity(app.pid, ""), ours=False, mark=_mark(state_dir / name, kind))
+            for identity, kind in zip((app, sidecar), KINDS, strict=True)
+        ]
         return cls(state_dir / name, str(handle.get("command", "")), ports, children[0], children[1])
 
     def handle(self) -> dict[str, Any]:
@@ -101,9 +106,9 @@ class Pair:
     def how_it_ended(self) -> str:
         """One sentence without a full stop about the half that ended, "" while both run."""
         if self.app.exited.done():
-            return f"`{self.command}` {describe_end(self.app.exited.result())}"
+            return f"`{self.command}` {self.app.how_it_ended()}"
         if self.sidecar.exited.done():
-            return f"the sidecar of `{self.command}` {describe_end(self.sidecar.exited.result())}"
+            return f"the sidecar of `{self.command}` {self.sidecar.how_it_ended()}"
         return ""
 
     def lost_a_port(self) -> bool:
@@ -160,8 +165,13 @@ def read_records(state_dir: Path) -> list[dict[str, Any]]:
     return records
 
 
+def _mark(folder: Path, kind: str) -> str:
+    """By which the kin of one of the two is known."""
+    return f"{folder}:{kind}"
+
+
 def _record(name: str, command: str, ports: CopyPorts, children: list[Child]) -> dict[str, Any]:
-    identities = {kind: child.identity.encode() for kind, child in zip(("app", "sidecar"), children, strict=False)}
+    identities = {kind: child.identity.encode() for kind, child in zip(KINDS, children, strict=False)}
     return {
         "id": name,
         "command": command,

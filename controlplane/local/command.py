@@ -76,12 +76,23 @@ async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, j
     observe: Observer = JsonConsole(writer) if json else _text(writer, file)
     environment = Environment(file, folder, state_dir, observe)
     tasks = Tasks("skycap up")
+    broken: list[ConfigurationError] = []
+
+    async def announce() -> None:
+        try:
+            await _announce(environment, observe)
+        except ConfigurationError as error:
+            broken.append(error)
+            stop.set()
+
     try:
         with stop_signals(stop.set, environment.kill):
             async with environment:
-                tasks.spawn(_announce(environment, observe), "announcing")
+                tasks.spawn(announce(), "announcing")
                 await stop.wait()
                 await tasks.close()
+            if broken:
+                raise broken[0]
     finally:
         writer.close()
     return PIPE_CLOSED if closed.is_set() else 0

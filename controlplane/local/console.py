@@ -136,8 +136,9 @@ class TextConsole:
             case Output():
                 self._line(event.process, event.line)
             case Ended():
-                then = f"starts again in {event.restart_after:.1f} s"
-                self._say(f"{event.process} {event.how}, {then}", _RED)
+                again = event.restart_after
+                then = "" if again is None else f", starts again in {again:.1f} s"
+                self._say(f"{event.process} {event.how}{then}", _RED)
                 for line in event.last_lines:
                     self._say(f"  {line}")
             case Ready() if self._up:

@@ -37,7 +37,8 @@ from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.model.variables import bypasses
 from controlplane.process.child import Child
-from controlplane.process.listeners import instead
+from controlplane.process.kin import kin
+from controlplane.process.listeners import instead, named
 from controlplane.process.ports import PortPool
 from controlplane.process.readiness import Readiness, answers
 from proxy.base.problems import ConfigurationError
@@ -49,6 +50,8 @@ REGISTRY_GRACE = DRAIN_SECONDS + 2 * GRACE_SECONDS
 """For the registry to end: it lets its shadows drain first, all at once."""
 HEAD_START = 3.0
 """For the registry before the sidecars, at most: without it they would serve the baseline all the same."""
+CANNOT_WORK = 2
+"""The exit code of a registry whose state or settings cannot be used: to start it again changes nothing."""
 LEFTOVER_GRACE = 10.0
 """For processes of a run that was killed: nobody waits for their answers any more."""
 
@@ -118,8 +121,14 @@ class Environment:
     async def ready(self) -> None:
         """Wait until all of it does its work. Raises NotReadyError when something does not in its time.
 
-        What is not ready is still kept running: it may become so later.
+        What is not ready is still kept running: it may become so later. But without its registry an environment is
+        none: raises ConfigurationError, with what that says, when that cannot be started at all.
         """
+        await self._units[REGISTRY].until_ready()
+        if self._units[REGISTRY].over:
+            how, *said = self._units[REGISTRY].trouble.splitlines()
+            reasons = [line.removeprefix("skycap controlplane: ") for line in said] or [how]
+            raise ConfigurationError([f"the registry cannot be started: {reason}" for reason in reasons])
         found = await asyncio.gather(*(unit.until_ready() for unit in self._units.values()))
         problems = [problem for problem in found if problem]
         if problems:
@@ -176,10 +185,18 @@ class Environment:
         for unit in self._units.values():
             unit.process.kill()
 
+    def _mark(self, process: str) -> str:
+        """By which the kin of a process is known, in this run and the next."""
+        return f"{self._state.path}:{process}"
+
     async def _end_leftovers(self) -> None:
-        found = {name: Child(identity, ours=False) for name, identity in self._state.processes().items()}
+        known = self._state.processes()
+        found = {name: Child(identity, ours=False, mark=self._mark(name)) for name, identity in known.items()}
         alive = {name: child for name, child in found.items() if not child.exited.done()}
         await asyncio.gather(*(child.end(LEFTOVER_GRACE) for child in alive.values()))
+        for stray in kin(self._mark(""), below=True):  # of one that had put itself into the background
+            alive[named(stray.pid)] = child = Child(stray, ours=False)
+            await child.end(LEFTOVER_GRACE)
         for name, child in alive.items():
             self._observe(Leftover(name, child.pid))
 
@@ -216,9 +233,11 @@ class Environment:
             OURS_SECONDS,
             around,
             self._register,
+            mark=self._mark(REGISTRY),
+            hopeless=lambda status, was_ready: status == CANNOT_WORK and not was_ready,
         )
-        apps = [_app_of(service, around) for service in layout.services]
-        sidecars = [_sidecar_of(service, around) for service in layout.services]
+        apps = [_app_of(service, around, self._mark(service.name)) for service in layout.services]
+        sidecars = [_sidecar_of(service, around, self._mark(f"{service.name}/sidecar")) for service in layout.services]
         self._units = {unit.name: unit for unit in (registry, *apps, *sidecars)}
         for unit in (registry, *apps):
             self._tasks.spawn(unit.process.run(), unit.name)
@@ -247,12 +266,14 @@ class Environment:
             self._state.write_processes({name: child.identity for name, child in children.items() if child})
 
 
-def _app_of(service: ServiceLayout, around: Surroundings) -> Unit:
+def _app_of(service: ServiceLayout, around: Surroundings, mark: str) -> Unit:
     port = service.ports.app
     probe = answers(port, service.readiness.path, f"nothing listens on port {port}, which $PORT says")
-    return Unit(service.name, service.app, probe, service.readiness.timeout, around, hint=partial(instead, port=port))
+    return Unit(
+        service.name, service.app, probe, service.readiness.timeout, around, hint=partial(instead, port=port), mark=mark
+    )
 
 
-def _sidecar_of(service: ServiceLayout, around: Surroundings) -> Unit:
+def _sidecar_of(service: ServiceLayout, around: Surroundings, mark: str) -> Unit:
     probe = answers(service.admin, "/ready", "its admin listener does not answer")
-    return Unit(f"{service.name}/sidecar", service.sidecar, probe, OURS_SECONDS, around)
+    return Unit(f"{service.name}/sidecar", service.sidecar, probe, OURS_SECONDS, around, mark=mark)

@@ -30,13 +30,13 @@ class Ended:
 
     how:           stands behind its name: "ended with exit code 3".
     last_lines:    of its output.
-    restart_after: seconds until it is started again.
+    restart_after: seconds until it is started again; None when that would be no use.
     """
 
     process: str
     how: str
     last_lines: tuple[str, ...]
-    restart_after: float
+    restart_after: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from controlplane.local.events import Ended, Observer, Output, Started
-from controlplane.process.child import Child, SpawnError, describe_end, spawn
+from controlplane.process.child import Child, SpawnError, spawn
 from controlplane.process.command import Command
 
 FIRST_PAUSE = 0.5
@@ -102,11 +102,24 @@ class Supervised:
     """A named process, started again whenever it ends, until it is stopped.
 
     on_start: called with each new process.
+    mark:     by which its kin is known.
+    hopeless: whether it is no use to start it again, given the exit status with which it has ended.
     """
 
-    def __init__(self, name: str, command: Command, observe: Observer, on_start: Callable[[Child], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Command,
+        observe: Observer,
+        on_start: Callable[[Child], None],
+        mark: str = "",
+        hopeless: Callable[[int | None], bool] = lambda status: False,
+    ) -> None:
         self.name = name
         self._command = command
+        self._mark = mark
+        self._hopeless = hopeless
+        self._restarting = False
         self._observe = observe
         self._on_start = on_start
         self._back_off = BackOff()
@@ -123,18 +136,30 @@ class Supervised:
         return self._child
 
     async def run(self) -> None:
-        """Returns after `stop` or `kill`. Cancelled: the process is killed."""
+        """Returns after `stop` or `kill`, or when it is hopeless. Cancelled: the process is killed."""
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began = loop.time()
-            how = await self._live()
+            how, status = await self._live()
             if self._stopping.is_set():
                 return
-            pause = self._back_off.pause(loop.time() - began)
-            self._observe(Ended(self.name, how, tuple(self._last), round(pause, 3)))
+            if self._restarting:
+                self._restarting = False
+                continue
+            hopeless = self._hopeless(status)
+            pause = 0.0 if hopeless else self._back_off.pause(loop.time() - began)
+            self._observe(Ended(self.name, how, tuple(self._last), None if hopeless else round(pause, 3)))
+            if hopeless:
+                return
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
+
+    async def restart(self, grace: float) -> None:
+        """End it as `stop` does; it is started again at once."""
+        if self._child is not None and not self._stopping.is_set():
+            self._restarting = True
+            await self._child.end(grace)
 
     async def stop(self, grace: float) -> None:
         """End it for good: SIGTERM, and SIGKILL after `grace` seconds."""
@@ -148,15 +173,15 @@ class Supervised:
         if self._child is not None:
             self._child.kill()
 
-    async def _live(self) -> str:
-        """One life of the process. Returns how it ended."""
+    async def _live(self) -> tuple[str, int | None]:
+        """One life of the process. Returns how it ended, and its exit status where it had one."""
         self._last.clear()
         reader, writer = os.pipe()
         try:
-            child = spawn(self._command, writer)
+            child = spawn(self._command, writer, self._mark)
         except SpawnError as error:
             os.close(reader)
-            return f"could not be started: {error}"
+            return f"could not be started: {error}", None
         finally:
             os.close(writer)
         lines = Lines(reader, self._line)
@@ -171,7 +196,7 @@ class Supervised:
         finally:
             self._child = None
             lines.finish()
-        return describe_end(child.exited.result())
+        return child.how_it_ended(), child.exited.result()
 
     def _line(self, line: str) -> None:
         self._last.append(line)

@@ -21,6 +21,9 @@ AfterProbe = Callable[[], Awaitable[str]]
 """What is to be done each time the process has come up. Returns "" when done, otherwise what went wrong."""
 
 
+Hopeless = Callable[[int | None, bool], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all units of one environment share. on_change: called whenever a process has come or gone."""
@@ -36,7 +39,11 @@ class Unit:
 
     probe, seconds: how it shows that it is ready, and how long that may take.
     hint:           more about a process that is not, given its pid; stands behind what is missing.
+    mark:           by which its kin is known.
+    hopeless:       whether it is no use to start it again, given its exit status and whether it has ever been ready.
     ready:          it is, now.
+    over:           it has ended and is not started again.
+    settled:        one of the two.
     trouble:        why it is not, as far as is known; stands behind its name.
     """
 
@@ -49,12 +56,24 @@ class Unit:
         around: Surroundings,
         after_probe: AfterProbe | None = None,
         hint: Callable[[int], str] = lambda pid: "",
+        mark: str = "",
+        hopeless: Hopeless = lambda status, was_ready: False,
     ) -> None:
         self.name = name
         self.seconds = seconds
         self.ready = asyncio.Event()
         self.trouble = "has not been started"
-        self.process = Supervised(name, command, self._observe_process, self._started)
+        self.over = False
+        self.settled = asyncio.Event()
+        self.process = Supervised(
+            name,
+            command,
+            self._observe_process,
+            self._started,
+            mark,
+            lambda status: hopeless(status, self._was_ready),
+        )
+        self._was_ready = False
         self._probe = probe
         self._around = around
         self._after_probe = after_probe
@@ -67,15 +86,20 @@ class Unit:
         """Wait for it as long as it may take. Returns "" or one line that begins with its name."""
         try:
             async with asyncio.timeout(self.seconds):
-                await self.ready.wait()
+                await self.settled.wait()
         except TimeoutError:
             return f"{self.name}: {self.trouble}"
-        return ""
+        return "" if self.ready.is_set() else f"{self.name}: {self.trouble}"
 
     def _observe_process(self, event: Event) -> None:
         if isinstance(event, Ended):
             self.ready.clear()
+            self.settled.clear()
             self.trouble = event.how
+            if event.restart_after is None:
+                self.trouble = "\n".join((event.how, *event.last_lines))
+                self.over = True
+                self.settled.set()
             self._around.on_change()
         self._around.observe(event)
 
@@ -99,6 +123,8 @@ class Unit:
             await asyncio.wait([child.exited], timeout=RETRY_SECONDS)
         if not child.exited.done():
             self.ready.set()
+            self.settled.set()
+            self._was_ready = True
             self._around.observe(Ready(self.name, round(loop.time() - began, 3)))
 
     async def _ask(self) -> str:

@@ -62,8 +62,17 @@ Address = Annotated[
     Field(json_schema_extra={"pattern": r"^.+:[0-9]{1,5}$"}),
 ]
 """HOST:PORT; `proxy.contract.routes.parse_endpoint` says what is legal."""
-Argument = Annotated[Text, StringConstraints(min_length=1)]
-Command = Annotated[tuple[Argument, ...], Field(min_length=1, max_length=MAX_ARGUMENTS)]
+
+
+def _has_program(command: tuple[str, ...]) -> tuple[str, ...]:
+    """An argument may be empty, a program's name may not."""
+    if command and not command[0]:
+        raise ValueError("names no program: its first argument is empty")
+    return command
+
+
+Arguments = Annotated[tuple[Text, ...], Field(max_length=MAX_ARGUMENTS), AfterValidator(_has_program)]
+Command = Annotated[Arguments, Field(min_length=1)]
 Scheme = Annotated[str, StringConstraints(pattern=anchored(SCHEME), max_length=32)]
 VariableName = Annotated[str, StringConstraints(pattern=anchored(ENV_NAME), max_length=256)]
 Environment = Annotated[dict[VariableName, Text], Field(max_length=MAX_VARIABLES)]
@@ -111,7 +120,7 @@ class Workload(Strict):
 
     workload: WorkloadName
     address: Address
-    command: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGUMENTS)] = ()
+    command: Arguments = ()
     cwd: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)] = ""
     env: Environment = Field(default_factory=dict)
     upstreams: Annotated[tuple[Upstream, ...], Field(max_length=MAX_UPSTREAMS)] = ()

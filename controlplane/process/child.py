@@ -4,7 +4,7 @@ Each gets a session of its own, so that whatever it starts can be ended with it 
 us alone. Its end is seen through a pidfd (pidfd_open(2)): that works on any event loop, for children and for
 processes that an earlier life of ours started, and cannot mean another process that got the same pid.
 
-    spawn --> running --> exited            by itself: the rest of its group is killed at once
+    spawn --> running --> exited            by itself: the rest of its group, and its kin, is killed at once
                  |
                  +-- end --> exited          asked: SIGTERM to the group, SIGKILL after a grace period
 
@@ -22,9 +22,13 @@ from contextlib import suppress
 
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, group_runs, identify_child
+from controlplane.process.kin import MARK, kill_kin, kin, send
+from controlplane.process.listeners import named
 
 POLL_SECONDS = 0.02
 """Between two looks at what no event tells: whether a group is empty, and everything where there is no pidfd."""
+KIN_POLL_SECONDS = 0.1
+"""The same where the environment of every process is read."""
 KILL_SECONDS = 5.0
 """SIGKILL ends a process at once unless the kernel itself is stuck in it; then waiting longer is no help."""
 
@@ -38,11 +42,15 @@ class Child:
 
     exited: resolves when it is gone, with its exit status as `subprocess` writes it (negative: by that signal), or
             with None when it was not our own child. Nobody may cancel it.
+    mark:   by which its kin is known (`controlplane.process.kin`), "" for none.
+    left:   what still ran of it when it ended by itself, as a person would name it; all of that was ended too.
     """
 
-    def __init__(self, identity: Identity, *, ours: bool) -> None:
+    def __init__(self, identity: Identity, *, ours: bool, mark: str = "") -> None:
         self.identity = identity
+        self.left: tuple[str, ...] = ()
         self._ours = ours
+        self._mark = mark
         self._ending = False
         self._loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int | None] = self._loop.create_future()
@@ -61,17 +69,30 @@ class Child:
     def pid(self) -> int:
         return self.identity.pid
 
+    def how_it_ended(self) -> str:
+        """To stand behind its name, once it has: "ended with exit code 3"."""
+        status = self.exited.result()
+        how = describe_end(status)
+        if not self.left or status != 0:  # a program that fails leaves its workers behind and means nothing by it
+            return how
+        what = f"{how} and left {', '.join(self.left)} behind, which was ended too"
+        return f"{what}: it seems to put itself into the background, and has to run in the foreground"
+
     def kill(self) -> None:
-        """SIGKILL to the whole group, at once. `exited` resolves soon after."""
+        """SIGKILL to the whole group and its kin, at once. `exited` resolves soon after."""
         self._signal(signal.SIGKILL)
+        kill_kin(self._mark)
 
     async def end(self, grace: float) -> None:
-        """SIGTERM to the group, and SIGKILL when something of it is left after `grace` seconds.
+        """SIGTERM to the group and its kin, and SIGKILL when something is left after `grace` seconds.
 
         Returns when all of it is gone.
         """
         self._ending = True
         self._signal(signal.SIGTERM)
+        for each in kin(self._mark):
+            if each != self.identity:
+                send(each, signal.SIGTERM)
         if not await self._group_ends(grace):
             self.kill()
             await self._group_ends(KILL_SECONDS)
@@ -85,11 +106,14 @@ class Child:
     async def _group_ends(self, seconds: float) -> bool:
         deadline = self._loop.time() + seconds
         await asyncio.wait([self.exited], timeout=seconds)
-        while not self.exited.done() or (self._group_is_ours and group_runs(self.pid)):
+        while (of_group := self._group_left()) or next(kin(self._mark), None) is not None:
             if self._loop.time() >= deadline:
                 return False
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if of_group else KIN_POLL_SECONDS)
         return True
+
+    def _group_left(self) -> bool:
+        return not self.exited.done() or (self._group_is_ours and group_runs(self.pid))
 
     def _watch(self) -> None:
         try:
@@ -114,8 +138,10 @@ class Child:
 
     def _gone(self) -> None:
         if not self._ending:
+            left = [named(each.pid) for each in kin(self._mark) if each != self.identity]
             self.kill()
             self._group_is_ours = False
+            self.left = tuple(left)
         status = None
         if self._ours:
             with suppress(ChildProcessError):  # SIGCHLD is ignored: the kernel has reaped it
@@ -123,8 +149,10 @@ class Child:
         self.exited.set_result(status)
 
 
-def spawn(command: Command, output: int) -> Child:
+def spawn(command: Command, output: int, mark: str = "") -> Child:
     """Start a process that reads nothing and writes to the descriptor `output`. Raises SpawnError.
+
+    mark: see `Child`.
 
     It takes about two milliseconds and is deliberately not done in a thread: a cancelled start must know for sure
     whether there is a process to end.
@@ -135,14 +163,14 @@ def spawn(command: Command, output: int) -> Child:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=command.env,
+            env={**command.env, MARK: mark} if mark else command.env,
             cwd=command.cwd or None,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise SpawnError(_why_not(command, error)) from None
     process.returncode = 0  # `Child` reaps it; without this the object would complain when it is dropped
-    return Child(identify_child(process.pid), ours=True)
+    return Child(identify_child(process.pid), ours=True, mark=mark)
 
 
 def _why_not(command: Command, error: OSError | ValueError) -> str:

@@ -22,8 +22,13 @@ def holder(port: int) -> str:
     sought = {inode for inode, listening in _listeners().items() if listening == port}
     for folder in _PROC.iterdir() if sought else ():
         if folder.name.isdigit() and not sought.isdisjoint(_sockets(folder.name)):
-            return f"process {folder.name}{_command(folder.name)}"
+            return named(int(folder.name))
     return ""
+
+
+def named(pid: int) -> str:
+    """A process as a person would look for it: `process 4711 (python users.py)`."""
+    return f"process {pid}{_command(str(pid))}"
 
 
 def instead(group: int, port: int) -> str:

@@ -35,6 +35,8 @@ LOCK_SECONDS = 1.0
 
 _TABLES: dict[Kind, str] = {"sandbox": "sandboxes", "workload": "workloads"}
 
+_BEGIN_ANEW = "move it away to begin without sandboxes"
+
 _Document = TypeVar("_Document", bound=BaseModel)
 
 _SCHEMA = """
@@ -148,7 +150,7 @@ class SqliteStore:
                     found.append(kind.model_validate_json(document))
                 except ValidationError as error:
                     what = f"{self._path}: {table} {name!r} cannot be read: {error.error_count()} problems"
-                    raise StoreError(what) from error
+                    raise StoreError(f"{what}: {_BEGIN_ANEW}") from error
         return found
 
     async def _put(self, database: aiosqlite.Connection, entry: Entry) -> None:
@@ -173,7 +175,9 @@ class SqliteStore:
         if isinstance(error, sqlite3.OperationalError) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreError(f"{self._path} is in use by another process")
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return StoreError(f"{self._path} cannot be opened: {said}")
+        damaged = isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+        advice = f": {_BEGIN_ANEW}" if damaged else ""
+        return StoreError(f"{self._path} cannot be opened: {said}{advice}")
 
 
 def _writing(error: sqlite3.Error) -> StoreError:

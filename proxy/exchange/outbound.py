@@ -13,7 +13,7 @@ as a possible loss.
 from __future__ import annotations
 
 from proxy.contract.routes import Endpoint, parse_endpoint
-from proxy.errors import APP_UNREACHABLE, BAD_REQUEST, UNSUPPORTED_METHOD, Refused
+from proxy.errors import BAD_REQUEST, TARGET_UNREACHABLE, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
@@ -111,7 +111,7 @@ class Outbound(Side):
             POOLS,
             Action.FORWARD,
             self.counters.requests["forward"],
-            failure=APP_UNREACHABLE,
+            failure=TARGET_UNREACHABLE,
             detail=f"the upstream at {target} does not accept connections",
             pools=(pool,),
             key=key,

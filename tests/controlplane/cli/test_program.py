@@ -147,6 +147,13 @@ def test_a_defect_is_an_object_too(skycap: Skycap, monkeypatch: pytest.MonkeyPat
     assert (ended.code, document["code"], document["detail"]) == (1, "defect", "RuntimeError: no")
 
 
+def test_what_the_machine_refuses_is_an_object_too(skycap: Skycap, monkeypatch: pytest.MonkeyPatch) -> None:
+    _failing(monkeypatch, OSError(28, "No space left on device"))
+    monkeypatch.setenv("SKYCAP_OUTPUT", "json")
+    document = json.loads(skycap("any").err)
+    assert (document["code"], document["detail"]) == ("machine", "No space left on device")
+
+
 def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     @click.command()
     def broken() -> None:
@@ -165,6 +172,10 @@ def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
             RuntimeError("no\x1b[0m"), 1,
             "skycap: this is a defect of skycap: RuntimeError: no\\x1b[0m (SKYCAP_DEBUG=1 shows where)\n",
         ),
+        (OSError(28, "No space left on device", "/srv/x"), 1, "skycap: /srv/x: No space left on device\n"),
+        (PermissionError(13, "Permission denied", "/bin/py"), 1, "skycap: /bin/py: Permission denied\n"),
+        (OSError(24, "Too many open files"), 1, "skycap: Too many open files\n"),
+        (OSError("odd"), 1, "skycap: odd\n"),
         (AssertionError(), 1, "skycap: this is a defect of skycap: AssertionError (SKYCAP_DEBUG=1 shows where)\n"),
     ],
 )  # fmt: skip

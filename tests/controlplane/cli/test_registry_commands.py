@@ -8,8 +8,10 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -302,7 +304,7 @@ def test_doctor_of_what_is_whole(
     good = skycap("doctor", "--registry", registry)
     assert good.err == ""
     assert good.out.splitlines()[0] == f"ok    registry: {registry} answers"
-    assert "ok    shop/users: the application at 127.0.0.1:" in good.out
+    assert "ok    shop/users: the application behind 127.0.0.1:" in good.out
     assert "ok    shop/users: its sidecar is in sync" in good.out
     assert ("GET", "/health") in [(method, path) for method, path, _, _ in origin.asked]
     assert all(name.lower() != "baggage" for _, _, fields, _ in origin.asked for name, _ in fields)
@@ -316,9 +318,47 @@ def test_doctor_looks_behind_the_sidecar(
     ended = skycap("doctor", "--registry", registry)
     assert ended.code == 1
     assert (
-        f"WRONG shop/users: the sidecar at {sidecar} answers, and the application behind it does not: app-unreachable; "
+        f"WRONG shop/users: {sidecar} accepts connections and closes them: the application behind it does not answer; "
         "see what the application wrote, and that it listens where its sidecar expects it\n"
     ) in ended.out
+
+
+def test_doctor_with_a_path_tells_the_sidecar_from_the_application(
+    registry: str, sidecar: str, definitions: Callable[..., None], skycap: Skycap
+) -> None:
+    definitions("shop/users", sidecar, readiness={"path": "/health"})
+    assert (
+        f"WRONG shop/users: the sidecar at {sidecar} answers, and the application behind it does not: app-unreachable; "
+    ) in skycap("doctor", "--registry", registry).out
+
+
+def test_doctor_says_nothing_to_what_may_not_speak_http(
+    registry: str, definitions: Callable[..., None], skycap: Skycap
+) -> None:
+    """A request is an attack to Redis, which closes the connection and warns in its log."""
+    heard = []
+    with socket.create_server(("127.0.0.1", 0)) as redis, socket.create_server(("127.0.0.1", 0)) as smtp:
+
+        def listen(listener: socket.socket, greeting: bytes) -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(greeting)
+                connection.settimeout(20)
+                with suppress(OSError):
+                    heard.append(connection.recv(100))
+
+        threads = [threading.Thread(target=listen, args=each) for each in ((redis, b""), (smtp, b"220 hello\r\n"))]
+        for thread in threads:
+            thread.start()
+        at, greets = (f"127.0.0.1:{each.getsockname()[1]}" for each in (redis, smtp))
+        definitions("infra/redis", at)
+        definitions("infra/smtp", greets)
+        out = skycap("doctor", "--registry", registry).out
+        for thread in threads:
+            thread.join()
+    assert b"".join(heard) == b""
+    assert f"ok    infra/redis: {at} accepts connections; without a readiness path" in out
+    assert f"ok    infra/smtp: the application behind {greets} speaks first" in out
 
 
 def test_doctor_asks_whether_the_application_is_ready(

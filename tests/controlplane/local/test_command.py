@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -178,6 +179,41 @@ async def test_everything_wrong_is_a_line_and_nothing_is_started(up: Start, file
         f"skycap: {file}: spec.services[0].port: port {port} is in use by {mine}",
         f"skycap: {file}: spec.services[1].command: there is no program 'no-such-program' in PATH",
     ]
+    assert marked.alive() == {}
+
+
+async def test_a_damaged_state_is_said_once_and_everything_is_stopped(up: Start, file: Path, marked: Marked) -> None:
+    database = file.parent / ".skycap" / "shop" / "registry.db"
+    database.parent.mkdir(parents=True)
+    database.write_text("this is no database, and to try again makes it none " * 40)
+    running = await up()
+    assert await running.wait() == 2
+    assert running.lines[-1] == (
+        f"skycap: {file}: the registry cannot be started: --store: {database} cannot be opened: "
+        "file is not a database: move it away to begin without sandboxes"
+    )
+    assert running.text.count("registry ended with exit code 2") == 1
+    assert marked.alive() == {}
+
+
+async def test_a_service_in_the_background_of_a_run_that_was_killed_is_ended_by_the_next(
+    up: Start, file: Path, marked: Marked
+) -> None:
+    leaver = "import os, sys, subprocess, runpy; subprocess.Popen(['sleep', '63'], start_new_session=True);"
+    leaver += f"runpy.run_path({APP!r}, run_name='__main__')"
+    write(file, service("users", command=[sys.executable, "-c", leaver]))
+    running = await up()
+    await running.until(lambda: "Ctrl-C stops everything." in running.text)
+    assert "sleep 63" in marked.alive().values()
+    for pid, command in marked.alive().items():
+        if command != "sleep 63":
+            os.kill(pid, signal.SIGKILL)
+    await running.wait()
+    again = await up()
+    await again.until(lambda: "Ctrl-C stops everything." in again.text)
+    assert re.search(r"process [0-9]+ \(sleep 63\) was left over from a run that was killed", again.text)
+    assert list(marked.alive().values()).count("sleep 63") == 1
+    assert await again.end(signal.SIGINT) == 0
     assert marked.alive() == {}
 
 

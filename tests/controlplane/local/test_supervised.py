@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -95,9 +95,11 @@ class Stage:
     async def __aexit__(self, *error: object) -> None:
         await self._group.__aexit__(None, None, None)
 
-    def run(self, *argv: str) -> tuple[Supervised, asyncio.Task[None]]:
+    def run(
+        self, *argv: str, hopeless: Callable[[int | None], bool] = lambda status: False
+    ) -> tuple[Supervised, asyncio.Task[None]]:
         command = Command(argv, self._marked.environ, "")
-        process = Supervised("users", command, self.events.append, self.children.append)
+        process = Supervised("users", command, self.events.append, self.children.append, hopeless=hopeless)
         return process, self._group.create_task(process.run())
 
     def of(self, kind: type[Event]) -> list[Event]:
@@ -109,6 +111,27 @@ async def stage(marked: Marked, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(supervised, "FIRST_PAUSE", 0.01)
     async with Stage(marked) as stage:
         yield stage
+
+
+async def test_one_that_cannot_work_is_not_started_again(stage: Stage) -> None:
+    process, running = stage.run("sh", "-c", "echo no; exit 2", hopeless=lambda status: status == 2)
+    async with asyncio.timeout(20):
+        await running
+    assert stage.of(Ended) == [Ended("users", "ended with exit code 2", ("no",), None)]
+    assert len(stage.of(Started)) == 1
+    await process.stop(1.0)
+
+
+async def test_one_that_is_restarted_is_no_death(stage: Stage) -> None:
+    process, running = stage.run("sleep", "60")
+    await eventually(lambda: len(stage.of(Started)) == 1)
+    await process.restart(10.0)
+    await eventually(lambda: len(stage.of(Started)) == 2)
+    assert stage.of(Ended) == []
+    await process.stop(10.0)
+    await running
+    await process.restart(1.0)
+    assert len(stage.of(Started)) == 2
 
 
 async def test_one_that_ends_is_told_of_with_its_last_words_and_started_again(stage: Stage) -> None:

@@ -50,7 +50,7 @@ def test_every_problem_at_once() -> None:
     assert list(problems(given)) == [
         "workload",
         "address",
-        "command[0]",
+        "command",
         "cwd",
         "env['1']",
         "upstreams[0].name",
@@ -64,3 +64,8 @@ def test_every_problem_at_once() -> None:
 
 def test_the_name_must_be_the_one_of_the_path() -> None:
     assert problems(USERS, "shop/cart") == {"workload": "'shop/users' is not 'shop/cart', as the path says"}
+
+
+def test_an_argument_may_be_empty() -> None:
+    assert parse_workload({**USERS, "command": ["run", "--prefix", ""]}).command == ("run", "--prefix", "")
+    assert parse_workload({**USERS, "command": []}).command == ()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import uvloop
 from controlplane.process.child import Child, SpawnError, describe_end, spawn
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, identify, identify_child
+from controlplane.process.kin import kin
 from tests.controlplane.process.marked import Marked, eventually
 
 Start = Callable[..., Child]
@@ -27,8 +29,8 @@ def log(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture
 def start(marked: Marked, log: int) -> Start:
-    def start(*argv: str) -> Child:
-        return spawn(Command(argv, marked.environ, ""), log)
+    def start(*argv: str, mark: str = "") -> Child:
+        return spawn(Command(argv, marked.environ, ""), log, mark)
 
     return start
 
@@ -92,6 +94,80 @@ async def test_the_grace_is_for_the_whole_group(start: Start, tmp_path: Path) ->
     await line(tmp_path, "waiting")
     await child.end(10.0)
     assert "finished" in (tmp_path / "log").read_text()
+
+
+DAEMON = """
+import os, signal, sys, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+signal.signal(signal.SIGTERM, lambda *_: (print("asked", flush=True), os._exit(0)))
+print("daemon", flush=True)
+time.sleep(60)
+"""
+
+LEAVER = """
+import os, subprocess, time
+subprocess.Popen(["sleep", "61"], start_new_session=True)
+print("alone", flush=True)
+time.sleep(60)
+"""
+
+
+async def test_one_that_puts_itself_into_the_background_leaves_nothing_and_is_told_so(
+    start: Start, marked: Marked
+) -> None:
+    child = start(*script(DAEMON), mark=f"{marked.mark}:users")
+    assert await exited(child) == 0
+    await eventually(lambda: not marked.alive())
+    how = child.how_it_ended()
+    assert re.fullmatch(
+        r"ended with exit code 0 and left process [0-9]+.* behind, which was ended too: "
+        r"it seems to put itself into the background, and has to run in the foreground",
+        how.replace("\n", " "),
+    )
+
+
+async def test_a_program_that_fails_means_nothing_by_what_it_leaves(start: Start, marked: Marked) -> None:
+    child = start("sh", "-c", "sleep 61 & exit 3", mark=f"{marked.mark}:users")
+    assert await exited(child) == 3
+    assert child.how_it_ended() == "ended with exit code 3"
+    await eventually(lambda: not marked.alive())
+
+
+async def test_what_has_left_its_session_is_asked_to_end_with_it(start: Start, marked: Marked, tmp_path: Path) -> None:
+    parent = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-S', '-c', sys.argv[1]]); time.sleep(60)"
+    child = start(*script(parent), DAEMON, mark=f"{marked.mark}:users")
+    await line(tmp_path, "daemon")
+    await child.end(10.0)
+    assert marked.alive() == {}
+    assert "asked" in (tmp_path / "log").read_text()
+
+
+async def test_killing_finds_it_too(start: Start, marked: Marked, tmp_path: Path) -> None:
+    child = start(*script(LEAVER), mark=f"{marked.mark}:users")
+    await line(tmp_path, "alone")
+    child.kill()
+    await exited(child)
+    await eventually(lambda: not marked.alive())
+    assert child.how_it_ended() == "was ended by SIGKILL"
+
+
+async def test_the_kin_of_others_is_left_alone(start: Start, marked: Marked, tmp_path: Path) -> None:
+    other = start("sleep", "62", mark=f"{marked.mark}:users/sidecar")
+    child = start(*script(LEAVER), mark=f"{marked.mark}:users")
+    await line(tmp_path, "alone")
+    await child.end(10.0)
+    assert list(marked.alive()) == [other.pid]
+    assert [each.pid for each in kin(f"{marked.mark}:", below=True)] == [other.pid]
+    other.kill()
+    await exited(other)
+
+
+async def test_a_process_without_a_mark_has_no_kin(start: Start) -> None:
+    child = start("sleep", "60")
+    assert list(kin("")) == []
+    await child.end(10.0)
 
 
 async def test_ending_twice_is_no_error(start: Start) -> None:

@@ -234,6 +234,8 @@ def test_it_may_be_down(make_book: MakeBook, step: int) -> None:
     document = problem(client.got)
     assert (document["code"], document["status"]) == ("app-unreachable", 502)
     assert document["detail"] == f"the upstream at {TARGET} does not accept connections: connection refused"
+    assert document["title"] == "What the application calls cannot be reached"
+    assert "--outbound" in document["hint"]
 
 
 def test_keys_of_others_share_its_connections(make_book: MakeBook) -> None:
