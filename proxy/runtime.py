@@ -179,6 +179,7 @@ class Sidecar:
             sandbox=settings.sandbox,
             revision=settings.revision,
             random_bits=random.getrandbits,
+            forwarded=settings.forwarded,
         )
 
     def _carry(self, target: Endpoint | None) -> Outbound:

@@ -51,6 +51,7 @@ class Settings:
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
     transparent:  where redirected connections arrive, or None.
     opaque:       ports whose connections are carried unread: of a listener, or, redirected, of a destination.
+    forwarded:    the client's address goes to the application in `x-forwarded-for` and `forwarded`.
     sniff_seconds: of silence on a new connection, until the application is dialled because it may be its turn to
                   speak; 0 for never. Clients that speak first do so within a round trip.
     routes:       file with the routes, or None.
@@ -71,6 +72,7 @@ class Settings:
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
     transparent: Transparent | None
     opaque: frozenset[int]
+    forwarded: bool
     sniff_seconds: float
     routes: Path | None
     registry: str
@@ -209,6 +211,9 @@ _FLAGS = (
     _Flag("transparent-outbound", "PORT", _PORT, "where it redirects those that the application makes", None,
           str(TRANSPARENT.outbound)),
     _Flag("opaque", "PORT", _PORT, "carry connections to PORT unread (repeatable)", (), many=True),
+    _Flag("forwarded", "", _switch,
+          "append the client's address to x-forwarded-for and forwarded, for an application that needs it", False,
+          switch=True),
     _Flag("sniff-delay", "TIME", _duration,
           "silence on a new connection until the application may speak first; 0: never", SNIFF_SECONDS, "50ms"),
     _Flag("routes", "FILE", _file, "read routes from FILE, again when it changes"),
@@ -319,6 +324,8 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
         problems.append("--token-file is for --registry, which is not given")
     if values["routing_key"] and not values["sandbox"]:
         problems.append("--routing-key is for --sandbox, which is not given")
+    if values["forwarded"] and not values["inbound"] and not values["transparent"] and not bad & ways_in:
+        problems.append("--forwarded is for requests to the application: give --inbound or --transparent")
     listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]
     listens += [values["admin"]] if values["admin"] else []
     fixed = [str(listen) for listen in listens if listen.port]

@@ -36,6 +36,7 @@ class Inbound(Side):
     instance:    names this sidecar, unique.
     sandbox:     whose shadow this sidecar stands beside, "" beside the baseline; `revision` is that shadow's.
     random_bits: as `random.getrandbits`, for trace ids.
+    forwarded:   as in Side.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Inbound(Side):
         sandbox: str,
         revision: int,
         random_bits: Callable[[int], int],
+        forwarded: bool = False,
     ) -> None:
         pool = parts.pools(app)
-        super().__init__(parts, default_host=str(app), default_pool=pool)
+        super().__init__(parts, default_host=str(app), default_pool=pool, forwarded=forwarded)
         self._app = app
         self._app_pools = (pool,)
         self._table = table

@@ -12,6 +12,7 @@ pauses. That bound replaces a count of requests: what a client may make us keep 
 from __future__ import annotations
 
 from proxy.errors import BAD_REQUEST, Refused
+from proxy.exchange.forwarded import append_peer
 from proxy.exchange.phase import IDLE, TUNNEL
 from proxy.exchange.relay import AHEAD
 from proxy.exchange.way import Way
@@ -59,6 +60,8 @@ class Request:
             passage.head = head
             data = head.data  # without empty lines in front
             plan = side.admit(passage, head)
+            if side.forwarded:
+                append_peer(passage, way.peer)
             stop = end = head.end
             if head.body != NO_BODY:
                 stop = self._body_with_head(head, data)

@@ -75,13 +75,16 @@ class Side(ABC):
     """One direction of one listener.
 
     default_host: for HTTP/1.0 requests without Host: what the application is called.
+    forwarded:    the client's address is added to requests (`proxy.exchange.forwarded`).
     draining:     no connection is kept open behind an answer any more.
     waiters:      requests that wait for a route.
     default_pool: where what names no destination goes: connections that are not HTTP. The application, or the target of
                   calls; None where only a request says where it wants to go.
     """
 
-    def __init__(self, parts: SideParts, *, default_host: str, default_pool: Pool | None) -> None:
+    def __init__(
+        self, parts: SideParts, *, default_host: str, default_pool: Pool | None, forwarded: bool = False
+    ) -> None:
         self.workload = parts.workload
         self.parser = parts.parser
         self.settings = parts.settings
@@ -97,6 +100,7 @@ class Side(ABC):
         self.reset = parts.reset
         self.default_host = default_host.encode()
         self.default_pool = default_pool
+        self.forwarded = forwarded
         self.draining = False
         self.waiters: set[Waiter] = set()
 

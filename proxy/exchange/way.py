@@ -30,16 +30,18 @@ class Way(Relay):
 
     passage:    the one in hand.
     answer:     where the upstream's bytes go.
+    peer:       the client's address, where its side wants to have it forwarded.
     has_answer: some request of this connection was answered by an upstream.
     """
 
-    __slots__ = ("answer", "has_answer", "passage")
+    __slots__ = ("answer", "has_answer", "passage", "peer")
 
     answer: Receiver
 
     def __init__(self, side: Side, stream: Stream) -> None:
         super().__init__(side, stream, IDLE)
         self.passage = Passage()
+        self.peer = b""
         self.has_answer = False
 
     @abstractmethod

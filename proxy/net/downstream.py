@@ -65,6 +65,10 @@ class Downstream(asyncio.Protocol):
             self._carry(Kind.DECLARED, side.default_pool, b"").dial()
             return
         exchange = self.exchange = Exchange(side, self.stream)
+        if side.forwarded:
+            peer = transport.get_extra_info("peername")
+            # Without a zone; a client that has left at once has no address any more (RFC 7239 section 6.2).
+            exchange.peer = peer[0].partition("%")[0].encode() if isinstance(peer, tuple) else b"unknown"
         if side.default_pool is None:
             self._receive_with(exchange.request.received)
         elif (wait := opening.wait) is not None:

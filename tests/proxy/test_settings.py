@@ -20,6 +20,8 @@ from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
 from proxy.settings import Settings, parse_settings
 from proxy.wire.head import Limits
 
+SWITCHES = {"transparent", "forwarded"}
+
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}
 
 
@@ -27,8 +29,8 @@ def parse(flags: dict[str, str], variables: dict[str, str] | None = None) -> Set
     """flags and variables: by the name of the flag. Lists have their commas."""
     arguments = []
     for name, value in flags.items():
-        if name == "transparent":
-            arguments.append("--transparent")
+        if name in SWITCHES:
+            arguments.append(f"--{name}")
             continue
         for each in value.split(",") if name in LISTS else [value]:
             arguments += [f"--{name}", each]
@@ -57,6 +59,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "transparent-inbound": ("25006", {"transparent": "true"}),
     "transparent-outbound": ("25001", {"transparent": "true"}),
     "opaque": ("8080", {}),
+    "forwarded": ("true", {}),
     "sniff-delay": ("70ms", {}),
     "routes": (__file__, {}),
     "registry": ("http://registry.shop:7777", {}),
@@ -129,6 +132,7 @@ def test_what_is_not_said_has_its_default() -> None:
         outbound=(),
         transparent=None,
         opaque=frozenset(),
+        forwarded=False,
         sniff_seconds=0.05,
         routes=None,
         registry="",
@@ -307,6 +311,10 @@ def test_transparent_by_variable() -> None:
         (
             {**BASE, "outbound": "127.0.0.1:9", "opaque": "9"},
             "--opaque 9: a forward proxy has to read where a request wants to go",
+        ),
+        (
+            {"workload": "a/b", "outbound": "127.0.0.1:9", "forwarded": ""},
+            "--forwarded is for requests to the application: give --inbound or --transparent",
         ),
         ({**BASE, "transparent-inbound": "9"}, "--transparent-inbound is for --transparent, which is not given"),
         (

@@ -415,7 +415,7 @@ class Playbook:
             reset=_reset,
         )
 
-    def inbound(self, *, sandbox: str = "", revision: int = 0) -> Inbound:
+    def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False) -> Inbound:
         side = Inbound(
             self._parts(self.counters.inbound),
             app=APP,
@@ -425,6 +425,7 @@ class Playbook:
             sandbox=sandbox,
             revision=revision,
             random_bits=self._random_bits,
+            forwarded=forwarded,
         )
         self.table.watchers.append(side.table_changed)
         self.sides.append(side)

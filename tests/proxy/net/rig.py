@@ -283,7 +283,7 @@ class Net:
             reset=reset,
         )
 
-    def inbound(self, app: Endpoint) -> Inbound:
+    def inbound(self, app: Endpoint, *, forwarded: bool = False) -> Inbound:
         return Inbound(
             self._parts(self.counters.inbound),
             app=app,
@@ -293,6 +293,7 @@ class Net:
             sandbox="",
             revision=0,
             random_bits=random.getrandbits,
+            forwarded=forwarded,
         )
 
     def outbound(self, target: Endpoint | None) -> Outbound:

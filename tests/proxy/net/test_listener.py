@@ -145,6 +145,26 @@ async def test_a_request_and_its_answer() -> None:
         assert listening.connections == set()
 
 
+@pytest.mark.parametrize(("host", "node"), [("127.0.0.1", b"for=127.0.0.1"), ("::1", b'for="[::1]"')])
+def test_the_client_s_address_goes_to_the_application(host: str, node: bytes) -> None:
+    if host == "::1" and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+
+    @on_uvloop
+    async def play() -> None:
+        async with (
+            net() as parts,
+            origin() as app,
+            listener(parts.inbound(app.endpoint, forwarded=True), host) as listening,
+            client(address(listening)) as caller,
+        ):
+            caller.send(GET)
+            line = await app.line()
+            await line.receives(GET[:-2] + b"x-forwarded-for: %b\r\nforwarded: %b\r\n\r\n" % (host.encode(), node))
+
+    play()
+
+
 @on_uvloop
 async def test_keys_lead_elsewhere() -> None:
     async with (
