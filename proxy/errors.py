@@ -77,6 +77,10 @@ SHADOW_PENDING = Failure(
     "shadow-pending", 503, "The sandbox's shadow is not ready yet",
     "Wait until the sandbox is ready, then send the request again.",
 )  # fmt: skip
+SANDBOX_ENDED = Failure(
+    "sandbox-ended", 503, "The sandbox of this routing key has ended",
+    "Create the sandbox again, or send the request without its key to reach the baseline.",
+)  # fmt: skip
 LOOP = Failure(
     "loop", 508, "The request came back to where it has been",
     "A route or an upstream points back at this sidecar.",
@@ -89,8 +93,8 @@ DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the re
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD, UNSUPPORTED_VERSION,
-    APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, LOOP, OVERLOADED,
-    DRAINING,
+    APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, SANDBOX_ENDED, LOOP,
+    OVERLOADED, DRAINING,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

@@ -40,6 +40,7 @@ from proxy.exchange.passage import Passage
 from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
+from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
@@ -78,12 +79,14 @@ class Sidecar:
         self._wheel = TimerWheel()
         self._own = OwnAddresses()
         self._drain = asyncio.Event()
-        self.instance = f"{random.getrandbits(64):016x}"
+        self._visited = f"{random.getrandbits(64):016x}"
+        """What `skycap-visited` calls this process; nobody else needs to know it by that."""
         self.counters = Counters()
         self._descriptors = Descriptors(self.counters)
         self.correlation = Correlation()
         self.table = RouteTable(settings.workload)
-        self.feed_state, self._feed = _open_feed(settings, self.instance, self.table)
+        self._link = _open_link(settings)
+        self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
         self._notices = Notices(settings.workload)
         self._inbound_pools = self._pools(self.counters.inbound)
         self._outbound_pools = self._pools(self.counters.outbound)
@@ -101,7 +104,7 @@ class Sidecar:
         self.feed_state.watchers.append(self._table_changed)
 
     def __repr__(self) -> str:
-        return f"<Sidecar {self._settings.workload} {self.instance} {self.table!r}>"
+        return f"<Sidecar {self._settings.workload} {self._settings.instance} {self.table!r}>"
 
     # -- building -------------------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Sidecar:
             app=app,
             table=self.table,
             gave_up=lambda: self.feed_state.given_up,
-            instance=self.instance,
+            instance=self._visited,
             sandbox=settings.sandbox,
             revision=settings.revision,
             random_bits=random.getrandbits,
@@ -282,6 +285,8 @@ class Sidecar:
         with contextlib.suppress(asyncio.CancelledError):
             await emptied  # else asyncio complains that its end was not looked at
         await self._tasks.close()
+        if self._link is not None:
+            await self._link.close()
         self._wheel.stop()
         if self._tracing is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
@@ -370,15 +375,21 @@ class Sidecar:
             yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
 
 
+def _open_link(settings: Settings) -> RegistryLink | None:
+    if not settings.registry:
+        return None
+    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file)
+
+
 def _open_feed(
-    settings: Settings, instance: str, table: RouteTable
+    settings: Settings, link: RegistryLink | None, table: RouteTable
 ) -> tuple[FeedState, FileFeed | RegistryFeed | None]:
     if settings.routes is not None:
         state = FeedState(f"file {settings.routes}", table)
         return state, FileFeed(settings.routes, table, state)
-    if settings.registry:
+    if link is not None:
         state = FeedState(f"registry {settings.registry}", table)
-        return state, RegistryFeed(settings.registry, instance, table, state, token_file=settings.token_file)
+        return state, RegistryFeed(link, table, state)
     table.replace({})  # nothing to wait for: an empty table is the whole truth
     return FeedState("none", table), None
 

@@ -8,7 +8,9 @@ bare number is seconds.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +59,7 @@ class Settings:
     routes:       file with the routes, or None.
     registry:     URL of the control plane, "" for none. Without either there are no shadows, only correlation.
     token_file:   file with the bearer token for the registry, or None.
+    instance:     names this sidecar at the registry, unique: a pod's name.
     sandbox, routing_key, revision: beside a shadow, whose it is; "" and 0 beside the baseline.
     admin:        listener for probes, metrics and people, or None.
     key_names:    members of `baggage` and `tracestate` that carry the key, in order of precedence.
@@ -77,6 +80,7 @@ class Settings:
     routes: Path | None
     registry: str
     token_file: Path | None
+    instance: str
     sandbox: str
     routing_key: str
     revision: int
@@ -95,6 +99,7 @@ class Settings:
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
@@ -219,6 +224,8 @@ _FLAGS = (
     _Flag("routes", "FILE", _file, "read routes from FILE, again when it changes"),
     _Flag("registry", "URL", _url, "watch the routes of the control plane at URL", ""),
     _Flag("token-file", "FILE", _file, "bearer token for the registry"),
+    _Flag("instance", "NAME", _matching(_INSTANCE, "1 to 128 characters of A-Za-z0-9._-"),
+          "names this sidecar at the registry: a pod's name", "", "the host's name and something unique"),
     _Flag("sandbox", "NAME", _matching(SANDBOX, "a DNS label"), "it stands beside a shadow of this sandbox", ""),
     _Flag(
         "routing-key", "KEY", _matching(ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-"),
@@ -374,6 +381,12 @@ def _redirected(values: Mapping[str, Any]) -> tuple[int, int]:
     )
 
 
+def _unique_name() -> str:
+    """The host may run many sidecars, and a sidecar that is started again is another one."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63]
+    return f"{host}-{os.urandom(4).hex()}"
+
+
 def _assemble(values: dict[str, Any]) -> Settings:
     def ticks(name: str) -> int:
         seconds = float(values.pop(f"{name}_timeout"))
@@ -398,6 +411,7 @@ def _assemble(values: dict[str, Any]) -> Settings:
     transparent = Transparent(*_redirected(values)) if values["transparent"] else None
     del values["transparent_inbound"], values["transparent_outbound"]
     values["transparent"] = transparent
+    values["instance"] = values["instance"] or _unique_name()
     sandbox = values["sandbox"]
     values["routing_key"] = values["routing_key"] or sandbox
     values["revision"] = values["revision"] if sandbox else 0

@@ -18,6 +18,7 @@ import time
 import uvloop
 
 from proxy.feed.holder import FeedState
+from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.routing.table import RouteTable
 
@@ -36,7 +37,7 @@ class Watchers:
         for number, table in enumerate(self._tables):
             table.watchers.append(lambda number=number: self._changed(number))  # type: ignore[misc]
             state = FeedState(f"registry {url}", table)
-            self._feeds.append(RegistryFeed(url, f"watcher-{number}", table, state))
+            self._feeds.append(RegistryFeed(RegistryLink(url, f"watcher-{number}"), table, state))
 
     async def run(self) -> None:
         """Until the process is ended."""

@@ -67,6 +67,7 @@ class Operation:
 
     problems: statuses that it may refuse with, beside those that every operation has.
     open:     needs no token.
+    lenient:  programs call it that may be newer: parameters that it does not know are ignored.
     """
 
     method: Literal["GET", "PUT", "DELETE"]
@@ -79,6 +80,7 @@ class Operation:
     body: type[BaseModel] | None = None
     problems: tuple[int, ...] = ()
     open: bool = False
+    lenient: bool = False
 
     def values(self, request: web.Request) -> Values:
         """Path and query by name. Raises Refused with everything that is wrong with the query."""
@@ -86,7 +88,7 @@ class Operation:
         problems = [
             FieldProblem(path=f"?{show(name)[1:-1]}", message="unknown parameter")
             for name in request.query
-            if name not in known
+            if name not in known and not self.lenient
         ]
         values = dict(request.match_info)
         for name, parameter in known.items():

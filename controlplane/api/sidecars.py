@@ -22,6 +22,7 @@ from controlplane.api.operations import (
 from controlplane.model.explanation import Explanation
 from controlplane.model.problem import SIDECAR_ID, DocumentError, bounded, field_problems, invalid, show
 from controlplane.model.sidecar import Sidecar, SidecarReport
+from proxy.contract.watch import REPORT_PATH
 
 
 def operations() -> tuple[Operation, ...]:
@@ -31,12 +32,13 @@ def operations() -> tuple[Operation, ...]:
             {200: Answer("the decision", Explanation)}, (EXPLAINED_KEY, AT_WORKLOAD),
         ),
         Operation(
-            "GET", "/v1/sidecars", "listSidecars", "Who watches, and how far each one is", _list,
+            "GET", REPORT_PATH, "listSidecars", "Who watches, and how far each one is", _list,
             {200: Answer("the sidecars, by id", Sidecar, many=True)},
         ),
         Operation(
-            "PUT", "/v1/sidecars/{id}", "putSidecar", "A sidecar says what it has put to use", _put,
+            "PUT", f"{REPORT_PATH}/{{id}}", "putSidecar", "A sidecar says what it has put to use", _put,
             {204: Answer("noted")}, (SIDECAR,), body=SidecarReport, problems=(408, 413, 415, 422),
+            lenient=True,
         ),
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from controlplane.life.published import encoded, synced
 from controlplane.life.registry import Registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.routes import RouteEvent
+from proxy.contract.watch import WATCH_PATH
 
 STALLED_SECONDS = 30.0
 """Without a byte taken while a table is written: such a reader hangs, and holds a whole table in memory."""
@@ -31,9 +32,9 @@ _REVISION = re.compile(r"[0-9]{1,16}")
 def operations() -> tuple[Operation, ...]:
     return (
         Operation(
-            "GET", "/v1/watch/routes", "watchRoutes", "The routes of one workload, and every change of them", _watch,
+            "GET", WATCH_PATH, "watchRoutes", "The routes of one workload, and every change of them", _watch,
             {200: Answer("snapshot, synced, then put and delete", media_type="text/event-stream")},
-            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505),
+            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505), lenient=True,
         ),
     )  # fmt: skip
 

@@ -7,8 +7,15 @@ The same object travels in the route watch (`proxy.contract.watch`) and stands i
     - {workload: shop/users, key: b, endpoints: ["[::1]:8080"], sandbox: b, revision: 2, state: ready,
        onUnavailable: baseline}
 
-`workload`, `key` and `endpoints` are required. Unknown fields are errors: a misspelt `onUnavailable` must not
-become a silent default. A table with one bad route is refused whole.
+    - {workload: shop/users, key: c, state: ended, since: "2026-01-31T12:00:00Z", why: it was deleted}
+
+`workload`, `key` and `endpoints` are required; a route that has ended has no endpoints. A table with one bad route is
+refused whole.
+
+Two ways of reading. A file that people write is read strictly: an unknown field is an error, because a misspelt
+`onUnavailable` must not become a silent default. What programs send each other is read leniently, because one of them
+is newer: an unknown field is ignored, an unknown state counts as pending (the baseline would be a wrong answer), an
+unknown policy as `error`.
 """
 
 from __future__ import annotations
@@ -29,6 +36,10 @@ MAX_ROUTES = 1_000_000
 """In one table: ten times the 100,000 that are promised, and about 400 MB of memory."""
 
 
+MAX_WHY = 200
+"""Characters of the sentence that says why a route has ended."""
+
+
 class State(Enum):
     """Where a shadow is in its life, as far as routing cares."""
 
@@ -36,6 +47,8 @@ class State(Enum):
     PENDING = "pending"
     """Starting, or updating for the first time: requests are held up."""
     FAILED = "failed"
+    ENDED = "ended"
+    """Its sandbox is gone. The route is its tombstone: the baseline does not serve its key in silence."""
 
 
 class OnUnavailable(Enum):
@@ -73,10 +86,11 @@ class Route:
     endpoints:      where the shadow answers, tried in turn; empty unless the state is ready.
     sandbox:        the sandbox's name, by default the key.
     revision:       grows with every update of the fork, from 1.
+    since, why:     of a route that has ended, when and what happened, for people; "" when that is not known.
     """
 
     # A hand-written class with slots: 100,000 of them must stay well under 60 MB.
-    __slots__ = ("endpoints", "key", "on_unavailable", "revision", "sandbox", "state", "workload")
+    __slots__ = ("endpoints", "key", "on_unavailable", "revision", "sandbox", "since", "state", "why", "workload")
 
     def __init__(
         self,
@@ -87,6 +101,8 @@ class Route:
         revision: int = 1,
         state: State = State.READY,
         on_unavailable: OnUnavailable = OnUnavailable.ERROR,
+        since: str = "",
+        why: str = "",
     ) -> None:
         self.workload = workload
         self.key = key
@@ -95,6 +111,8 @@ class Route:
         self.revision = revision
         self.state = state
         self.on_unavailable = on_unavailable
+        self.since = since
+        self.why = why
 
     def __repr__(self) -> str:
         where = ",".join(map(str, self.endpoints)) or "nowhere"
@@ -113,7 +131,9 @@ _HOST_NAME = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """A last label that is a number: resolvers read `127.1`, `2852039166` and `0xa9fea9fe` as IPv4 addresses."""
 _PORT = re.compile(r"[0-9]{1,5}")
-_FIELDS = frozenset({"workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable"})
+_FIELDS = frozenset({"workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable", "since", "why"})
+_SINCE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
+_WHY = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{{1,{MAX_WHY}}}")
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -144,13 +164,17 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(str(address), int(port))
 
 
-def decode_route(document: object, path: str = "") -> Route:
-    """One route from its JSON form. Raises ContractError with every problem, each with its path."""
+def decode_route(document: object, path: str = "", *, lenient: bool = False) -> Route:
+    """One route from its JSON form. Raises ContractError with every problem, each with its path.
+
+    lenient: it comes from another program, which may be newer.
+    """
     problems: list[tuple[str, str]] = []
     dot = f"{path}." if path else ""
     if not isinstance(document, Mapping):
         raise ContractError([(path, f"must be an object, not {_kind(document)}")])
-    problems += [(f"{dot}{_name(name)}", "unknown field") for name in document if name not in _FIELDS]
+    if not lenient:
+        problems += [(f"{dot}{_name(name)}", "unknown field") for name in document if name not in _FIELDS]
 
     def text(name: str, pattern: re.Pattern[str], what: str) -> str:
         value = document.get(name)
@@ -172,9 +196,19 @@ def decode_route(document: object, path: str = "") -> Route:
     revision = document.get("revision", 1)
     if not isinstance(revision, int) or isinstance(revision, bool) or not 1 <= revision < 2**53:
         problems.append((f"{dot}revision", f"{_show(revision)} is not a whole number from 1"))
-    state = _choice(State, document.get("state", "ready"), f"{dot}state", problems)
-    policy = _choice(OnUnavailable, document.get("onUnavailable", "error"), f"{dot}onUnavailable", problems)
-    endpoints = _endpoints(document.get("endpoints"), f"{dot}endpoints", problems)
+    unknown_state = State.PENDING if lenient else None
+    state = _choice(State, document.get("state", "ready"), f"{dot}state", problems, unknown_state)
+    unknown_policy = OnUnavailable.ERROR if lenient else None
+    policy = _choice(
+        OnUnavailable, document.get("onUnavailable", "error"), f"{dot}onUnavailable", problems, unknown_policy
+    )
+    listed = document.get("endpoints")
+    if state is State.ENDED:
+        listed = listed or []
+        if listed:
+            problems.append((f"{dot}endpoints", "a route that has ended has none"))
+    endpoints = _endpoints(listed, f"{dot}endpoints", problems)
+    since, why = _end(document, dot, state, lenient, problems)
     if state is State.READY and document.get("endpoints") == []:
         problems.append((f"{dot}endpoints", "a ready route needs at least one"))
     if problems:
@@ -182,11 +216,12 @@ def decode_route(document: object, path: str = "") -> Route:
     assert isinstance(revision, int)
     assert state is not None
     assert policy is not None
-    return Route(workload, key, endpoints, sandbox, revision, state, policy)
+    return Route(workload, key, endpoints, sandbox, revision, state, policy, since, why)
 
 
 def encode_route(route: Route) -> dict[str, Any]:
-    """The JSON form of a route, all fields written out."""
+    """The JSON form of a route, all fields written out; `since` and `why` only where it has ended."""
+    ended = {"since": route.since, "why": route.why} if route.state is State.ENDED else {}
     return {
         "workload": route.workload,
         "key": route.key,
@@ -195,7 +230,21 @@ def encode_route(route: Route) -> dict[str, Any]:
         "revision": route.revision,
         "state": route.state.value,
         "onUnavailable": route.on_unavailable.value,
-    }
+    } | ended
+
+
+def encode_tombstone(route: Route) -> dict[str, Any]:
+    """The JSON form of a route that has ended, as the watch carries it beside the routes."""
+    assert route.state is State.ENDED
+    encoded = encode_route(route)
+    return {name: value for name, value in encoded.items() if name not in ("state", "endpoints")}
+
+
+def decode_tombstone(document: object, path: str = "") -> Route:
+    """A route of state `ended`, from `encode_tombstone` of another program. Raises ContractError."""
+    if isinstance(document, Mapping):
+        document = {**document, "state": State.ENDED.value, "endpoints": []}
+    return decode_route(document, path, lenient=True)
 
 
 def decode_table(document: object) -> list[Route]:
@@ -265,10 +314,33 @@ def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tup
     return tuple(endpoints)
 
 
-def _choice(kind: type[_E], value: object, path: str, problems: list[tuple[str, str]]) -> _E | None:
+def _end(
+    document: Mapping[str, Any], dot: str, state: State | None, lenient: bool, problems: list[tuple[str, str]]
+) -> tuple[str, str]:
+    """`since` and `why`. Read leniently, what does not fit is left out: they are for people and decide nothing."""
+    found = []
+    for name, pattern, what in (
+        ("since", _SINCE, "a time in UTC, like 2026-01-31T12:00:00Z"),
+        ("why", _WHY, f"text of 1 to {MAX_WHY} characters in one line"),
+    ):
+        value = document.get(name)
+        if isinstance(value, str) and (pattern.fullmatch(value) or not value):
+            if state is not State.ENDED and not lenient:
+                problems.append((f"{dot}{name}", "is for a route whose state is `ended`"))
+            found.append(value)
+            continue
+        if value is not None and not lenient:
+            problems.append((f"{dot}{name}", f"{_show(value)} is not {what}"))
+        found.append("")
+    return (found[0], found[1]) if state is State.ENDED else ("", "")
+
+
+def _choice(kind: type[_E], value: object, path: str, problems: list[tuple[str, str]], unknown: _E | None) -> _E | None:
     for member in kind:
         if member.value == value:
             return member
+    if unknown is not None and isinstance(value, str):
+        return unknown
     allowed = ", ".join(repr(member.value) for member in kind)
     problems.append((path, f"{_show(value)} is none of {allowed}"))
     return None

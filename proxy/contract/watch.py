@@ -1,20 +1,34 @@
 """The route watch: `GET /v1/watch/routes?workload=shop/users&sidecar=ID`, a `text/event-stream`.
 
-    event: snapshot     data: {"routes": [ROUTE, ...]}            at most SNAPSHOT_ROUTES in one event
-    event: synced       data: {}                                  the snapshot is complete: swap the table
+    event: snapshot     data: {"routes": [ROUTE, ...], "ended": [TOMBSTONE, ...]}
+    event: synced       data: {"keys": true}                      the snapshot is complete: swap the table
     event: put          data: ROUTE                               one route is new or changed
-    event: delete       data: {"workload": ..., "key": ...}       one route is gone
+    event: delete       data: {"workload": ..., "key": ..., "ended": TOMBSTONE}      one route is gone
+    event: keys         data: {"add": [KEY, ...], "remove": [KEY, ...]}              keys that sandboxes have
     : keep-alive                                                  every HEARTBEAT_SECONDS
 
 Every event has an `id:`, the registry's revision, a whole number. On one stream it never goes back; it may
 repeat, since one revision can change several routes. A snapshot comes in pieces so that neither side ever
-encodes or decodes more than a few hundred routes at a stretch; a reader collects the pieces and replaces its
+encodes or decodes more than SNAPSHOT_ROUTES routes at a stretch; a reader collects the pieces and replaces its
 table at `synced`. A snapshot of no routes is one `snapshot` event with an empty list. A reconnect sends the
 last id it *applied* as `Last-Event-ID` and gets either the changes since, followed by `synced`, or a new
 snapshot when they are gone or when the registry has never been at that id (its store is older than the
 reader's table). A reader reports what it applied with `PUT /v1/sidecars/ID`, so that the control plane knows
-when a change is in force everywhere; `sidecar` is that ID, and a watch without it has no name. Events of
-other names are for newer readers and are skipped.
+when a change is in force everywhere; `sidecar` is that ID, and a watch without it has no name.
+
+A TOMBSTONE is a route of state `ended` (`encode_tombstone`). It travels beside the routes and not among them, because
+readers from before there were any refuse a state that they do not know, and see a plain end in this way. A `delete`
+without one ends the tombstone, too.
+
+`keys` tells the keys of all sandboxes, whichever workloads these fork, so that a sidecar can tell a key without a route
+here from one that nobody has. All of them come with every connection, before its `synced`, which says so; without that,
+nobody knows. After it come the changes. They are no routes and are not acknowledged: their ids repeat the last one.
+
+How the contract grows. The path's first segment, `/v1`, names its version. Within a version things are only added:
+fields, events, states, parameters. A reader ignores what it does not know: events and fields, parameters of the query,
+fields of a report; an unknown state is `pending` (`proxy.contract.routes`). So either side may be older or newer, and
+`curl` needs no more than the path. What cannot be added like that is `/v2`, which a registry serves beside `/v1` for at
+least one minor version.
 
 The format is that of the HTML standard, section 9.2.6; the parser reads the subset that a registry writes and
 treats a line or event over its limit as an error, because an endless line is how a broken peer looks.
@@ -35,10 +49,19 @@ HEARTBEAT_SECONDS = 15.0
 MAX_EVENT_BYTES = 4 << 20
 """Of one event. SNAPSHOT_ROUTES routes with 64 host names of 253 characters each are 3.4 MB."""
 
+VERSION = "v1"
+WATCH_PATH = f"/{VERSION}/watch/routes"
+REPORT_PATH = f"/{VERSION}/sidecars"
+"""Without the sidecar's id, which is its last segment."""
+
 SNAPSHOT = "snapshot"
 SYNCED = "synced"
 PUT = "put"
 DELETE = "delete"
+KEYS = "keys"
+
+KEYS_IN_EVENT = 2000
+"""At most, in one event: 130 KB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.contract.routes import Endpoint, OnUnavailable, Route
-from proxy.errors import APP_UNREACHABLE, LOOP, SHADOW_PENDING, SHADOW_UNREACHABLE, UNSUPPORTED_METHOD, Refused
+from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
+from proxy.errors import (
+    APP_UNREACHABLE,
+    LOOP,
+    SANDBOX_ENDED,
+    SHADOW_PENDING,
+    SHADOW_UNREACHABLE,
+    UNSUPPORTED_METHOD,
+    Refused,
+)
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
 from proxy.exchange.side import Side, SideParts
 from proxy.routing.correlation import Served
 from proxy.routing.decision import Action, decide
-from proxy.routing.served import NAME, baseline_item, names_shadow, sandbox_item
+from proxy.routing.served import NAME, UNKNOWN_KEY, baseline_item, names_shadow, sandbox_item
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import missing_context, plain_context
 from proxy.wire.fields import NOTHING_ADDED, Addition
@@ -150,7 +158,8 @@ class Inbound(Side):
             item = sandbox_item(self.workload, self._sandbox, self._revision) if key else b""
             return self._to_app(action, key, item)
         if action is Action.BASELINE:
-            return self._to_app(action, key, baseline_item(self.workload) if key else b"")
+            told = UNKNOWN_KEY if self._table.nobody_has(key) else ""
+            return self._to_app(action, key, baseline_item(self.workload, key=told) if key else b"")
         if action is Action.UNSYNCED or action is Action.HOLD_UNSYNCED:
             unsynced = self._to_app(Action.UNSYNCED, key, baseline_item(self.workload, "unsynced"))
             if action is Action.UNSYNCED:
@@ -170,6 +179,8 @@ class Inbound(Side):
                 HOLD, action, [], failure=SHADOW_PENDING, detail=detail, wait=self.settings.hold_ticks,
                 key=key, route=route,
             )  # fmt: skip
+        if route.state is State.ENDED:
+            return Plan(FAULT, action, [], failure=SANDBOX_ENDED, detail=_obituary(route), key=key, route=route)
         detail = f"sandbox {route.sandbox}'s shadow of {self.workload} has failed"
         return Plan(FAULT, action, [], failure=SHADOW_UNREACHABLE, detail=detail, key=key, route=route)
 
@@ -205,5 +216,12 @@ class Inbound(Side):
         )
 
     def _fallback(self, route: Route) -> Plan:
-        item = baseline_item(self.workload, SHADOW_UNREACHABLE.code)
+        why = SANDBOX_ENDED if route.state is State.ENDED else SHADOW_UNREACHABLE
+        item = baseline_item(self.workload, why.code)
         return self._to_app(Action.FALLBACK, route.key, item, route)
+
+
+def _obituary(route: Route) -> str:
+    when = f" at {route.since}" if route.since else ""
+    why = f": {route.why}" if route.why else ""
+    return f"sandbox {route.sandbox}, whose key this is, ended{when}{why}"

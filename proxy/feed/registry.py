@@ -6,8 +6,6 @@ logged once until the watch works again, and the next attempt comes after a back
 
 A connection counts as alive while complete events or comments arrive. Bytes alone do not: a peer that drips an
 endless line is as dead as a silent one.
-
-aiohttp is imported when the feed starts to run: a sidecar without a registry does not pay for it (13 MB).
 """
 
 from __future__ import annotations
@@ -15,22 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote
 
-from proxy.base.backoff import Backoff
 from proxy.base.problems import ConfigurationError
-from proxy.base.token import read_token
 from proxy.contract.watch import HEARTBEAT_SECONDS, EventParser
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
+from proxy.feed.link import RegistryLink
 from proxy.feed.report import AppliedReport
 from proxy.feed.stream import WatchStream
 from proxy.routing.table import RouteTable
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession, StreamReader
+    from aiohttp import StreamReader
 
 log = logging.getLogger("skycap.feed")
 
@@ -49,72 +44,45 @@ class _Ended(NamedTuple):
 
 
 class RegistryFeed:
-    """Keeps a table as the registry at `url` says.
+    """Keeps a table as the registry at the other end of `link` says.
 
-    url:        of the registry, without a path of its own: `http://127.0.0.1:7400`.
-    instance:   the id under which this sidecar reports, unique per sidecar.
-    token_file: read at every connection, so that a rotated token is used without a restart.
-    heartbeat:  seconds between two comments of the registry.
+    heartbeat: seconds between two comments of the registry.
     """
 
     def __init__(
-        self,
-        url: str,
-        instance: str,
-        table: RouteTable,
-        state: FeedState,
-        *,
-        token_file: Path | None = None,
-        heartbeat: float = HEARTBEAT_SECONDS,
-        backoff: Backoff | None = None,
+        self, link: RegistryLink, table: RouteTable, state: FeedState, *, heartbeat: float = HEARTBEAT_SECONDS
     ) -> None:
-        base = url.rstrip("/")
-        self._watch_url = f"{base}/v1/watch/routes"
-        self._instance = instance
+        self._link = link
         self._table = table
         self._state = state
-        self._token_file = token_file
         self._silence = heartbeat * MISSED_HEARTBEATS
-        self._backoff = backoff or Backoff()
-        self._report = AppliedReport(f"{base}/v1/sidecars/{quote(instance, safe='')}", table.workload)
-        self._headers: dict[str, str] = {}
+        self._report = AppliedReport(link, table.workload)
         self._resume = False
         self._said: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<RegistryFeed {self._watch_url} {self._state!r}>"
+        return f"<RegistryFeed {self._link.watch_url} {self._state!r}>"
 
     async def start(self) -> None:
         """What can be checked before the sidecar starts. Raises ConfigurationError."""
-        await self._authorize()
+        await self._link.check()
 
     async def run(self) -> None:
         """Until cancelled. Never raises anything else."""
-        import aiohttp  # 13 MB and 150 ms that only a sidecar with a registry pays
-
-        async with (
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
-            ) as session,
-            asyncio.TaskGroup() as tasks,
-        ):
-            tasks.create_task(self._report.run(session, self._headers), name="feed report")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._report.run(), name="feed report")
             loop = asyncio.get_running_loop()
             while True:
                 opened = loop.time()
-                self._end(await self._attempt(session))
-                if loop.time() - opened > self._backoff.longest:
-                    self._backoff.reset()
-                await asyncio.sleep(self._backoff.next())
+                self._end(await self._attempt())
+                await self._link.pause(loop.time() - opened)
 
-    async def _attempt(self, session: ClientSession) -> _Ended:
+    async def _attempt(self) -> _Ended:
         """One connection, until it is over."""
         from aiohttp import ClientConnectorError, ClientError, ClientPayloadError
 
         try:
-            return await self._watch(session)
+            return await self._watch()
         except ContractError as error:
             self._state.refused += 1
             self._resume = False  # a registry that talks nonsense is asked for everything the next time
@@ -142,18 +110,17 @@ class RegistryFeed:
             stays = "the last good routes stay in force" if self._table.synced else "there are no routes yet"
             log.warning("%s; %s", self._state.problem, stays)
 
-    async def _watch(self, session: ClientSession) -> _Ended:
+    async def _watch(self) -> _Ended:
         resumed = self._resume and self._table.synced
         headers = {"accept": "text/event-stream", "accept-encoding": "identity"}
         if resumed:
             headers["last-event-id"] = str(self._state.applied)
         async with asyncio.timeout(self._silence) as deadline:
-            headers |= await self._authorize()
-            async with session.get(
-                self._watch_url,
-                params={"workload": self._table.workload, "sidecar": self._instance},
+            async with await self._link.request(
+                "GET",
+                self._link.watch_url,
+                params={"workload": self._table.workload, "sidecar": self._link.instance},
                 headers=headers,
-                allow_redirects=False,  # the token is for this host
             ) as answer:
                 if answer.status != 200:
                     return _Ended(f"status {answer.status}", f"answers {answer.status} {answer.reason}")
@@ -193,15 +160,6 @@ class RegistryFeed:
         self._state.problem = ""
         self._said.clear()
         log.info("%s: %d routes of %s in force", self._state.source, len(self._table), self._table.workload)
-
-    async def _authorize(self) -> dict[str, str]:
-        if self._token_file is not None:
-            try:
-                token = await asyncio.to_thread(read_token, self._token_file)
-            except ValueError as error:
-                raise ConfigurationError([f"token file {error}"]) from None
-            self._headers["authorization"] = f"Bearer {token}"
-        return self._headers
 
 
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"}

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aiohttp import ClientSession
+from proxy.feed.link import RegistryLink
 
 log = logging.getLogger("skycap.feed")
 
@@ -27,14 +24,14 @@ what arrived during those three the same again. An idle loop has done them in a 
 
 
 class AppliedReport:
-    """`PUT` of {"workload", "appliedRevision"} to `url`, in the order: `applied`, sent by `run`.
+    """`PUT` of {"workload", "appliedRevision"}, in the order: `applied`, sent by `run`.
 
     acknowledged: the revision that the registry has accepted, None before the first.
     """
 
-    def __init__(self, url: str, workload: str) -> None:
+    def __init__(self, link: RegistryLink, workload: str) -> None:
         self.acknowledged: int | None = None
-        self._url = url
+        self._link = link
         self._workload = workload
         self._latest: int | None = None
         self._wanted = asyncio.Event()
@@ -49,11 +46,8 @@ class AppliedReport:
         if self._latest != self.acknowledged:
             self._wanted.set()
 
-    async def run(self, session: ClientSession, headers: Mapping[str, str]) -> None:
-        """Until cancelled. `headers` are read anew for every report."""
-        from aiohttp import ClientTimeout
-
-        limit = ClientTimeout(total=REPORT_SECONDS)
+    async def run(self) -> None:
+        """Until cancelled."""
         while True:
             await self._wanted.wait()
             for _ in range(TURNS):
@@ -61,10 +55,9 @@ class AppliedReport:
             self._wanted.clear()
             revision = self._latest
             body = {"workload": self._workload, "appliedRevision": revision}
+            link = self._link
             try:
-                async with session.put(
-                    self._url, json=body, headers=headers, timeout=limit, allow_redirects=False
-                ) as answer:
+                async with await link.request("PUT", link.report_url, json=body, seconds=REPORT_SECONDS) as answer:
                     if answer.ok:
                         self.acknowledged = revision
             except Exception:

@@ -14,7 +14,7 @@ import gc
 import json
 from collections.abc import Sized
 
-from proxy.contract.routes import MAX_ROUTES, Route, decode_route
+from proxy.contract.routes import MAX_ROUTES, Route, decode_route, decode_tombstone
 from proxy.contract.watch import SNAPSHOT_ROUTES
 from proxy.errors import ContractError
 from proxy.routing.table import RouteTable
@@ -40,8 +40,12 @@ def parse(data: str) -> object:
 
 
 def decode(document: object, workload: str, path: str = "") -> Route:
-    """One route of one workload. Raises ContractError."""
-    route = decode_route(document, path)
+    """One route of one workload, from another program. Raises ContractError."""
+    return check_workload(decode_route(document, path, lenient=True), workload, path)
+
+
+def check_workload(route: Route, workload: str, path: str = "") -> Route:
+    """Raises ContractError for a route of another one."""
     if route.workload != workload:
         raise ContractError([(path, f"a route of {route.workload}, asked was for {workload}")])
     route.workload = workload  # one string for all of them: 59 bytes each
@@ -72,15 +76,21 @@ class Snapshot:
     async def add(self, data: str) -> None:
         """The data of one `snapshot` event. Raises ContractError; the snapshot is worthless then."""
         document = parse(data)
-        listed = document.get("routes") if isinstance(document, dict) else None
-        if not isinstance(listed, list) or len(listed) > SNAPSHOT_ROUTES:
-            raise ContractError([("", f"a snapshot is an object with up to {SNAPSHOT_ROUTES} `routes`")])
+        document = document if isinstance(document, dict) else {}
+        listed, ended = document.get("routes"), document.get("ended", [])
+        if not (isinstance(listed, list) and isinstance(ended, list) and len(listed + ended) <= SNAPSHOT_ROUTES):
+            raise ContractError([("", f"a snapshot is an object with up to {SNAPSHOT_ROUTES} `routes` and `ended`")])
         await asyncio.sleep(0)
         for index, item in enumerate(listed, 1):
             self.put(decode(item, self._table.workload, f"routes[{index - 1}]"))
             if index % DECODE_ROUTES == 0:
                 await asyncio.sleep(0)
-        self._unfrozen += len(listed)
+        for index, item in enumerate(ended, 1):
+            path = f"ended[{index - 1}]"
+            self.put(check_workload(decode_tombstone(item, path), self._table.workload, path))
+            if index % DECODE_ROUTES == 0:
+                await asyncio.sleep(0)
+        self._unfrozen += len(listed) + len(ended)
         if self._unfrozen >= FREEZE_ROUTES:
             self._freeze()
 

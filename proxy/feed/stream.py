@@ -6,6 +6,7 @@ Rules, beside those of `proxy.contract.watch`:
   restored from an older store, and it is the authority.
 - `put` and `delete` between the pieces of a snapshot belong to the snapshot.
 - A `put` or `delete` older than what is in force is skipped and counted.
+- `keys` are collected until `synced`, which puts them in force; after it they are changes.
 - `synced` without a snapshot says that a resumed table is complete. It cannot be older than what is in force.
 - Anything else is nonsense: ContractError, and the connection is dropped. What was in force stays.
 """
@@ -15,11 +16,11 @@ from __future__ import annotations
 import re
 
 from proxy.contract.names import ROUTING_KEY
-from proxy.contract.routes import Route
-from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SYNCED, Event
+from proxy.contract.routes import Route, decode_tombstone
+from proxy.contract.watch import DELETE, KEYS, KEYS_IN_EVENT, PUT, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
-from proxy.feed.snapshot import Snapshot, check_size, decode, discard, parse
+from proxy.feed.snapshot import Snapshot, check_size, check_workload, decode, discard, parse
 from proxy.routing.table import RouteTable
 
 _ID = re.compile(r"[0-9]{1,16}")
@@ -38,12 +39,16 @@ class WatchStream:
         self._table = table
         self._state = state
         self._snapshot = None if resumed else Snapshot(table)
+        self._keys: set[str] = set()
         self._last = 0
         """Of this stream."""
 
     async def apply(self, event: Event) -> bool:
         """True when what is in force has changed or was confirmed. Raises ContractError."""
-        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE):
+        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS):
+            return False
+        if event.name == KEYS:
+            self._change_keys(event.data)
             return False
         if not _ID.fullmatch(event.id):
             raise ContractError([("", f"{event.name} without a whole number as id")])
@@ -53,14 +58,17 @@ class WatchStream:
                 self._snapshot = Snapshot(self._table)
             await self._snapshot.add(event.data)
         elif event.name == SYNCED:
-            await self._sync(revision)
+            await self._sync(revision, event.data)
         elif not self._change(event, revision):
             return False
         self._last = max(self._last, revision)
         return self._snapshot is None
 
-    async def _sync(self, revision: int) -> None:
+    async def _sync(self, revision: int, data: str) -> None:
         old: dict[str, Route] = {}
+        told = parse(data)
+        self._table.replace_keys(self._keys if isinstance(told, dict) and told.get("keys") is True else None)
+        self._keys = set()
         if self._snapshot is not None:
             old = self._snapshot.swap()
             self._snapshot = None
@@ -73,8 +81,12 @@ class WatchStream:
 
     def _change(self, event: Event, revision: int) -> bool:
         target = self._table if self._snapshot is None else self._snapshot
-        route = decode(parse(event.data), self._table.workload) if event.name == PUT else None
-        key = route.key if route is not None else self._deleted(event.data)
+        route: Route | None
+        if event.name == PUT:
+            route = decode(parse(event.data), self._table.workload)
+            key = route.key
+        else:
+            key, route = self._deleted(event.data)
         if revision < (self._state.applied if self._snapshot is None else self._last):
             self._state.ignored += 1
             return False
@@ -89,11 +101,36 @@ class WatchStream:
                 self._state.confirm()
         return True
 
-    def _deleted(self, data: str) -> str:
+    def _change_keys(self, data: str) -> None:
+        document = parse(data)
+        document = document if isinstance(document, dict) else {}
+        add, remove = document.get("add", []), document.get("remove", [])
+        for listed in (add, remove):
+            if not isinstance(listed, list) or len(listed) > KEYS_IN_EVENT:
+                raise ContractError(
+                    [("", f"keys are an object with up to {KEYS_IN_EVENT} names to `add` and `remove`")]
+                )
+            if not all(isinstance(key, str) and ROUTING_KEY.fullmatch(key) for key in listed):
+                raise ContractError([("", "keys with one that is no legal key")])
+        if self.synced:
+            self._table.change_keys(add, remove)
+            return
+        self._keys.update(add)
+        self._keys.difference_update(remove)
+        check_size(self._keys)
+
+    def _deleted(self, data: str) -> tuple[str, Route | None]:
+        """The key, and its tombstone when there is one."""
         document = parse(data)
         if not isinstance(document, dict) or document.get("workload") != self._table.workload:
             raise ContractError([("", f"a delete that is not of {self._table.workload}")])
         key = document.get("key")
         if not isinstance(key, str) or not ROUTING_KEY.fullmatch(key):
             raise ContractError([("key", "a delete without a legal key")])
-        return key
+        ended = document.get("ended")
+        if ended is None:
+            return key, None
+        tombstone = check_workload(decode_tombstone(ended, "ended"), self._table.workload, "ended")
+        if tombstone.key != key:
+            raise ContractError([("ended.key", f"is not that of the route, {key}")])
+        return key, tombstone

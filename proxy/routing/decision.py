@@ -6,7 +6,7 @@
 | present | none                                             | BASELINE                                   |
 | present | ready                                            | SHADOW                                     |
 | present | pending                                          | HOLD, then SHADOW or ERROR                 |
-| present | failed                                           | ERROR or FALLBACK, by the route's policy   |
+| present | failed, or its sandbox has ended                 | ERROR or FALLBACK, by the route's policy   |
 | present | no table was ever received                       | HOLD, then as above or UNSYNCED            |
 
 A sidecar beside a shadow always delivers to its own application, whose answer is the sandbox's.
@@ -26,7 +26,7 @@ class Action(Enum):
     BASELINE = "baseline"
     SHADOW = "shadow"
     FALLBACK = "fallback"
-    """The baseline, because the shadow is unavailable and its policy allows it. The answer says so."""
+    """The baseline, because the shadow is unavailable or gone and its policy allows it. The answer says so."""
     UNSYNCED = "unsynced"
     """The baseline, because no table came in time. The answer says so."""
     ERROR = "error"

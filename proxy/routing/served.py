@@ -6,6 +6,7 @@ A structured-field list (RFC 9651 section 3.1) with one item per workload:
 
 An item's value is the workload, its parameters say which copy answered. `reason` stands where the baseline
 answered although the request carried a key that might have led elsewhere, `error` where the sidecar itself did.
+`key` says what is the matter with the key: `unknown` when no sandbox has it, `invalid` when it cannot be read.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import re
 
 NAME = b"skycap-served-by"
 
+UNKNOWN_KEY = "unknown"
+INVALID_KEY = "invalid"
+
 _TOKEN = re.compile(r"[A-Za-z*][A-Za-z0-9:/!#$%&'*+\-.^_`|~]*+")
 _FIRST_ITEM = re.compile(rb"[ \t]*+(?:\"([^\"]*+)\"|([^\";, \t]++))([^,]*+)")
 
 
-def baseline_item(workload: str, reason: str = "") -> bytes:
-    """The baseline answered; `reason` is a token: `shadow-unreachable`, `unsynced`, ..."""
-    suffix = f";reason={reason}" if reason else ""
+def baseline_item(workload: str, reason: str = "", key: str = "") -> bytes:
+    """The baseline answered. reason: a token, `shadow-unreachable`, `unsynced`, ...; key: UNKNOWN_KEY, INVALID_KEY."""
+    suffix = "".join(f";{name}={value}" for name, value in (("reason", reason), ("key", key)) if value)
     return f"{_bare_item(workload)};baseline{suffix}".encode()
 
 

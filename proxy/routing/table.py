@@ -8,7 +8,7 @@ in `watchers` and is told after every change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from proxy.contract.routes import Route
 
@@ -21,13 +21,14 @@ class RouteTable:
               the last good table serves until a better one comes.
     """
 
-    __slots__ = ("_routes", "synced", "watchers", "workload")
+    __slots__ = ("_keys", "_routes", "synced", "watchers", "workload")
 
     def __init__(self, workload: str) -> None:
         self.workload = workload
         self.synced = False
         self.watchers: list[Callable[[], None]] = []
         self._routes: dict[str, Route] = {}
+        self._keys: set[str] | None = None
 
     def __repr__(self) -> str:
         return f"<RouteTable {self.workload} {len(self)} routes{'' if self.synced else ' never synced'}>"
@@ -41,6 +42,10 @@ class RouteTable:
 
     def lookup(self, key: str) -> Route | None:
         return self._routes.get(key)
+
+    def nobody_has(self, key: str) -> bool:
+        """No sandbox has this key, whichever workloads it forks. False when nobody has told."""
+        return self._keys is not None and key not in self._keys and key not in self._routes
 
     def replace(self, routes: dict[str, Route]) -> dict[str, Route]:
         """Take over `routes` (key -> Route) as the whole table; the caller must not touch it again.
@@ -58,6 +63,19 @@ class RouteTable:
     def delete(self, key: str) -> None:
         """Forget a key; one that is not there is no error, since a delete may be sent twice."""
         if self._routes.pop(key, None) is not None:
+            self._changed()
+
+    def replace_keys(self, keys: set[str] | None) -> None:
+        """Take over the keys of all sandboxes; None when nobody tells them."""
+        if keys != self._keys:
+            self._keys = keys
+            self._changed()
+
+    def change_keys(self, add: Iterable[str], remove: Iterable[str]) -> None:
+        """Sandboxes with these keys have come and gone."""
+        if self._keys is not None:
+            self._keys.update(add)
+            self._keys.difference_update(remove)
             self._changed()
 
     def _changed(self) -> None:

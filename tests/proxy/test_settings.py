@@ -64,6 +64,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "routes": (__file__, {}),
     "registry": ("http://registry.shop:7777", {}),
     "token-file": (__file__, {"registry": "https://[::1]:7777/base/"}),
+    "instance": ("users-7f9c", {}),
     "sandbox": ("agent-42", {}),
     "routing-key": ("A.b_c-1", {"sandbox": "agent-42"}),
     "revision": ("7", {"sandbox": "agent-42"}),
@@ -94,7 +95,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_flag_has_its_variable(name: str) -> None:
     value, needed = SAMPLES[name]
-    others = {key: text for key, text in {**BASE, **needed}.items() if key != name}
+    others = {key: text for key, text in {**BASE, "instance": "one", **needed}.items() if key != name}
     by_flag = parse({**others, name: value})
     assert parse(others, {name: value}) == by_flag
     assert parse({}, {**others, name: value}) == by_flag
@@ -121,7 +122,18 @@ def test_a_flag_wins_over_its_variable() -> None:
 
 def test_an_empty_variable_is_none() -> None:
     """So that a template can leave it out."""
-    assert parse(BASE, {"registry": "", "hold-timeout": "", "transparent": ""}) == parse(BASE)
+    one = {**BASE, "instance": "one"}
+    assert parse(one, {"registry": "", "hold-timeout": "", "transparent": ""}) == parse(one)
+
+
+def test_a_sidecar_has_a_name() -> None:
+    """A pod's, or one that no other sidecar has: not of this host, and not the one that ran here before."""
+    assert parse({**BASE, "instance": "users-7f9c.a_b"}).instance == "users-7f9c.a_b"
+    assert parse(BASE, {"instance": "from-the-environment"}).instance == "from-the-environment"
+    unnamed = {parse(BASE).instance for _ in range(10)}
+    assert len(unnamed) == 10
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63]
+    assert all(re.fullmatch(rf"{re.escape(host)}-[0-9a-f]{{8}}", name) for name in unnamed)
 
 
 def test_what_is_not_said_has_its_default() -> None:
@@ -137,6 +149,7 @@ def test_what_is_not_said_has_its_default() -> None:
         routes=None,
         registry="",
         token_file=None,
+        instance=settings.instance,
         sandbox="",
         routing_key="",
         revision=0,

@@ -11,6 +11,7 @@ from proxy.base.backoff import Backoff
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import State
 from proxy.feed.holder import FeedState
+from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.routing.table import RouteTable
 from tests.controlplane.api.served import Served, served
@@ -26,7 +27,14 @@ class Sidecar:
     def __init__(self, url: str) -> None:
         self.table = RouteTable(USERS)
         self.state = FeedState(f"registry {url}", self.table)
-        self.feed = RegistryFeed(url, "shop/users@test", self.table, self.state, backoff=Backoff(0.01, 0.05))
+        self.link = RegistryLink(url, "shop/users@test", backoff=Backoff(0.01, 0.05))
+        self.feed = RegistryFeed(self.link, self.table, self.state)
+
+    async def run(self) -> None:
+        try:
+            await self.feed.run()
+        finally:
+            await self.link.close()
 
     def leads(self, key: str) -> str:
         route = self.table.lookup(key)
@@ -52,7 +60,7 @@ async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks) -> None:
     async with served() as api:
         sidecar = Sidecar(api.url)
         await sidecar.feed.start()
-        tasks.spawn(sidecar.feed.run(), "feed")
+        tasks.spawn(sidecar.run(), "feed")
         await eventually(lambda: sidecar.table.synced)
         await api.client.apply(sandbox("a"))
         assert await phase(api, "a") is Phase.READY
@@ -73,7 +81,7 @@ async def test_a_sidecar_resumes_at_a_registry_that_came_back(tasks: Tasks) -> N
     store, machine = TroubledStore(), Machine()
     async with served(store=store, machine=machine) as api:
         sidecar = Sidecar(api.url)
-        tasks.spawn(sidecar.feed.run(), "feed")
+        tasks.spawn(sidecar.run(), "feed")
         await eventually(lambda: sidecar.table.synced)
         await api.client.apply(sandbox("a"))
         await phase(api, "a")

@@ -19,7 +19,9 @@ from proxy.contract.routes import (
     decode_route,
     decode_routes,
     decode_table,
+    decode_tombstone,
     encode_route,
+    encode_tombstone,
     parse_endpoint,
 )
 from proxy.errors import ContractError
@@ -156,7 +158,7 @@ class TestRoute:
             ({"revision": 2**53}, "revision", "is not a whole number"),
             ({"revision": 16**9000}, "revision", "a number is not a whole number"),
             ({"revision": None}, "revision", "nothing is not"),
-            ({"state": "Ready"}, "state", "'Ready' is none of 'ready', 'pending', 'failed'"),
+            ({"state": "Ready"}, "state", "'Ready' is none of 'ready', 'pending', 'failed', 'ended'"),
             ({"state": ["ready"]}, "state", "a list is none of"),
             ({"onUnavailable": "retry"}, "onUnavailable", "'retry' is none of 'error', 'baseline'"),
             ({"endpoints": None}, "endpoints", "is required and must be a list"),
@@ -167,6 +169,8 @@ class TestRoute:
             ({"endpoints": ["a:1", "b"]}, "endpoints[1]", "'b' is not HOST:PORT"),
             ({"onunavailable": "baseline"}, "onunavailable", "unknown field"),
             ({7: "x"}, "7", "unknown field"),
+            ({"since": "2026-01-31T12:00:00Z"}, "since", "is for a route whose state is `ended`"),
+            ({"why": "deleted"}, "why", "is for a route whose state is `ended`"),
             ({"y" * 100: "x"}, repr("y" * 77) + "...", "unknown field"),
         ],
     )
@@ -220,7 +224,7 @@ ROUTES = st.builds(
     st.lists(ENDPOINTS, min_size=1, max_size=4).map(tuple),
     st.one_of(st.just(""), LABEL),
     st.integers(1, 2**53 - 1),
-    st.sampled_from(State),
+    st.sampled_from([State.READY, State.PENDING, State.FAILED]),
     st.sampled_from(OnUnavailable),
 )
 
@@ -240,6 +244,72 @@ JUNK = st.recursive(
 @given(st.dictionaries(st.sampled_from(["workload", "key", "endpoints", "state", "revision", "sandbox"]), JUNK))
 def test_nothing_but_a_contract_error_comes_of_junk(document: dict[str, Any]) -> None:
     assert problems_of(document)
+
+
+class TestEnded:
+    """A tombstone."""
+
+    ENDED = MINIMAL | {"state": "ended", "endpoints": []}
+
+    def test_needs_no_endpoints(self) -> None:
+        route = decode_route({"workload": "shop/users", "key": "agent-42", "state": "ended"})
+        assert route == Route("shop/users", "agent-42", (), state=State.ENDED)
+
+    def test_says_when_and_why(self) -> None:
+        route = decode_route(self.ENDED | {"since": "2026-01-31T12:00:00Z", "why": "its TTL of 4h was over"})
+        assert (route.since, route.why) == ("2026-01-31T12:00:00Z", "its TTL of 4h was over")
+        assert decode_route(encode_route(route)) == route
+        assert decode_tombstone(encode_tombstone(route)) == route
+        assert set(encode_tombstone(route)) == {
+            "workload", "key", "sandbox", "revision", "onUnavailable", "since", "why",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("change", "path", "why"),
+        [
+            ({"endpoints": ["127.0.0.1:1"]}, "endpoints", "a route that has ended has none"),
+            ({"since": "yesterday"}, "since", "'yesterday' is not a time in UTC, like 2026-01-31T12:00:00Z"),
+            ({"since": 7}, "since", "7 is not a time in UTC"),
+            ({"why": "two\nlines"}, "why", "is not text of 1 to 200 characters in one line"),
+            ({"why": "x" * 201}, "why", "is not text of 1 to 200 characters in one line"),
+            ({"why": ["x"]}, "why", "a list is not text"),
+        ],
+    )
+    def test_what_a_person_gets_wrong(self, change: dict[str, Any], path: str, why: str) -> None:
+        [(where, message)] = problems_of(self.ENDED | change)
+        assert where == path
+        assert why in message
+        if path != "endpoints":  # they decide nothing, so another program may say what it likes
+            assert decode_route(self.ENDED | change, lenient=True) == decode_route(self.ENDED)
+
+
+class TestLenient:
+    """From another program, which may be newer than this one."""
+
+    def test_unknown_fields_are_ignored(self) -> None:
+        newer = MINIMAL | {"weight": 7, "endpoints2": [], "revision": 3, "": None}
+        assert decode_route(newer, lenient=True) == decode_route(MINIMAL | {"revision": 3})
+
+    @pytest.mark.parametrize("state", ["paused", "", "READY", "x" * 1000])
+    def test_an_unknown_state_is_pending(self, state: str) -> None:
+        """The baseline would be a wrong answer, and 503 at once may be one, too."""
+        assert decode_route(MINIMAL | {"state": state}, lenient=True).state is State.PENDING
+
+    def test_an_unknown_policy_is_error(self) -> None:
+        assert decode_route(MINIMAL | {"onUnavailable": "mirror"}, lenient=True).on_unavailable is OnUnavailable.ERROR
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"workload": "x"}, {"key": "a b"}, {"state": 7}, {"onUnavailable": None}, {"endpoints": "a:1"},
+         {"endpoints": ["169.254.169.254:80"]}, {"revision": 0}, {"sandbox": "Big"}],
+    )  # fmt: skip
+    def test_nonsense_stays_nonsense(self, change: dict[str, Any]) -> None:
+        with pytest.raises(ContractError):
+            decode_route(MINIMAL | change, lenient=True)
+
+    @given(st.dictionaries(st.text(max_size=12), JUNK, max_size=5))
+    def test_whatever_is_added_changes_nothing(self, more: dict[str, Any]) -> None:
+        assert decode_route(more | encode_route(decode_route(MINIMAL)), lenient=True) == decode_route(MINIMAL)
 
 
 class TestTable:
@@ -273,7 +343,7 @@ class TestTable:
             ("routes[0].key", "'a b' is not 1 to 63 characters of A-Za-z0-9._-"),
             ("routes[2]", "must be an object, not nothing"),
             ("routes[3]", "repeats the workload and key of routes[1]"),
-            ("routes[4].state", "'x' is none of 'ready', 'pending', 'failed'"),
+            ("routes[4].state", "'x' is none of 'ready', 'pending', 'failed', 'ended'"),
             ("version", "unknown field"),
         ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.contract.routes import Endpoint
+from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.exchange import inbound
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
@@ -117,6 +117,56 @@ def test_a_key_without_a_route_stays_with_the_baseline(make_book: MakeBook, step
     app.send(OK)
     assert field_lines(book.clients[0].got, "skycap-served-by") == ["shop/users;baseline"]
     assert book.counters.inbound.requests["baseline"][2] == 1
+
+
+def test_a_key_that_nobody_has_is_told(make_book: MakeBook, step: int) -> None:
+    """A misspelt key is not a green baseline. It is told from a key whose sandbox forks other workloads only."""
+    book = make_book(step=step, routes=[ready("other")])
+    client = book.connect(book.inbound())
+
+    def told() -> list[str]:
+        client.send(keyed())
+        upstream = book.app.accept() if book.app.dials else book.app.made[-1]
+        upstream.send(OK)
+        return field_lines(client.new(), "skycap-served-by")
+
+    assert told() == ["shop/users;baseline"]
+    book.table.replace_keys({"other"})
+    assert told() == ["shop/users;baseline;key=unknown"]
+    book.table.change_keys(["agent-42"], [])
+    assert told() == ["shop/users;baseline"]
+    assert book.counters.inbound.requests["baseline"][2] == 3
+
+
+def test_the_key_of_a_sandbox_that_has_ended_is_no_green_baseline(make_book: MakeBook, step: int) -> None:
+    since, why = "2026-01-31T12:00:00Z", "it was deleted"
+    gone = Route("shop/users", "agent-42", (), "agent-42", 3, State.ENDED, since=since, why=why)
+    book = make_book(step=step, routes=[gone])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    told = problem(client.got)
+    assert (told["status"], told["code"], told["sandbox"]) == (503, "sandbox-ended", "agent-42")
+    assert told["detail"] == f"sandbox agent-42, whose key this is, ended at {since}: {why}"
+    assert field_lines(client.got, "skycap-served-by") == ["shop/users;error=sandbox-ended"]
+    assert field_lines(client.got, "skycap-error") == ["sandbox-ended"]
+    assert book.app.dialled == 0
+
+
+def test_what_is_not_known_of_the_end_is_not_said(make_book: MakeBook) -> None:
+    book = make_book(routes=[Route("shop/users", "agent-42", (), state=State.ENDED)])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    assert problem(client.got)["detail"] == "sandbox agent-42, whose key this is, ended"
+
+
+def test_an_installation_may_want_the_baseline_for_what_has_ended(make_book: MakeBook, step: int) -> None:
+    gone = Route("shop/users", "agent-42", (), state=State.ENDED, on_unavailable=OnUnavailable.BASELINE)
+    book = make_book(step=step, routes=[gone])
+    app = upstream_of(book, keyed())
+    assert app in book.app.made
+    app.send(OK)
+    assert field_lines(book.clients[0].got, "skycap-served-by") == ["shop/users;baseline;reason=sandbox-ended"]
+    assert book.counters.inbound.requests["fallback"][2] == 1
 
 
 def test_the_table_may_change_between_two_requests(make_book: MakeBook) -> None:

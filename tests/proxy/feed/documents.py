@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SYNCED, Event
+from proxy.contract.watch import DELETE, KEYS, PUT, SNAPSHOT, SYNCED, Event
 
 WORKLOAD = "shop/users"
 
@@ -28,3 +28,13 @@ def put(revision: int, key: str, port: int = 9102, **more: Any) -> Event:
 
 def delete(revision: int, key: str, workload: str = WORKLOAD) -> Event:
     return Event(DELETE, json.dumps({"workload": workload, "key": key}), str(revision))
+
+
+def ended(revision: int, key: str, of: str = "", **more: Any) -> Event:
+    """A delete that leaves a tombstone; `of`: another key in it."""
+    tombstone = {"workload": WORKLOAD, "key": of or key} | more
+    return Event(DELETE, json.dumps({"workload": WORKLOAD, "key": key, "ended": tombstone}), str(revision))
+
+
+def keys(**changes: Any) -> Event:
+    return Event(KEYS, json.dumps(changes), "10")

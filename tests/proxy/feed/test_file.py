@@ -107,8 +107,8 @@ class TestStart:
             await Sidecar(path).feed.start()
         assert caught.value.problems == [
             f"{path}: routes[0].key: 'a b' is not 1 to 63 characters of A-Za-z0-9._-",
-            f"{path}: routes[0].state: 'x' is none of 'ready', 'pending', 'failed'",
-            f"{path}: routes[1].state: 'x' is none of 'ready', 'pending', 'failed'",
+            f"{path}: routes[0].state: 'x' is none of 'ready', 'pending', 'failed', 'ended'",
+            f"{path}: routes[1].state: 'x' is none of 'ready', 'pending', 'failed', 'ended'",
         ]
 
     async def test_bad_yaml_is_told_with_its_line(self, path: Path) -> None:
@@ -246,7 +246,7 @@ class TestBadFiles:
             [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
             assert line == (
                 f"{path}: routes[1].key: 'd e' is not 1 to 63 characters of A-Za-z0-9._-; "
-                f"{path}: routes[2].state: 'x' is none of 'ready', 'pending', 'failed'; "
+                f"{path}: routes[2].state: 'x' is none of 'ready', 'pending', 'failed', 'ended'; "
                 "the last good routes stay in force"
             )
             assert sidecar.state.problem in line

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from proxy.contract.routes import State
 from proxy.contract.watch import Event
 from proxy.errors import ContractError
 from proxy.feed import snapshot as pieces
@@ -15,7 +17,7 @@ from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, discard
 from proxy.feed.stream import WatchStream
 from proxy.routing.table import RouteTable
-from tests.proxy.feed.documents import WORKLOAD, delete, put, route, snapshot, synced
+from tests.proxy.feed.documents import WORKLOAD, delete, ended, keys, put, route, snapshot, synced
 from tests.proxy.feed.eventually import running
 
 
@@ -147,7 +149,16 @@ async def test_events_of_other_names_are_for_newer_readers(side: Side) -> None:
         (Event("put", "[" * 100_000, "11"), "nested too deeply"),
         (Event("put", '{"revision": 1' + "0" * 5000 + "}", "11"), "not JSON"),
         (Event("put", "[]", "11"), "must be an object"),
-        (put(11, "c", state="what"), "state"),
+        (put(11, "c", state=7), "state"),
+        (Event("delete", '{"workload":"shop/users","key":"a","ended":7}', "11"), "ended: must be an object"),
+        (ended(11, "a", of="b"), r"ended\.key: is not that of the route, a"),
+        (ended(11, "a", workload="shop/orders"), "a route of shop/orders"),
+        (Event("snapshot", '{"routes":[],"ended":{}}', "11"), "a snapshot is an object"),
+        (Event("snapshot", '{"routes":[],"ended":[7]}', "11"), r"ended\[0\]: must be an object"),
+        (keys(add=["a b"]), "keys with one that is no legal key"),
+        (keys(remove=[7]), "keys with one that is no legal key"),
+        (Event("keys", '{"add":"a"}', "11"), "keys are an object"),
+        (keys(add=[f"k{n}" for n in range(2001)]), "up to 2000 names"),
         (put(11, "c", workload="shop/orders"), "a route of shop/orders"),
         (Event("put", "{}", ""), "put without a whole number as id"),
         (Event("put", "{}", "-1"), "put without a whole number as id"),
@@ -170,6 +181,103 @@ async def test_nonsense_is_an_error_and_what_was_in_force_stays(side: Side, even
     with pytest.raises(ContractError, match=why):
         await stream.apply(event)
     assert (side.routes, side.state.applied, side.table.synced) == ({"a": 1, "b": 2}, 10, True)
+
+
+class TestNewer:
+    """What a registry of a later version may say."""
+
+    async def test_unknown_fields_events_and_states(self, side: Side) -> None:
+        stream = side.connect(resumed=True)
+        await stream.apply(put(11, "c", 3, weight=7))
+        await stream.apply(put(12, "d", 4, state="paused"))
+        assert not await stream.apply(Event("rules", '{"rules":[]}', "13"))
+        await stream.apply(Event("synced", '{"more":1}', "13"))
+        assert side.routes == {"a": 1, "b": 2, "c": 3, "d": 4}
+        paused = side.table.lookup("d")
+        assert paused is not None
+        assert paused.state is State.PENDING
+
+    async def test_a_snapshot_with_more_in_it(self) -> None:
+        side = Side()
+        stream = side.connect()
+        more = {"routes": [route("a", 1, weight=7)], "workloads": ["shop/users"]}
+        await stream.apply(Event("snapshot", json.dumps(more), "10"))
+        await stream.apply(synced(10))
+        assert side.routes == {"a": 1}
+
+
+class TestTombstones:
+    async def test_a_delete_may_leave_one(self, side: Side) -> None:
+        stream = side.connect(resumed=True)
+        assert await stream.apply(ended(11, "a", why="it was deleted"))
+        gone = side.table.lookup("a")
+        assert gone is not None
+        assert (gone.state, gone.endpoints, gone.why) == (State.ENDED, (), "it was deleted")
+        assert side.state.applied == 11
+        assert await stream.apply(delete(12, "a")), "and a plain one takes it away"
+        assert side.table.lookup("a") is None
+
+    async def test_a_snapshot_has_them_beside_the_routes(self) -> None:
+        side = Side()
+        stream = side.connect()
+        both = {
+            "routes": [route("a", 1)],
+            "ended": [{"workload": WORKLOAD, "key": "b", "since": "2026-01-31T12:00:00Z"}],
+        }
+        await stream.apply(Event("snapshot", json.dumps(both), "10"))
+        await stream.apply(synced(10))
+        gone = side.table.lookup("b")
+        assert gone is not None
+        assert (gone.state, gone.since) == (State.ENDED, "2026-01-31T12:00:00Z")
+
+    async def test_a_sandbox_that_comes_again_takes_its_place(self, side: Side) -> None:
+        stream = side.connect(resumed=True)
+        await stream.apply(ended(11, "a"))
+        await stream.apply(put(12, "a", 7))
+        assert side.routes == {"a": 7, "b": 2}
+
+
+class TestKeys:
+    async def test_nobody_knows_until_they_are_told(self, side: Side) -> None:
+        assert not side.table.nobody_has("x")
+
+    async def test_they_are_in_force_at_synced(self) -> None:
+        side = Side()
+        stream = side.connect()
+        assert not await stream.apply(keys(add=["x", "y"]))
+        await stream.apply(snapshot(10, route("a", 1)))
+        await stream.apply(keys(add=["z"], remove=["y"]))
+        assert not side.table.nobody_has("y")
+        await stream.apply(Event("synced", '{"keys":true}', "10"))
+        assert [key for key in "axyz" if side.table.nobody_has(key)] == ["y"]
+
+    async def test_then_they_change_and_are_not_acknowledged(self, side: Side) -> None:
+        stream = side.connect(resumed=True)
+        await stream.apply(Event("synced", '{"keys":true}', "10"))
+        assert side.table.nobody_has("x")
+        assert not await stream.apply(keys(add=["x"]))
+        assert not side.table.nobody_has("x")
+        assert not await stream.apply(keys(remove=["x"]))
+        assert side.table.nobody_has("x")
+        assert side.state.applied == 10
+
+    async def test_each_connection_tells_all_of_them(self, side: Side) -> None:
+        for told in ("x", "y"):
+            stream = side.connect(resumed=True)
+            await stream.apply(keys(add=[told]))
+            await stream.apply(Event("synced", '{"keys":true}', "10"))
+        assert (side.table.nobody_has("x"), side.table.nobody_has("y")) == (True, False)
+
+    async def test_a_registry_that_does_not_tell_them_takes_the_knowledge_back(self, side: Side) -> None:
+        await side.connect(resumed=True).apply(Event("synced", '{"keys":true}', "10"))
+        assert side.table.nobody_has("x")
+        await side.connect(resumed=True).apply(synced(10))
+        assert not side.table.nobody_has("x")
+
+    async def test_they_have_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pieces, "MAX_ROUTES", 2)
+        with pytest.raises(ContractError, match="more than 2"):
+            await Side().connect().apply(keys(add=["x", "y", "z"]))
 
 
 async def test_a_table_has_a_limit(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:

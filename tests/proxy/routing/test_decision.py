@@ -23,6 +23,8 @@ ROUTES = [
     route("pending-baseline", State.PENDING, OnUnavailable.BASELINE),
     route("failed", State.FAILED),
     route("failed-baseline", State.FAILED, OnUnavailable.BASELINE),
+    route("ended", State.ENDED),
+    route("ended-baseline", State.ENDED, OnUnavailable.BASELINE),
 ]
 
 
@@ -44,6 +46,8 @@ def table(*, synced: bool = True) -> RouteTable:
         ("pending-baseline", Action.HOLD_PENDING),
         ("failed", Action.ERROR),
         ("failed-baseline", Action.FALLBACK),
+        ("ended", Action.ERROR),
+        ("ended-baseline", Action.FALLBACK),
     ],
 )
 @pytest.mark.parametrize("gave_up", [False, True])

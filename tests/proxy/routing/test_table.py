@@ -67,6 +67,25 @@ def test_the_list_of_routes_is_a_copy() -> None:
     assert len(table) == 1
 
 
+def test_who_has_a_key() -> None:
+    table = RouteTable("shop/users")
+    watcher = Watcher(table)
+    table.put(route("a"))
+    assert not table.nobody_has("x"), "nobody has told"
+    table.change_keys(["x"], [])
+    assert not table.nobody_has("y")
+    table.replace_keys({"x"})
+    assert [key for key in "axy" if table.nobody_has(key)] == ["y"]
+    table.change_keys(["y"], ["x"])
+    assert [key for key in "axy" if table.nobody_has(key)] == ["x"]
+    told = len(watcher.seen)
+    table.replace_keys({"y"})
+    assert len(watcher.seen) == told, "nothing has changed"
+    table.replace_keys(None)
+    assert not table.nobody_has("x")
+    assert len(watcher.seen) == 4
+
+
 def test_watchers_are_told_after_each_change_and_only_then() -> None:
     table = RouteTable("shop/users")
     one, other = Watcher(table), Watcher(table)

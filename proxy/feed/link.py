@@ -1,0 +1,112 @@
+"""The one link to the registry: its address, our name there, the token, the session and the pace of coming back.
+
+Whatever the sidecar tells the registry or asks of it goes through here, so that there is one place that reads the
+token, one that follows no redirection, and one that lets 500 sidecars come back one after the other.
+
+aiohttp is imported with the first request: a sidecar without a registry does not pay for it (13 MB, 150 ms).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from proxy.base.backoff import Backoff
+from proxy.base.problems import ConfigurationError
+from proxy.base.token import read_token
+from proxy.contract.watch import REPORT_PATH, WATCH_PATH
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+
+class RegistryLink:
+    """
+    url:        of the registry, without a path of its own: `http://127.0.0.1:7070`.
+    instance:   the name under which this sidecar reports, unique per sidecar.
+    token_file: read for every request, so that a rotated token is used without a restart.
+    """
+
+    def __init__(
+        self, url: str, instance: str, *, token_file: Path | None = None, backoff: Backoff | None = None
+    ) -> None:
+        self._base = url.rstrip("/")
+        self.instance = instance
+        self._token_file = token_file
+        self._backoff = backoff or Backoff()
+        self._session: ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<RegistryLink {self._base} as {self.instance}>"
+
+    @property
+    def watch_url(self) -> str:
+        return self._base + WATCH_PATH
+
+    @property
+    def report_url(self) -> str:
+        return f"{self._base}{REPORT_PATH}/{quote(self.instance, safe='')}"
+
+    async def check(self) -> None:
+        """What can be known before the first request. Raises ConfigurationError."""
+        await self._authorization()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
+        **more: Any,
+    ) -> ClientResponse:
+        """Ask for one answer, whose head has come when this returns; the caller releases it (`async with`).
+
+        seconds: for the whole answer; None leaves the time to the caller. more: as aiohttp's `params` and `json`.
+        Raises ConfigurationError for the token, and what aiohttp raises.
+        """
+        from aiohttp import ClientTimeout
+
+        return await self._opened().request(
+            method,
+            url,
+            headers={**(headers or {}), **await self._authorization()},
+            timeout=ClientTimeout(total=seconds),
+            allow_redirects=False,  # the token is for this host
+            **more,
+        )
+
+    async def pause(self, lived: float) -> None:
+        """Wait before coming back. lived: seconds that the last connection lasted; a long life starts anew."""
+        if lived > self._backoff.longest:
+            self._backoff.reset()
+        await asyncio.sleep(self._backoff.next())
+
+    async def close(self) -> None:
+        """Idempotent. What is under way ends with an error."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> ClientSession:
+        if self._session is None:
+            from aiohttp import ClientSession, DummyCookieJar
+
+            self._session = ClientSession(
+                cookie_jar=DummyCookieJar(),
+                auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
+            )
+        return self._session
+
+    async def _authorization(self) -> dict[str, str]:
+        if self._token_file is None:
+            return {}
+        try:
+            # In a thread: a file system that hangs must not hang the requests.
+            token = await asyncio.to_thread(read_token, self._token_file)
+        except ValueError as error:
+            raise ConfigurationError([f"token file {error}"]) from None
+        return {"authorization": f"Bearer {token}"}
