@@ -45,6 +45,7 @@ from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
 from proxy.net.descriptors import Descriptors
+from proxy.net.drain import drain
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.reset import reset
 from proxy.net.silence import Opening
@@ -61,10 +62,6 @@ from proxy.telemetry.exposition import Exposition, PoolFigures
 from proxy.telemetry.notices import Notices
 from proxy.telemetry.tracing import CARRIERS, Tracing, open_tracing
 from proxy.wire.head import HeadParser
-
-LAST_CALL_SECONDS = 0.25
-"""From the start of the drain: a request that was on its way to an idle connection is still answered, and learns that
-it was the last. Many round trips of a cluster; a chain of services that end in turn waits this long for each."""
 
 _log = logging.getLogger("skycap.sidecar")
 
@@ -90,7 +87,8 @@ class Sidecar:
         self._notices = Notices(settings.workload)
         self._inbound_pools = self._pools(self.counters.inbound)
         self._outbound_pools = self._pools(self.counters.outbound)
-        self._listeners: list[Listener] = []
+        self._inbound_listeners: list[Listener] = []
+        self._outbound_listeners: list[Listener] = []
         self._admin_sockets: list[socket.socket] = []
         self._inbound: list[Inbound] = []
         self._outbound: list[Outbound] = []
@@ -145,7 +143,7 @@ class Sidecar:
                 continue
             side = self._guard(self._inbound_parts, app)
             self._inbound.append(side)
-            self._listen(FixedEntrance(side, self._opening(listen.port)), sockets)
+            self._listen(INBOUND, FixedEntrance(side, self._opening(listen.port)), sockets)
         for listen, target in settings.outbound:
             try:
                 sockets = bind(listen.host, listen.port)
@@ -154,7 +152,7 @@ class Sidecar:
                 continue
             carrier = self._carry(target)
             self._outbound.append(carrier)
-            self._listen(FixedEntrance(carrier, self._opening(listen.port)), sockets)
+            self._listen(OUTBOUND, FixedEntrance(carrier, self._opening(listen.port)), sockets)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
@@ -164,12 +162,13 @@ class Sidecar:
                 problems += error.problems
         if problems:
             raise ConfigurationError(problems)
-        for listener in self._listeners:
+        for listener in self._all_listeners():
             self._own.add(listener.sockets)
         self._own.add(self._admin_sockets)
 
-    def _listen(self, entrance: Entrance, sockets: list[socket.socket]) -> None:
-        self._listeners.append(Listener(entrance, sockets, self._descriptors))
+    def _listen(self, direction: str, entrance: Entrance, sockets: list[socket.socket]) -> None:
+        listeners = self._inbound_listeners if direction == INBOUND else self._outbound_listeners
+        listeners.append(Listener(entrance, sockets, self._descriptors))
 
     def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
         settings = self._settings
@@ -200,16 +199,16 @@ class Sidecar:
         """Bind where connections are redirected to. Returns what is in the way."""
         own = self._own.connections = OwnConnections()
         problems: list[str] = []
-        for destinations, counters, port, hosts in (
-            (self._inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),
-            (self._outbound_destinations, self.counters.outbound, ports.outbound, LOOPBACK),
+        for direction, destinations, counters, port, hosts in (
+            (INBOUND, self._inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),
+            (OUTBOUND, self._outbound_destinations, self.counters.outbound, ports.outbound, LOOPBACK),
         ):
             try:
                 sockets = bind_redirected(hosts, port)
             except ConfigurationError as error:
                 problems += error.problems
             else:
-                self._listen(Redirection(destinations, counters, own), sockets)
+                self._listen(direction, Redirection(destinations, counters, own), sockets)
         return problems
 
     def _receive_inbound(self, destination: Endpoint) -> Received:
@@ -239,6 +238,11 @@ class Sidecar:
 
     # -- running --------------------------------------------------------------------------------------------------
 
+    async def check(self) -> None:
+        """Judge what can be judged without listening. Raises ConfigurationError with every problem."""
+        if self._feed is not None:
+            await self._feed.check()
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises ConfigurationError before anything was accepted."""
         settings = self._settings
@@ -246,10 +250,11 @@ class Sidecar:
         self._open_listeners()
         if self._feed is not None:
             await self._feed.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self.begin_drain)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._wheel.start(loop)
-        for listener in self._listeners:
+        for listener in self._all_listeners():
             await listener.start()
         self._tasks.spawn(self._keep_house(), "house-keeping")
         self._tasks.spawn(self._descriptors.watch(), "file descriptors")
@@ -260,6 +265,8 @@ class Sidecar:
         if admin is not None:
             await admin.start()
         _log.info("%s listens on %s", settings.workload, ", ".join(self._addresses()))
+        if self._feed is None:
+            _log.warning("neither --routes nor --registry: every request goes to the application, whatever its key")
         # What exists now lives as long as the process: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -270,20 +277,16 @@ class Sidecar:
             await admin.stop()
 
     async def _finish(self) -> None:
-        """Stop accepting, let what is in flight end, cut what does not."""
+        """Stop accepting, let what is in flight end, cut what does not.
+
+        First from the application's clients; its own calls go on, since what is waited for may need them.
+        """
         started = time.monotonic()
-        for listener in self._listeners:
-            listener.stop_accepting()
-        _log.info("draining: %d connections", sum(len(listener.connections) for listener in self._listeners))
-        emptied = asyncio.gather(*(listener.emptied() for listener in self._listeners))
-        await _wait(emptied, LAST_CALL_SECONDS)
-        for listener in self._listeners:
-            listener.drain(last_call=True)
-        await _wait(emptied, self._settings.drain_seconds - LAST_CALL_SECONDS)
-        cut = sum(listener.abort() for listener in self._listeners)
-        emptied.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await emptied  # else asyncio complains that its end was not looked at
+        end = started + self._settings.drain_seconds
+        _log.info("draining: %d connections", sum(len(listener.connections) for listener in self._all_listeners()))
+        cut = 0
+        for listeners in (self._inbound_listeners, self._outbound_listeners):
+            cut += await drain(listeners, end)
         await self._tasks.close()
         if self._link is not None:
             await self._link.close()
@@ -292,12 +295,23 @@ class Sidecar:
             await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
         _log.info("drained in %.1f s, %d connections cut", time.monotonic() - started, cut)
 
+    def _all_listeners(self) -> list[Listener]:
+        return [*self._inbound_listeners, *self._outbound_listeners]
+
     def begin_drain(self) -> None:
         """The one signal that everything listens to. The second one cuts what is left, which ends the wait."""
         if self._drain.is_set():
-            for listener in self._listeners:
+            for listener in self._all_listeners():
                 listener.abort()
         self._drain.set()
+
+    def _reload(self) -> None:
+        """SIGHUP."""
+        if self._feed is None:
+            _log.info("SIGHUP: there is no routes file to read again")
+            return
+        _log.info("SIGHUP: asking %s again", self.feed_state.source)
+        self._feed.reload()
 
     async def _give_up_later(self) -> None:
         await asyncio.sleep(self._settings.sync_seconds if self._feed is not None else 0)
@@ -327,7 +341,9 @@ class Sidecar:
     # -- what the admin listener shows ----------------------------------------------------------------------------
 
     def _addresses(self) -> list[str]:
-        return [f"{s.getsockname()[0]}:{s.getsockname()[1]}" for listener in self._listeners for s in listener.sockets]
+        return [
+            f"{s.getsockname()[0]}:{s.getsockname()[1]}" for listener in self._all_listeners() for s in listener.sockets
+        ]
 
     def _admin(self) -> AdminServer | None:
         listen = self._settings.admin
@@ -361,7 +377,7 @@ class Sidecar:
         return AdminServer(Endpoint(listen.host, listen.port), shown, self._admin_sockets)
 
     def connections(self) -> Iterator[dict[str, object]]:
-        for listener in self._listeners:
+        for listener in self._all_listeners():
             for connection in list(listener.connections):
                 direction = INBOUND if isinstance(connection.side, Inbound) else OUTBOUND
                 yield {"direction": direction, **connection.describe()}
@@ -385,7 +401,7 @@ def _open_feed(
     settings: Settings, link: RegistryLink | None, table: RouteTable
 ) -> tuple[FeedState, FileFeed | RegistryFeed | None]:
     if settings.routes is not None:
-        state = FeedState(f"file {settings.routes}", table)
+        state = FeedState(f"file {settings.routes}", table, needs_table=True)
         return state, FileFeed(settings.routes, table, state)
     if link is not None:
         state = FeedState(f"registry {settings.registry}", table)
@@ -425,12 +441,6 @@ def _trace_context(head: bytes) -> dict[str, bytes | None]:
     return {name.decode(): value.strip(b" \t") for name, value in _CONTEXT.findall(head)}
 
 
-async def _wait(emptied: asyncio.Future[list[None]], seconds: float) -> None:
-    """Until all connections have ended or the time is over."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(emptied), max(seconds, 0))
-
-
 def _raise_file_limit() -> None:
     """A connection is a file; the soft limit of 1024 is there for programs that use `select`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -440,14 +450,20 @@ def _raise_file_limit() -> None:
 
 async def serve(settings: Settings, tracing: Tracing | None) -> None:
     """Run one sidecar until it is told to end."""
-    await Sidecar(settings, tracing).run()
+    sidecar = Sidecar(settings, tracing)
+    if settings.check:
+        await sidecar.check()
+    else:
+        await sidecar.run()
 
 
 def main(arguments: Sequence[str]) -> int:
     """`skycap proxy`. Returns the exit code."""
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # their default is to end the process; SIGHUP gets a meaning later
     try:
         settings = parse_settings(arguments, os.environ)
-        log.configure(settings.log_level, settings.log_format)
+        log.configure("error" if settings.check else settings.log_level, settings.log_format)
         tracing = open_tracing(settings.otlp_endpoint, os.environ, workload=settings.workload, version=__version__)
         _raise_file_limit()
         keep_freed_memory()

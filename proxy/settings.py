@@ -57,6 +57,7 @@ class Settings:
     sniff_seconds: of silence on a new connection, until the application is dialled because it may be its turn to
                   speak; 0 for never. Clients that speak first do so within a round trip.
     routes:       file with the routes, or None.
+    check:        only say what is wrong with all this and with the routes file.
     registry:     URL of the control plane, "" for none. Without either there are no shadows, only correlation.
     token_file:   file with the bearer token for the registry, or None.
     instance:     names this sidecar at the registry, unique: a pod's name.
@@ -78,6 +79,7 @@ class Settings:
     forwarded: bool
     sniff_seconds: float
     routes: Path | None
+    check: bool
     registry: str
     token_file: Path | None
     instance: str
@@ -174,6 +176,13 @@ def _file(text: str) -> Path:
     return path
 
 
+def _path(text: str) -> Path:
+    """Of a file that may come later."""
+    if not text:
+        raise ValueError("an empty text names no file")
+    return Path(text)
+
+
 @dataclass(frozen=True, slots=True)
 class _Flag:
     name: str
@@ -221,7 +230,8 @@ _FLAGS = (
           switch=True),
     _Flag("sniff-delay", "TIME", _duration,
           "silence on a new connection until the application may speak first; 0: never", SNIFF_SECONDS, "50ms"),
-    _Flag("routes", "FILE", _file, "read routes from FILE, again when it changes"),
+    _Flag("routes", "FILE", _path, "read routes from FILE, again when it changes"),
+    _Flag("check", "", _switch, "judge the configuration and the routes file, start nothing", False, switch=True),
     _Flag("registry", "URL", _url, "watch the routes of the control plane at URL", ""),
     _Flag("token-file", "FILE", _file, "bearer token for the registry"),
     _Flag("instance", "NAME", _matching(_INSTANCE, "1 to 128 characters of A-Za-z0-9._-"),
@@ -272,7 +282,10 @@ def _argument_parser() -> argparse.ArgumentParser:
         "It runs until Ctrl-C or SIGTERM; all that it has to say goes to standard error as a log.",
         epilog="LISTEN, APP and TARGET are HOST:PORT; TIME is 250ms, 30s, 5m or 1h. In brackets stands the default. "
         "Every flag has an environment variable: --hold-timeout is SKYCAP_HOLD_TIMEOUT; lists are separated by commas. "
-        "Exit codes: 0 after a clean shutdown, 1 on a failure, 2 when the configuration is not valid.",
+        "SIGTERM, SIGINT and SIGQUIT drain; a second one cuts what is left. SIGHUP reads the routes file now, or goes "
+        "back to the registry at once; SIGUSR1 and SIGUSR2 are ignored. "
+        "Exit codes: 0 after a clean shutdown, 1 on a failure, 2 when the configuration is not valid. --check judges "
+        "the routes file as well; with a bad one a sidecar starts, serves the application and is not ready.",
         allow_abbrev=False,
     )
     for flag in _FLAGS:

@@ -6,7 +6,8 @@ somebody edits. A file is read when two looks in a row see the same, so that a w
 left alone; if the file changes while it is read, the reading does not count.
 
 A bad file is refused whole: the last good table stays, one line says every problem, and the age of the table
-grows until the file is good again.
+grows until the file is good again. At the start there is no good table. With a file that is bad or not there yet, the
+application is served as if there were no routes, `/ready` says no, and the log says why.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class FileFeed:
         self._state = state
         self._look = look
         self._settle = settle
+        self._look_now = asyncio.Event()
         self._judged: Identity | None = None
         """The file that was last read to its verdict."""
         self._said = ""
@@ -82,20 +84,38 @@ class FileFeed:
     def __repr__(self) -> str:
         return f"<FileFeed {self._shown} {self._state!r}>"
 
-    async def start(self) -> None:
-        """The first reading. Raises ConfigurationError with every problem of the file."""
+    async def check(self) -> None:
+        """Read it and judge it. Raises ConfigurationError with every problem of the file."""
         try:
-            for _ in range(START_READINGS):
-                if await self._read():
-                    return
-            raise ContractError([("", f"changed {START_READINGS} times while it was read")])
+            await self._first()
         except ContractError as error:
             raise ConfigurationError([_line(self._shown, *problem) for problem in error.problems]) from None
+
+    async def start(self) -> None:
+        """The first reading, before the first request. A bad file harms nobody."""
+        try:
+            await self._first()
+        except ContractError as error:
+            self._refuse(error)
+
+    async def _first(self) -> None:
+        for _ in range(START_READINGS):
+            if await self._read():
+                return
+        raise ContractError([("", f"changed {START_READINGS} times while it was read")])
+
+    def reload(self) -> None:
+        """Read the file now, whether it looks changed or not."""
+        self._judged = None
+        self._look_now.set()
 
     async def run(self) -> None:
         """Until cancelled. Never raises anything else."""
         while True:
-            await asyncio.sleep(self._look)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._look):
+                    await self._look_now.wait()
+            self._look_now.clear()
             try:
                 await self._check()
             except ContractError as error:
@@ -201,7 +221,8 @@ class FileFeed:
         if problem != self._said or self._judged is not None:
             self._said = problem
             self._state.refused += 1
-            log.error("%s; the last good routes stay in force", problem)
+            without = "there are no routes yet, and every request gets the baseline"
+            log.error("%s; %s", problem, "the last good routes stay in force" if self._table.synced else without)
 
 
 _PLACE = re.compile(r"line ([0-9]+)(?:, column ([0-9]+))?: ")

@@ -33,15 +33,19 @@ class FeedState:
     failures:  connections that could not be made, ended or fell silent.
     problem:   what is wrong now, one line; empty when all is well.
     given_up:  `sync_timeout` has passed without a table.
+    needs_table: who has no table is not ready, given up or not. A file can be mended by whoever started the sidecar; a
+               registry that is down must not take all that is behind its sidecars down.
     watchers:  called once, when the feed is given up.
     """
 
     __slots__ = (
-        "_clock", "_confirmed", "_table", "applied", "connected", "failures", "given_up", "ignored", "problem",
-        "refused", "source", "watchers",
+        "_clock", "_confirmed", "_table", "applied", "connected", "failures", "given_up", "ignored", "needs_table",
+        "problem", "refused", "source", "watchers",
     )  # fmt: skip
 
-    def __init__(self, source: str, table: Synced, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, source: str, table: Synced, clock: Callable[[], float] = time.monotonic, *, needs_table: bool = False
+    ) -> None:
         self.source = source
         self.connected = False
         self.applied = 0
@@ -50,6 +54,7 @@ class FeedState:
         self.failures = 0
         self.problem = ""
         self.given_up = False
+        self.needs_table = needs_table
         self.watchers: list[Callable[[], None]] = []
         self._table = table
         self._clock = clock
@@ -63,7 +68,7 @@ class FeedState:
     @property
     def ready(self) -> bool:
         """Requests are decided without waiting: there is a table, or the time for one is over."""
-        return self._table.synced or self.given_up
+        return self._table.synced or (self.given_up and not self.needs_table)
 
     def confirm(self) -> None:
         """The source has just said that the table in force is the right one."""
@@ -75,7 +80,7 @@ class FeedState:
 
     def give_up(self) -> None:
         """To be called when `sync_timeout` has passed, or at once where there is no feed. Idempotent."""
-        if self.ready:
+        if self._table.synced or self.given_up:
             return
         self.given_up = True
         for watcher in self.watchers:

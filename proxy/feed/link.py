@@ -9,6 +9,7 @@ aiohttp is imported with the first request: a sidecar without a registry does no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class RegistryLink:
         self._token_file = token_file
         self._backoff = backoff or Backoff()
         self._session: ClientSession | None = None
+        self._hurry = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<RegistryLink {self._base} as {self.instance}>"
@@ -83,7 +85,14 @@ class RegistryLink:
         """Wait before coming back. lived: seconds that the last connection lasted; a long life starts anew."""
         if lived > self._backoff.longest:
             self._backoff.reset()
-        await asyncio.sleep(self._backoff.next())
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next()):
+                await self._hurry.wait()
+
+    def hurry(self) -> None:
+        """End a pause."""
+        self._hurry.set()
 
     async def close(self) -> None:
         """Idempotent. What is under way ends with an error."""

@@ -67,6 +67,14 @@ class RegistryFeed:
         """What can be checked before the sidecar starts. Raises ConfigurationError."""
         await self._link.check()
 
+    async def check(self) -> None:
+        """The same."""
+        await self._link.check()
+
+    def reload(self) -> None:
+        """Come back at once where the link is down; a watch that is open has nothing to read again."""
+        self._link.hurry()
+
     async def run(self) -> None:
         """Until cancelled. Never raises anything else."""
         async with asyncio.TaskGroup() as tasks:

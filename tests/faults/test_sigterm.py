@@ -8,6 +8,8 @@ import signal
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.faults import peers, subject
 from tests.faults.peers import Peer, connect, ok, request
 from tests.faults.subject import until
@@ -85,3 +87,93 @@ async def test_what_does_not_end_is_cut_with_a_reset(application: socket.socket,
             client.close()
             await until(lambda: sidecar.process.poll() is not None, "it ends")
     assert "1 connections cut" in sidecar.log
+
+
+async def test_the_calls_of_the_application_go_on(application: socket.socket, tmp_path: Path) -> None:
+    """They belong to the request that the drain waits for: on a connection of their own, and on one that was there."""
+    waiting, draining = asyncio.Event(), asyncio.Event()
+    answers: list[bytes] = []
+
+    with subject.running(application.getsockname()[1], tmp_path) as sidecar:
+
+        async def script(peer: Peer) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    head, _ = await peer.message()
+                    if b" /payments " in head:
+                        await peer.send(ok(b"paid"))
+                        continue
+                    kept = await connect(sidecar.outbound)
+                    await kept.send(request(b"/payments"))
+                    answers.append((await kept.message())[1])
+                    waiting.set()
+                    await draining.wait()
+                    fresh = await connect(sidecar.outbound)
+                    for caller in (kept, fresh):
+                        await caller.send(request(b"/payments"))
+                        answers.append((await caller.message())[1])
+                        caller.close()
+                    await peer.send(ok(b"ordered"))
+
+        async with peers.serving(application) as origin:
+            origin.script = script
+            client = await connect(sidecar.inbound)
+            await client.send(request(b"/order"))
+            await waiting.wait()
+            sidecar.process.terminate()
+            await until(lambda: "draining" in sidecar.log, "it drains")
+            draining.set()
+            head, body = await client.message()
+            assert (body, answers) == (b"ordered", [b"paid"] * 3)
+            assert b"connection: close" in head.lower()
+            client.close()
+            await until(lambda: sidecar.process.poll() is not None, "it ends")
+    assert sidecar.process.returncode == 0
+    assert "0 connections cut" in sidecar.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+async def test_no_other_signal_cuts_a_request(
+    application: socket.socket, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A terminal that is closed, a log rotation, `kill -HUP` to read the configuration again."""
+    received, sent = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.message()
+        received.set()
+        await sent.wait()
+        await peer.send(ok(b"whole"))
+
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("routes: []")
+    with subject.running(application.getsockname()[1], tmp_path, "--routes", str(routes)) as sidecar:
+        async with peers.serving(application) as origin:
+            origin.script = script
+            client = await connect(sidecar.inbound)
+            await client.send(request())
+            await received.wait()
+            for _ in range(2):
+                sidecar.process.send_signal(number)
+            if number is signal.SIGHUP:
+                await until(lambda: "SIGHUP: asking file" in sidecar.log, "it reads the file again")
+                await until(lambda: sidecar.log.count("0 routes of shop/users in force") >= 2, "and has read it")
+            sent.set()
+            assert (await client.message())[1] == b"whole"
+            client.close()
+        assert sidecar.process.poll() is None
+
+
+async def test_sigquit_drains(application: socket.socket, tmp_path: Path) -> None:
+    """As in nginx; by default it would dump core."""
+    with subject.running(application.getsockname()[1], tmp_path) as sidecar:
+        sidecar.process.send_signal(signal.SIGQUIT)
+        await until(lambda: sidecar.process.poll() is not None, "it ends")
+    assert sidecar.process.returncode == 0
+
+
+async def test_sighup_without_routes_says_so(application: socket.socket, tmp_path: Path) -> None:
+    with subject.running(application.getsockname()[1], tmp_path) as sidecar:
+        sidecar.process.send_signal(signal.SIGHUP)
+        await until(lambda: "SIGHUP: there is no routes file to read again" in sidecar.log, "it says so")
+        assert "neither --routes nor --registry: every request goes to the application" in sidecar.log

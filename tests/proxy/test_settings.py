@@ -25,6 +25,9 @@ SWITCHES = {"transparent", "forwarded"}
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}
 
 
+SWITCHES = {"transparent", "check"}
+
+
 def parse(flags: dict[str, str], variables: dict[str, str] | None = None) -> Settings:
     """flags and variables: by the name of the flag. Lists have their commas."""
     arguments = []
@@ -62,6 +65,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "forwarded": ("true", {}),
     "sniff-delay": ("70ms", {}),
     "routes": (__file__, {}),
+    "check": ("true", {}),
     "registry": ("http://registry.shop:7777", {}),
     "token-file": (__file__, {"registry": "https://[::1]:7777/base/"}),
     "instance": ("users-7f9c", {}),
@@ -147,6 +151,7 @@ def test_what_is_not_said_has_its_default() -> None:
         forwarded=False,
         sniff_seconds=0.05,
         routes=None,
+        check=False,
         registry="",
         token_file=None,
         instance=settings.instance,
@@ -260,7 +265,6 @@ def test_what_is_no_listening_address(text: str, problem: str) -> None:
         ("registry", "http://a:99999", "'http://a:99999' is not an http:// or https:// URL"),
         ("otlp-endpoint", "http://a b", "'http://a b' is not an http:// or https:// URL"),
         ("token-file", "/nowhere/token", "/nowhere/token: no such file"),
-        ("routes", "/", "/: no such file"),
         ("sandbox", "Agent", "'Agent' is not a DNS label"),
         ("routing-key", "a b", "'a b' is not 1 to 63 characters of A-Za-z0-9._-"),
         ("revision", "0", "'0' is not a number from 1 to 9007199254740992"),
@@ -423,9 +427,19 @@ def test_a_bad_flag_is_one_line() -> None:
 
 def test_a_missing_routes_file_is_one_line(tmp_path: Path) -> None:
     missing = tmp_path / "routes.yaml"
-    ended = run("--workload=shop/users", "--inbound=127.0.0.1:0=127.0.0.1:9", f"--routes={missing}")
+    ended = run("--workload=shop/users", "--inbound=127.0.0.1:0=127.0.0.1:9", f"--routes={missing}", "--check")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == f"skycap proxy: --routes: {missing}: no such file\n"
+    assert ended.stderr == f"skycap proxy: {missing}: cannot be read: No such file or directory\n"
+
+
+def test_what_can_work_is_judged_without_a_word(tmp_path: Path, busy_port: int) -> None:
+    """A sidecar may be running there already."""
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("routes: []")
+    ended = run(
+        "--workload=shop/users", f"--inbound=127.0.0.1:{busy_port}=127.0.0.1:9", f"--routes={routes}", "--check"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_busy_ports_are_one_line_each(busy_port: int) -> None:
@@ -446,7 +460,7 @@ def test_a_routes_file_with_mistakes_says_all_of_them(tmp_path: Path) -> None:
     routes.write_text(
         "routes:\n- {workload: shop/users, key: a b, endpoints: [127.0.0.1:1]}\n- {workload: x, key: b}\n"
     )
-    ended = run("--workload=shop/users", "--inbound=127.0.0.1:0=127.0.0.1:9", f"--routes={routes}")
+    ended = run("--workload=shop/users", "--inbound=127.0.0.1:0=127.0.0.1:9", f"--routes={routes}", "--check")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "Traceback" not in ended.stderr
     for part in ("routes[0].key", "routes[1].workload", "routes[1].endpoints"):

@@ -36,7 +36,7 @@ class Sidecar:
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
         self.table = RouteTable(WORKLOAD)
-        self.state = FeedState(f"file {path}", self.table, self.clock)
+        self.state = FeedState(f"file {path}", self.table, self.clock, needs_table=True)
         self.feed = FileFeed(path, self.table, self.state, look=0.005, settle=0.005)
 
     @property
@@ -104,7 +104,7 @@ class TestStart:
     async def test_every_problem_is_told_with_its_path(self, path: Path) -> None:
         write(path, text("a b", "c", state="x"))
         with pytest.raises(ConfigurationError) as caught:
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
         assert caught.value.problems == [
             f"{path}: routes[0].key: 'a b' is not 1 to 63 characters of A-Za-z0-9._-",
             f"{path}: routes[0].state: 'x' is none of 'ready', 'pending', 'failed', 'ended'",
@@ -114,18 +114,18 @@ class TestStart:
     async def test_bad_yaml_is_told_with_its_line(self, path: Path) -> None:
         write(path, "routes:\n- {key: a\n")
         with pytest.raises(ConfigurationError, match=r"routes\.yaml:3:1: "):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
 
     async def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            await Sidecar(tmp_path / "none").feed.start()
+            await Sidecar(tmp_path / "none").feed.check()
         assert caught.value.problems == [f"{tmp_path}/none: cannot be read: No such file or directory"]
 
     async def test_a_file_that_never_holds_still(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         numbers = iter(range(1000))
         monkeypatch.setattr(module, "identity", lambda _: (0, 0, 10, next(numbers)))
         with pytest.raises(ConfigurationError, match="changed 10 times while it was read"):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
 
     async def test_a_bad_file_that_changes_while_it_is_read_is_read_again(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,15 +142,47 @@ class TestStart:
 
         monkeypatch.setattr(module, "identity", repaired_meanwhile)
         sidecar = Sidecar(path)
-        await sidecar.feed.start()
+        await sidecar.feed.check()
         assert sidecar.keys == {"c"}
 
     async def test_a_relative_path_means_the_same_later(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(path.parent)
         sidecar = Sidecar(Path(path.name))
         monkeypatch.chdir("/")
-        await sidecar.feed.start()
+        await sidecar.feed.check()
         assert sidecar.keys == {"a", "b"}
+
+    @pytest.mark.parametrize("content", ["routes: [x]\n", "", "routes:\n- {workload: shop/us", "routes: [{", None])
+    async def test_a_bad_file_harms_nobody(
+        self, tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A ConfigMap with a typo, an optional mount, a writer in the middle of its work."""
+        path = tmp_path / "routes.yaml"
+        if content is not None:
+            write(path, content)
+        async with watching(path) as sidecar:
+            assert not sidecar.table.synced
+            assert str(path) in sidecar.state.problem
+            assert sidecar.state.refused == 1
+            assert "there are no routes yet, and every request gets the baseline" in caplog.text
+            sidecar.state.give_up()
+            assert (sidecar.state.given_up, sidecar.state.ready) == (True, False), "served, and not ready"
+            write(path, text("a"))
+            await sidecar.has("a")
+            assert (sidecar.state.ready, sidecar.state.problem) == (True, "")
+
+    async def test_reading_it_now(self, path: Path) -> None:
+        sidecar = Sidecar(path)
+        sidecar.feed = FileFeed(path, sidecar.table, sidecar.state, look=3600, settle=0.005)
+        await sidecar.feed.start()
+        async with running(sidecar.feed.run()):
+            for number, key in enumerate("cd", 2):
+                write(path, text(key))
+                sidecar.feed.reload()
+                await sidecar.has(key)
+                assert sidecar.state.applied == number
+            sidecar.feed.reload()
+            await eventually(lambda: sidecar.state.applied == 4)  # unchanged, and read all the same
 
 
 class TestChanges:
@@ -325,17 +357,17 @@ class TestLargeFiles:
     async def test_problems_come_back(self, path: Path) -> None:
         replace(path, text("a b"))
         with pytest.raises(ConfigurationError, match=r"routes\[0\]\.key: 'a b' is not"):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
 
     async def test_no_process_can_be_started(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.executable", str(path.with_name("no-python")))
         with pytest.raises(ConfigurationError, match=r"no process can be started \(No such file or directory\)"):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
 
     async def test_the_process_dies(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.executable", "/bin/false")
         with pytest.raises(ConfigurationError, match="the reading process died"):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
 
     async def test_the_process_hangs_and_is_killed(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         interpreter = path.with_name("python")
@@ -345,7 +377,7 @@ class TestLargeFiles:
         monkeypatch.setattr("sys.executable", str(interpreter))
         monkeypatch.setattr(module, "READ_SECONDS", 0.3)
         with pytest.raises(ConfigurationError, match=r"cannot be read within 0\.3 s"):
-            await Sidecar(path).feed.start()
+            await Sidecar(path).feed.check()
         assert ended(pid)
 
     async def test_a_cancelled_reading_leaves_no_process(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
