@@ -8,6 +8,8 @@ that came when nothing has to change. A reader for the body exists only when the
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.errors import BAD_RESPONSE, Refused
 from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
@@ -19,10 +21,10 @@ from proxy.wire.fields import field_lines
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxy.wire.head import ResponseHead
 
-_NOT_FOR_10 = CONNECTION | {b"transfer-encoding", b"trailer"}
+_NOT_FOR_10: Final = CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
-_HAVE_CONTENT = frozenset(
+_HAVE_CONTENT: Final = frozenset(
     {
         b"POST", b"PUT", b"PATCH", b"QUERY", b"ACL", b"LABEL", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR",
         b"MKCOL", b"MKWORKSPACE", b"ORDERPATCH", b"PROPFIND", b"PROPPATCH", b"REPORT", b"SEARCH", b"UPDATE",

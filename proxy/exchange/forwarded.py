@@ -12,17 +12,18 @@ addresses (section 7.4), since an application that reads it would take the last 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.exchange.passage import Passage
 from proxy.wire.head import field_values
 
-X_FORWARDED_FOR = b"x-forwarded-for"
-FORWARDED = b"forwarded"
+X_FORWARDED_FOR: Final = b"x-forwarded-for"
+FORWARDED: Final = b"forwarded"
 
-_FIELDS = frozenset({X_FORWARDED_FOR, FORWARDED})
+_FIELDS: Final = frozenset({X_FORWARDED_FOR, FORWARDED})
 
-_PLAIN_NODE = re.compile(rb"[0-9A-Za-z._-]+")
-_FOR = re.compile(rb"(?:^|[;,])[ \t]*+for=(?:\"([^\"\\]*+)\"|([^;,\" \t]++))", re.IGNORECASE)
+_PLAIN_NODE: Final = re.compile(rb"[0-9A-Za-z._-]+")
+_FOR: Final = re.compile(rb"(?:^|[;,])[ \t]*+for=(?:\"([^\"\\]*+)\"|([^;,\" \t]++))", re.IGNORECASE)
 
 
 def append_peer(passage: Passage, peer: bytes) -> None:

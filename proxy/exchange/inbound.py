@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.errors import (
@@ -25,15 +26,15 @@ from proxy.routing.trace import missing_context, plain_context
 from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
-VISITED = b"skycap-visited"
+VISITED: Final = b"skycap-visited"
 """The sidecars that have sent this request on to a shadow. Meeting oneself in it is a loop."""
 
-MAX_PLANS = 4096
+MAX_PLANS: Final = 4096
 """Plans kept by key: more than there are agents at work at a time. When they are full they start over."""
 
-_VISITED_LINE = b"\r\n" + VISITED + b":"
-_SERVED_LINE = b"\r\n" + NAME + b":"
-_SERVED = frozenset({NAME})
+_VISITED_LINE: Final = b"\r\n" + VISITED + b":"
+_SERVED_LINE: Final = b"\r\n" + NAME + b":"
+_SERVED: Final = frozenset({NAME})
 
 
 class Inbound(Side):

@@ -12,6 +12,8 @@ as a possible loss.
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import BAD_REQUEST, TARGET_UNREACHABLE, UNSUPPORTED_METHOD, Refused
 from proxy.exchange.passage import NOTHING, Passage
@@ -25,10 +27,10 @@ from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
-_BAGGAGE_NAME = BAGGAGE.encode()
-_BAGGAGE = frozenset({_BAGGAGE_NAME})
-_BAGGAGE_LINE = b"\r\nbaggage:"
-_SERVED_LINE = b"\r\n" + NAME + b":"
+_BAGGAGE_NAME: Final = BAGGAGE.encode()
+_BAGGAGE: Final = frozenset({_BAGGAGE_NAME})
+_BAGGAGE_LINE: Final = b"\r\nbaggage:"
+_SERVED_LINE: Final = b"\r\n" + NAME + b":"
 
 
 class Outbound(Side):

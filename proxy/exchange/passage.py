@@ -14,15 +14,17 @@ What happens to a passage, in this order, each at one place:
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.routing.correlation import Served
 from proxy.wire.body import BodyReader
 from proxy.wire.head import RequestHead
 
-NOTHING: frozenset[bytes] = frozenset()
+NOTHING: Final[frozenset[bytes]] = frozenset()
 NO_IDS: list[bytes] = []
-NO_HEAD = RequestHead(b"", b"", b"")
+NO_HEAD: Final = RequestHead(b"", b"", b"")
 
 
 class Passage:

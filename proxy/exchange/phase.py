@@ -15,5 +15,13 @@ CLOSED     the connection has ended or is about to
 
 from __future__ import annotations
 
-IDLE, ROUTING, WAITING, ANSWERING, TUNNEL, LINGER, CLOSED = range(7)
-PHASES = ("idle", "routing", "waiting", "answering", "tunnel", "linger", "closed")
+from typing import Final
+
+IDLE: Final = 0
+ROUTING: Final = 1
+WAITING: Final = 2
+ANSWERING: Final = 3
+TUNNEL: Final = 4
+LINGER: Final = 5
+CLOSED: Final = 6
+PHASES: Final = ("idle", "routing", "waiting", "answering", "tunnel", "linger", "closed")

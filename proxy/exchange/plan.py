@@ -8,6 +8,7 @@ one makes of the fields that are to be added is kept beside them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from proxy.contract.routes import Route
 from proxy.errors import Failure
@@ -16,7 +17,9 @@ from proxy.routing.decision import Action
 from proxy.routing.served import NAME
 from proxy.wire.fields import Addition, Field
 
-POOLS, HOLD, FAULT = range(3)
+POOLS: Final = 0
+HOLD: Final = 1
+FAULT: Final = 2
 """What becomes of the request: it is sent to an endpoint of `pools`; it waits for another plan, for `wait` ticks at
 most; it is answered by `failure`. Whatever else may become of one is another outcome, a branch more in `Way.routed`."""
 

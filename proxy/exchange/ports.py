@@ -7,13 +7,13 @@ with bytes and events, and calls these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.contract.routes import Endpoint
 from proxy.errors import Failure
 
-FAR = 1 << 62
-"""A tick that never comes."""
+FAR: Final = 1 << 60
+"""A tick that never comes; compiled code has integers of 63 bits without an object."""
 
 
 class Stream(Protocol):

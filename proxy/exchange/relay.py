@@ -7,15 +7,16 @@ ahead of its turn; so there are two reasons, and reading goes on when neither ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from proxy.exchange.phase import TUNNEL
 from proxy.exchange.ports import FAR, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.exchange.tunnel import Tunnel
 
-AHEAD = 1
+AHEAD: Final = 1
 """Reading from the client is paused because too much came ahead of its turn."""
-FULL = 2
+FULL: Final = 2
 """Reading from the client is paused because the upstream takes no more."""
 
 

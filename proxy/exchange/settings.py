@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-TICK_SECONDS = 0.1
+TICK_SECONDS: Final = 0.1
 
-NO_LIMIT = 1 << 40
+NO_LIMIT: Final = 1 << 40
 """Ticks that never pass: 3,000 years."""
 
 

@@ -12,6 +12,7 @@ until the answer begins, up to `replay_bytes`, so that it can be sent once more.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Final
 
 from proxy.errors import Failure
 from proxy.exchange.passage import Passage
@@ -21,7 +22,7 @@ from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, Relay
 from proxy.exchange.side import Side
 
-IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2."""
 
 

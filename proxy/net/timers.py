@@ -11,11 +11,12 @@ Deadlines are late by up to one tick, never early.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from proxy.exchange.ports import FAR, Timed
 from proxy.exchange.settings import TICK_SECONDS
 
-SLOTS = 1024
+SLOTS: Final = 1024
 """A turn of the wheel is 102 s; a later deadline is looked at once a turn."""
 
 

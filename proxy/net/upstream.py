@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from typing import cast
+from typing import Final, cast
 
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
@@ -25,10 +25,10 @@ from proxy.telemetry.counters import SideCounters
 
 LOOPBACKS = ("127.0.0.1", "::1")
 
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept per endpoint; what is more than that after a burst is closed."""
 
-RESTING_TICKS = int(0.5 / TICK_SECONDS)
+RESTING_TICKS: Final = int(0.5 / TICK_SECONDS)
 """How long a connection is left alone whose last answer had no body by a rule (204, 304): some applications send one
 all the same, and a moment later. Half a second is long for an application and short enough that, with MAX_IDLE of them
 resting, 500 such answers in a second need no connection of their own."""

@@ -16,15 +16,16 @@ megabyte costs 250 ms.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from proxy.errors import Failure, Refused
 from proxy.wire.grammar import CHUNK_EXTENSIONS, CHUNK_SIZE, FIELD_LINE, FIELD_VALUE
 
-MAX_LINE = 4096
+MAX_LINE: Final = 4096
 """Bytes of a chunk-size line with its extensions. Extensions carry nothing that anybody uses; long ones are a way
 to make a recipient work."""
 
-MAX_TRAILER = 16 * 1024
+MAX_TRAILER: Final = 16 * 1024
 """Bytes of the trailer section."""
 
 _QUOTED = rb"\"(?:[^\"\\\r\n\0]|\\[^\r\n\0])*+\""
@@ -38,9 +39,9 @@ _FORBIDDEN_NAME = (
 )
 """RFC 9110 section 6.5.1: a trailer must not carry framing, routing or authentication."""
 
-_TRAILER_LINE = re.compile(FIELD_LINE)
-_TRAILER_LINES = re.compile(rb"(?:(?!" + _FORBIDDEN_NAME + rb")" + FIELD_LINE + rb")*+", re.IGNORECASE)
-_FORBIDDEN_TRAILER = re.compile(_FORBIDDEN_NAME + FIELD_VALUE, re.IGNORECASE)
+_TRAILER_LINE: Final = re.compile(FIELD_LINE)
+_TRAILER_LINES: Final = re.compile(rb"(?:(?!" + _FORBIDDEN_NAME + rb")" + FIELD_LINE + rb")*+", re.IGNORECASE)
+_FORBIDDEN_TRAILER: Final = re.compile(_FORBIDDEN_NAME + FIELD_VALUE, re.IGNORECASE)
 
 
 def _small_chunks(behind_size: bytes) -> re.Pattern[bytes]:
@@ -63,10 +64,13 @@ class _Lines:
         self.small = _small_chunks(behind_size)
 
 
-_STRICT = _Lines(CHUNK_EXTENSIONS)
-_PADDED = _Lines(_TOLERATED)
+_STRICT: Final = _Lines(CHUNK_EXTENSIONS)
+_PADDED: Final = _Lines(_TOLERATED)
 
-_SIZE, _DATA, _CRLF, _TRAILER = range(4)
+_SIZE: Final = 0
+_DATA: Final = 1
+_CRLF: Final = 2
+_TRAILER: Final = 3
 
 
 class ChunkedReader:
@@ -194,7 +198,7 @@ class ChunkedReader:
             )
 
 
-_NUMBER = re.compile(CHUNK_SIZE + rb"[ \t]*+;")
+_NUMBER: Final = re.compile(CHUNK_SIZE + rb"[ \t]*+;")
 
 
 def _why_no_size(line: bytes) -> str:

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from proxy.wire.head import RequestHead, ResponseHead
 
-_ALWAYS = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
+_ALWAYS: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"upgrade"})
 
-CONNECTION = frozenset({b"connection"})
+CONNECTION: Final = frozenset({b"connection"})
 
-_NOT_FIELDS = frozenset({b"close", b"keep-alive", b"upgrade"})
+_NOT_FIELDS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
 """What `connection` usually names: options that are no fields, or are removed anyway."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 Field = tuple[bytes, bytes]
 """A name in lower case, and a value without surrounding white space."""
@@ -24,7 +25,7 @@ class Addition:
         return f"<Addition {', '.join(name.decode() for name, _ in self.fields) or 'nothing'}>"
 
 
-NOTHING_ADDED = Addition(())
+NOTHING_ADDED: Final = Addition(())
 
 
 def field_lines(addition: Addition) -> bytes:

@@ -9,12 +9,14 @@ Field values come in lower case, as `proxy.wire.head` found them.
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, UNSUPPORTED_TRANSFER_CODING, Failure, Refused
 from proxy.wire.grammar import CODINGS, CONTENT_LENGTH
 
-NO_BODY = 0
-CHUNKED = -1
-UNTIL_CLOSE = -2
+NO_BODY: Final = 0
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
 Fields = dict[bytes, list[bytes]]
 """Lower-case name -> its values in order, lower case, stripped of SP and HTAB."""

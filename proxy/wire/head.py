@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
 from proxy.wire.diagnose import diagnose_request, diagnose_response
@@ -26,10 +27,10 @@ from proxy.wire.grammar import HOST, METHOD, REST_OF_LINE, TARGET, TOKEN
 from proxy.wire.repair import repair_lines, repairable_framing, replace_framing
 from proxy.wire.target import authority_of, check_host
 
-_NO_OPTIONS: frozenset[bytes] = frozenset()
-_CLOSE = frozenset({b"close"})
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_CLOSE: Final = frozenset({b"close"})
 
-_SHORT = 1024
+_SHORT: Final = 1024
 """Up to so many bytes the copy in lower case is one of everything that came: that costs less than to look for the end
 of the head first."""
 
@@ -166,7 +167,7 @@ class ResponseHead:
         return f"<ResponseHead {self.status} body={self.body}>"
 
 
-_FRAMING_FIELDS = re.compile(
+_FRAMING_FIELDS: Final = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*+)"
 )
 
@@ -188,12 +189,12 @@ _CAPTURED = (
 _CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
 _OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
 
-_IDLE_SECONDS = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
+_IDLE_SECONDS: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
-_HOP_NAMES = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
-_KEEP_ALIVE = frozenset({b"keep-alive"})
+_HOP_NAMES: Final = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
+_KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 
-_FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
+_FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 """Fields that a `connection` field must not name: removing one would change where the message ends or goes."""
 
 
@@ -309,7 +310,7 @@ def _as_1_1(data: bytes, minor_at: int) -> bytes:
     return b"%b1%b" % (data[:minor_at], data[minor_at + 1 :])
 
 
-_PLAIN = frozenset(range(200, 1000)) - {204, 304}
+_PLAIN: Final = frozenset(range(200, 1000)) - {204, 304}
 """Status codes of final answers that have a body, RFC 9112 section 6.3 (1)."""
 
 
