@@ -176,6 +176,7 @@ class Answer:
         way.due = way.side.wheel.now + way.side.settings.stream_ticks
         way.stream.write(_payload(reader, data))
         if reader.done:
+            passage.answer_body = None
             way.answered(passage.status)
 
     def _switch(self, head: ResponseHead) -> None:

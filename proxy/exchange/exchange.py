@@ -70,6 +70,7 @@ class Exchange(Way):
         self.abandon()
         if self.phase == ROUTING:
             self.stop_waiting()
+        passage.partial = b""
         side.counters.failures[failure.code] += 1
         if self.phase == ANSWERING:
             self.cut()
@@ -186,10 +187,7 @@ class Exchange(Way):
         passage.drop = NOTHING
         passage.retried = False
         passage.kept = b""
-        passage.status = 0
-        passage.partial = b""
-        passage.answer_body = None
-        passage.request_bytes = passage.answer_bytes = 0
+        passage.status = passage.request_bytes = passage.answer_bytes = 0
         if passage.body is not None or (passage.last and self.held):
             self._linger()
         elif passage.last or (self.ended and not self.held):

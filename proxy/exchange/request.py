@@ -84,8 +84,11 @@ class Request:
         side.counters.upstream_reused += 1
         if stop != end:
             passage.kept = data[end:stop] if stop - end <= side.settings.replay_bytes else None
-        lines = plan.request.lines
-        insert = passage.insert + (field_lines(plan.request) if lines is None else lines)
+        insert = plan.request.lines
+        if insert is None:
+            insert = field_lines(plan.request)
+        if passage.insert:
+            insert = passage.insert + insert
         if not head.plain or passage.drop or head.authority or head.hop:
             data = request_head(head, insert, passage.drop, side.default_host) + data[end:stop]
         elif insert:
