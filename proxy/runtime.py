@@ -52,7 +52,7 @@ from proxy.net.silence import Opening
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
 from proxy.net.upstream import ConnectionPool, Pools
-from proxy.routing.correlation import TRACE_SECONDS, Correlation
+from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
@@ -62,6 +62,15 @@ from proxy.telemetry.exposition import Exposition, PoolFigures
 from proxy.telemetry.notices import Notices
 from proxy.telemetry.tracing import CARRIERS, Tracing, open_tracing
 from proxy.wire.head import HeadParser
+
+HOUSE_SECONDS = 15.0
+"""Between two rounds of what is due once in a while: a fraction of a generation of trace ids."""
+
+RELEASED_AT_ONCE = 2_000
+"""Trace ids that are let go in one turn of the loop: 0.1 ms."""
+
+_random_bits = random.SystemRandom().getrandbits
+"""Trace ids that are made here are not to be guessed."""
 
 _log = logging.getLogger("skycap.sidecar")
 
@@ -80,7 +89,7 @@ class Sidecar:
         """What `skycap-visited` calls this process; nobody else needs to know it by that."""
         self.counters = Counters()
         self._descriptors = Descriptors(self.counters)
-        self.correlation = Correlation()
+        self.correlation = Correlation(time.monotonic, b"%08x" % (_random_bits(32) | 1))
         self.table = RouteTable(settings.workload)
         self._link = _open_link(settings)
         self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
@@ -180,9 +189,17 @@ class Sidecar:
             instance=self._visited,
             sandbox=settings.sandbox,
             revision=settings.revision,
-            random_bits=random.getrandbits,
+            random_bits=_random_bits,
+            in_hand=self._in_hand,
             forwarded=settings.forwarded,
         )
+
+    def _in_hand(self) -> Iterator[Passage]:
+        """The requests that came in and are not over."""
+        for listener in self._inbound_listeners:
+            for connection in listener.connections:
+                if connection.exchange is not None:
+                    yield connection.exchange.passage
 
     def _carry(self, target: Endpoint | None) -> Outbound:
         settings = self._settings
@@ -320,8 +337,12 @@ class Sidecar:
     async def _keep_house(self) -> None:
         """What is due once in a while, and not per request."""
         while True:
-            await asyncio.sleep(TRACE_SECONDS)
-            self.correlation.rotate()
+            await asyncio.sleep(HOUSE_SECONDS)
+            self.correlation.tick()
+            more = True
+            while more:
+                more = self.correlation.release(RELEASED_AT_ONCE)
+                await asyncio.sleep(0)
             self._sweep()
 
     def _table_changed(self) -> None:
@@ -361,6 +382,8 @@ class Sidecar:
         def metrics(accept: str) -> tuple[bytes, str]:
             self.counters.traces_known = len(self.correlation)
             self.counters.traces_dropped = self.correlation.dropped
+            self.counters.traces_disputed = self.correlation.disputes
+            self.counters.trace_seconds = self.correlation.lifetime
             sides = (*self._outbound, *self._outbound_destinations)
             lost = sum(side.keys_lost for side in sides if isinstance(side, Outbound))
             self.counters.keys_lost = self._keys_lost + lost

@@ -116,7 +116,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
             clock=time.perf_counter,
             carriers=Carriers(KeyReader(KEY_NAMES), counters.inbound, notices),
             traces=TraceReader(),
-            correlation=Correlation(),
+            correlation=Correlation(time.monotonic, b"5ca1ab1e"),
             pools=pools,
             reporter=notices,
         ),
@@ -127,6 +127,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
         sandbox="",
         revision=1,
         random_bits=random.getrandbits,
+        in_hand=lambda: (),
     )
     pool = pools(Endpoint("127.0.0.1", 9002) if keys else app)
     upstream = UpstreamConnection(pool)

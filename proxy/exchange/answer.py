@@ -110,7 +110,7 @@ class Answer:
             self._doubt(head)
         passage.idle_seconds = head.idle
         insert, drop = b"", NOTHING
-        if passage.served is not None:
+        if passage.told or head.claims:
             added, drop = side.answer(passage, head)
             insert = field_lines(added) if added.lines is None else added.lines
         reader = None
@@ -192,7 +192,7 @@ class Answer:
         way.has_answer = True
         passage.status = 101
         insert, drop = b"", NOTHING
-        if passage.served is not None:
+        if passage.told or head.claims:
             added, drop = way.side.answer(passage, head)
             insert = field_lines(added)
         way.stream.write(response_head(head, insert, drop))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
@@ -18,11 +18,23 @@ from proxy.errors import (
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
 from proxy.exchange.side import Side, SideParts
-from proxy.routing.correlation import Served
+from proxy.routing.context import TraceContext
+from proxy.routing.correlation import UNKEYED
 from proxy.routing.decision import Action, decide
-from proxy.routing.served import NAME, UNKNOWN_KEY, baseline_item, names_shadow, sandbox_item
+from proxy.routing.served import (
+    INVALID_KEY,
+    MAX_BYTES,
+    NAME,
+    UNKNOWN_KEY,
+    Served,
+    baseline_item,
+    conflict,
+    sandbox_item,
+    speaks_for,
+)
 from proxy.routing.table import RouteTable
-from proxy.routing.trace import missing_context, plain_context
+from proxy.routing.trace import KEPT_BYTES, names
+from proxy.wire.edit import OURS
 from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
@@ -33,8 +45,8 @@ MAX_PLANS: Final = 4096
 """Plans kept by key: more than there are agents at work at a time. When they are full they start over."""
 
 _VISITED_LINE: Final = b"\r\n" + VISITED + b":"
-_SERVED_LINE: Final = b"\r\n" + NAME + b":"
 _SERVED: Final = frozenset({NAME})
+_ZERO: Final = b"0" * 16
 
 
 class Inbound(Side):
@@ -44,7 +56,8 @@ class Inbound(Side):
     gave_up:     says that waiting for a first table is over.
     instance:    names this sidecar, unique.
     sandbox:     whose shadow this sidecar stands beside, "" beside the baseline; `revision` is that shadow's.
-    random_bits: as `random.getrandbits`, for trace ids.
+    random_bits: as `random.SystemRandom().getrandbits`, for trace ids.
+    in_hand:     the requests that all inbound sides of this sidecar have in hand.
     forwarded:   as in Side.
     """
 
@@ -59,6 +72,7 @@ class Inbound(Side):
         sandbox: str,
         revision: int,
         random_bits: Callable[[int], int],
+        in_hand: Callable[[], Iterable[Passage]],
         forwarded: bool = False,
     ) -> None:
         pool = parts.pools(app)
@@ -69,50 +83,93 @@ class Inbound(Side):
         self._gave_up = gave_up
         self._instance = instance.encode()
         self._sandbox = sandbox
+        self._context = TraceContext(parts.traces, parts.correlation.mark, random_bits)
+        self._in_hand = in_hand
         self._revision = revision
-        self._random_bits = random_bits
         self._plans: dict[str, Plan] = {}
         self._led_to: dict[Endpoint, str] = {}
         self._unkeyed = self._plan("")
+        self._invalid = self._to_app(self._unkeyed.action, "", self._own_item(INVALID_KEY))
 
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
         if head.authority and head.method == b"CONNECT":
             raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener guards one application")
         try:
-            key = self.carriers.read(head).key
+            correlation = self.correlation
+            reading = self.carriers.read(head)
+            key = reading.key
             if not key:
-                return self._unkeyed
+                if correlation.awake:
+                    self._mask(passage, head)
+                if not reading.malformed:
+                    return self._unkeyed
+                passage.told = True
+                return self._invalid
             plan = self._plans.get(key)
             if plan is None:
                 plan = self._remember(key)
-            if head.plain and head.traceparent is not None:
-                ids, lines = plain_context(head.traceparent, head.request_id)
-            else:
+            done = None
+            parent = head.traceparent
+            # The value is in lower case, in which alone it is valid (W3C Trace Context section 3.2).
+            if head.plain and not head.traced and parent is not None and parent in head.data:
+                done = self._context.plain(head.low, parent, head.request_id)
+            if done is None:
                 self._check_visited(passage, head)
-                ids = self.traces.ids(head.low)
-                lines, added = missing_context(head.low, ids, self._random_bits)
-                ids += added
-            passage.served = self.correlation.enter(ids, key)
+                ids, insert, passage.drop = self._context.complete(head.low, head.data)
+            else:
+                ids, insert = done
+            if reading.conflict is not None:
+                insert += self.carriers.normalised(head, key)
+                passage.drop |= self.carriers.fields
+                passage.note = conflict(reading.conflict[1])
+            if not correlation.awake:
+                self._wake()
+            passage.flight = correlation.enter(ids, key)
         except Refused:
             raise
         except Exception as error:  # noqa: BLE001 (a bug in routing must not cost the application its request)
             return self._despite(passage, error)
         passage.ids = ids
-        passage.insert = lines
+        passage.insert = insert
+        passage.told = True
         return plan
+
+    def _mask(self, passage: Passage, head: RequestHead) -> None:
+        """A request without a key has its ids for itself: nobody's key goes with its calls."""
+        parent, request_id = head.traceparent, head.request_id
+        if (
+            head.traced
+            or not head.plain
+            or (parent is not None and parent[3:19] == _ZERO)
+            or (request_id or b"")[KEPT_BYTES:]
+        ):
+            ids = names(self.traces.ids(head.low, head.data))
+        else:
+            ids = [parent[3:35], b"~" + parent[19:35]] if parent is not None else []
+            if request_id is not None:
+                ids.append(b"=" + request_id)
+        if ids:
+            passage.flight = self.correlation.enter(ids, UNKEYED)
+            passage.ids = ids
+
+    def _wake(self) -> None:
+        """The first key after a silence: what is in flight without one has its ids as well."""
+        for passage in self._in_hand():
+            if passage.plan is not None and not passage.plan.key and not passage.ids:
+                self._mask(passage, passage.head)
 
     def _check_visited(self, passage: Passage, head: RequestHead) -> None:
         if _VISITED_LINE in head.low:
             sidecars = b",".join(field_values(head, VISITED)).split(b",")
             if self._instance in (sidecar.strip(b" \t") for sidecar in sidecars):
-                passage.served = Served()  # its answer says whose error it is
+                passage.told = True  # its answer says whose error it is
                 raise Refused(LOOP, "it was sent to a shadow from here before, and has come back")
 
     def _despite(self, passage: Passage, error: Exception) -> Plan:
         """Deciding has failed: to the application, and the answer says so."""
         self.counters.failures["internal"] += 1
         self.reporter.routing_failed(error)
-        passage.served = Served()
+        passage.told = True
         return self._to_app(Action.FALLBACK, "", baseline_item(self.workload, "internal-error"))
 
     def table_changed(self) -> None:
@@ -132,18 +189,42 @@ class Inbound(Side):
         return {self._app, *self._led_to}
 
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
-        plan, served = passage.plan, passage.served
+        plan, flight = passage.plan, passage.flight
         assert plan is not None
-        assert served is not None
         drop = NOTHING
-        if not head.plain and _SERVED_LINE in head.low:
-            theirs = b", ".join(field_values(head, NAME))
-            if plan.action is Action.SHADOW and not self._sandbox and names_shadow(theirs, self.workload):
-                return NOTHING_ADDED, NOTHING  # the shadow's own sidecar has said it all
-            drop = _SERVED
-        if not served.items:
+        if head.claims:
+            drop = OURS
+            if not passage.told:
+                return NOTHING_ADDED, drop
+            if plan.action is Action.SHADOW and not self._sandbox:
+                theirs = b", ".join(field_values(head, NAME))
+                if speaks_for(theirs, plan.item, self.workload):
+                    return self._passed_on(passage, theirs)
+        # As `served_by` says it, when there is nothing but our own item.
+        if (
+            flight is not None
+            and flight.served is None
+            and not flight.shared
+            and flight.losses == self.correlation.losses
+            and not passage.note
+        ):
             return plan.answer, drop
-        return Addition(((NAME, b", ".join([plan.item, *served.items])),)), drop
+        return Addition((self.served_by(passage, plan.item),)), drop
+
+    def _passed_on(self, passage: Passage, theirs: bytes) -> tuple[Addition, frozenset[bytes]]:
+        """The shadow's own sidecar has said it all, but for what was seen here."""
+        if len(theirs) <= MAX_BYTES and not passage.note:
+            return NOTHING_ADDED, NOTHING
+        served = Served()
+        served.add(theirs)
+        first, comma, others = served.value.partition(b",")
+        return Addition(((NAME, first + passage.note + comma + others),)), _SERVED
+
+    def _own_item(self, key: str = "") -> bytes:
+        """What stands for the application; key: what is the matter with the request's key."""
+        if self._sandbox:
+            return sandbox_item(self.workload, self._sandbox, self._revision, key)
+        return baseline_item(self.workload, key=key)
 
     # -- plans ----------------------------------------------------------------------------------------------------
 
@@ -156,11 +237,10 @@ class Inbound(Side):
     def _plan(self, key: str) -> Plan:
         action, route = decide(key, self._table, self._sandbox, self._gave_up())
         if self._sandbox:
-            item = sandbox_item(self.workload, self._sandbox, self._revision) if key else b""
-            return self._to_app(action, key, item)
+            return self._to_app(action, key, self._own_item() if key else b"")
         if action is Action.BASELINE:
             told = UNKNOWN_KEY if self._table.nobody_has(key) else ""
-            return self._to_app(action, key, baseline_item(self.workload, key=told) if key else b"")
+            return self._to_app(action, key, self._own_item(told) if key else b"")
         if action is Action.UNSYNCED or action is Action.HOLD_UNSYNCED:
             unsynced = self._to_app(Action.UNSYNCED, key, baseline_item(self.workload, "unsynced"))
             if action is Action.UNSYNCED:

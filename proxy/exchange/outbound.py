@@ -3,11 +3,11 @@
 Whose key a call carries, first match wins:
 
 (a) it has one: it passes untouched
-(b) its trace was seen on a keyed inbound request: that request's key is added
+(b) its trace is that of a keyed inbound request (`proxy.routing.correlation`): that request's key is added
 (c) the sidecar stands beside a shadow: that sandbox's key is added, because all that a shadow sends is its sandbox's
 
-Otherwise nothing is added; but a call that could not be told apart while keyed requests were in flight is reported
-as a possible loss.
+Otherwise nothing is added; but a call that may have lost its key is reported: one that names no trace, or one that
+nobody knows, while keyed requests are in flight; or one that is not only its own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Final
 
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import BAD_REQUEST, TARGET_UNREACHABLE, UNSUPPORTED_METHOD, Refused
-from proxy.exchange.passage import NOTHING, Passage
+from proxy.exchange.passage import NO_IDS, NOTHING, Passage
 from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.side import Side, SideParts
+from proxy.routing.correlation import DISPUTED, UNKEYED, UNKNOWN
 from proxy.routing.decision import Action
 from proxy.routing.key import BAGGAGE, with_key
 from proxy.routing.served import NAME
@@ -30,7 +31,7 @@ from proxy.wire.head import RequestHead, ResponseHead, field_values
 _BAGGAGE_NAME: Final = BAGGAGE.encode()
 _BAGGAGE: Final = frozenset({_BAGGAGE_NAME})
 _BAGGAGE_LINE: Final = b"\r\nbaggage:"
-_SERVED_LINE: Final = b"\r\n" + NAME + b":"
+_NO_KEYS: Final = frozenset({UNKNOWN, UNKEYED, DISPUTED})
 
 
 class Outbound(Side):
@@ -50,44 +51,48 @@ class Outbound(Side):
         self._fixed = {key: self._plan(target, parts.pools(target), key) for key in {"", own_key}} if target else {}
 
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
-        low = head.low
         correlation = self.correlation
-        key = self.carriers.read(head).key
-        ids = self.traces.ids(low) if correlation.known else []
+        reading = self.carriers.read(head)
+        key = reading.key
+        ids = self.traces.ids(head.low, head.data) if correlation.awake else NO_IDS
         if not key:
-            key = correlation.recall(ids)
-            if key:
-                self.counters.key_carriers["trace"] += 1
-            elif self._own_key:
-                key = self._own_key
-                self.counters.key_carriers["sandbox"] += 1
-            if key:
-                key = self._add_key(passage, head, key)
-            elif correlation.keyed_in_flight and not self.traces.ids(low):
-                self._report_loss(head)
+            key = self._whose(passage, head, correlation.recall(ids))
+        elif reading.conflict is not None:
+            passage.insert = self.carriers.normalised(head, key)
+            passage.drop = self.carriers.fields
         if key:
-            passage.served = correlation.served(ids)
+            passage.told = True
+            passage.flight = correlation.flight(ids, key)
         if self._target is not None:
             if head.authority and head.method == b"CONNECT":
                 raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener has one upstream")
             return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
         return self._forward(head, key)
 
-    def _add_key(self, passage: Passage, head: RequestHead, key: str) -> str:
-        """Put the key into `baggage`. Returns "" when its limits leave no room."""
-        lines = field_values(head, _BAGGAGE_NAME) if _BAGGAGE_LINE in head.low else []
-        value = with_key(lines, self._key_name, key)
-        if value is None:
-            self._report_loss(head)
+    def _whose(self, passage: Passage, head: RequestHead, verdict: str) -> str:
+        """The key that a call without one gets, by what its ids say; "" when it gets none."""
+        if verdict not in _NO_KEYS:
+            key = verdict
+            self.counters.key_carriers["trace"] += 1
+        elif self._own_key:
+            key = self._own_key
+            self.counters.key_carriers["sandbox"] += 1
+        else:
+            if verdict == DISPUTED or (verdict == UNKNOWN and self.correlation.keyed_in_flight):
+                self._report_loss(head, disputed=verdict == DISPUTED)
             return ""
-        passage.insert = b"baggage: %b\r\n" % value
+        lines = field_values(head, _BAGGAGE_NAME) if _BAGGAGE_LINE in head.low else []
+        passage.insert = b"baggage: %b\r\n" % with_key(lines, self._key_name, key)
         passage.drop = _BAGGAGE if lines else NOTHING
         return key
 
-    def _report_loss(self, head: RequestHead) -> None:
+    def _report_loss(self, head: RequestHead, *, disputed: bool) -> None:
         target = str(self._target) if self._target else head.authority.decode("latin-1")
         self.keys_lost += 1
-        self.reporter.key_lost(target, head.method.decode("latin-1"), head.target.decode("latin-1"))
+        self.correlation.losses += 1
+        self.reporter.key_lost(
+            target, head.method.decode("latin-1"), head.target.decode("latin-1"), self.traces.seen(head.low), disputed
+        )
 
     def _forward(self, head: RequestHead, key: str) -> Plan:
         """The plan for a call that names its own destination."""
@@ -121,6 +126,6 @@ class Outbound(Side):
 
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
         """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
-        if passage.served is not None and not head.plain and _SERVED_LINE in head.low:
-            passage.served.add(b", ".join(field_values(head, NAME)))
+        if head.claims and passage.flight is not None:
+            passage.flight.collect(b", ".join(field_values(head, NAME)))
         return NOTHING_ADDED, NOTHING

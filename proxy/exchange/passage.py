@@ -18,7 +18,7 @@ from typing import Final
 
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
-from proxy.routing.correlation import Served
+from proxy.routing.correlation import Flight
 from proxy.wire.body import BodyReader
 from proxy.wire.head import RequestHead
 
@@ -36,8 +36,10 @@ class Passage:
     plan:    what was decided, None before.
     insert:  field lines to add, each with its CRLF.
     drop:    names of fields to leave out, lower case.
-    ids:     its trace ids, when they were entered into the correlation.
-    served:  collects who served the calls of its trace; None when its answer shall say nothing of that.
+    ids:     the names of its trace ids, when they were entered into the correlation.
+    flight:  its claim to them; of a call, that of the request in flight that caused it. None without either.
+    told:    its answer says who served it.
+    note:    parameters of our item there that concern this request alone.
 
     pool:    where its upstream comes from.
     attempt: endpoints of the plan that did not accept.
@@ -61,12 +63,14 @@ class Passage:
         "attempt",
         "body",
         "drop",
+        "flight",
         "head",
         "idle_seconds",
         "ids",
         "insert",
         "kept",
         "last",
+        "note",
         "partial",
         "plan",
         "pool",
@@ -74,9 +78,9 @@ class Passage:
         "rests",
         "retried",
         "reusable",
-        "served",
         "started",
         "status",
+        "told",
     )
 
     def __init__(self) -> None:
@@ -87,7 +91,9 @@ class Passage:
         self.insert = b""
         self.drop = NOTHING
         self.ids = NO_IDS
-        self.served: Served | None = None
+        self.flight: Flight | None = None
+        self.told = False
+        self.note = b""
         self.pool: Pool | None = None
         self.attempt = 0
         self.retried = False

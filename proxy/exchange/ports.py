@@ -6,7 +6,7 @@ with bytes and events, and calls these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from proxy.contract.routes import Endpoint
@@ -217,8 +217,9 @@ class Reporter(Protocol):
         """The carrier `winner` of a request names `key`, its carrier `loser` names `other`."""
         ...
 
-    def key_lost(self, upstream: str, method: str, target: str) -> None:
-        """A call to `upstream` had neither key nor trace while keyed requests were in flight."""
+    def key_lost(self, upstream: str, method: str, target: str, fields: Sequence[str], disputed: bool) -> None:
+        """A call to `upstream` may have lost its key: of the trace context that it has (`fields`) nobody knows
+        whose it is, or, `disputed`, it is not only one request's."""
         ...
 
     def routing_failed(self, error: Exception) -> None:

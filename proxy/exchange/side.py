@@ -16,8 +16,8 @@ from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Wheel
 from proxy.exchange.settings import ExchangeSettings
-from proxy.routing.correlation import Correlation
-from proxy.routing.served import NAME, error_item
+from proxy.routing.correlation import UNKEYED, Correlation
+from proxy.routing.served import LOST_KEY, NAME, error_item
 from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.fields import Addition, Field
@@ -106,20 +106,28 @@ class Side(ABC):
 
     @abstractmethod
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
-        """Decide on a request. May set the passage's `insert`, `drop` and `served`, and `ids` when it has entered
-        them into the correlation. Raises Refused."""
+        """Decide on a request. May set the passage's `insert`, `drop`, `told` and `note`, and `ids` and `flight` when
+        it has entered them into the correlation. Raises Refused."""
 
     @abstractmethod
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
-        """What is added to the answer and the names of fields to drop from it. Asked when `served` is set."""
+        """What is added to the answer and the names of fields to drop from it. Asked when the passage's `told` is set,
+        or the head `claims` something."""
 
     def error_fields(self, passage: Passage, code: str) -> Sequence[Field]:
         """What is added to an answer of our own; code: of its failure."""
-        served = passage.served
-        if served is None:
-            return ()
-        calls = served.items if passage.ids else ()  # without, it is itself one of these calls
-        return ((NAME, b", ".join([error_item(self.workload, code), *calls])),)
+        return (self.served_by(passage, error_item(self.workload, code)),) if passage.told else ()
+
+    def served_by(self, passage: Passage, item: bytes) -> Field:
+        """The field that says who served a request: our own item, and those of the calls that it caused."""
+        flight = passage.flight
+        calls = b""
+        if passage.ids and flight is not None:  # a call has none, and is itself what somebody else's answer tells
+            calls = flight.calls
+            if flight.losses != self.correlation.losses and flight.key is not UNKEYED:
+                item += LOST_KEY
+        item += passage.note
+        return NAME, item + b", " + calls if calls else item
 
     def settled(self, passage: Passage, status: int, failure: str) -> None:
         """A request is over: count what it was and how long it took, and leave its trace.
@@ -135,8 +143,12 @@ class Side(ABC):
         counters.durations[int(seconds * 1e6).bit_length()] += 1
         if self.spans is not None and plan is not None and plan.key:
             self.spans(passage, status, failure)
-        if passage.served is not None:
+        flight = passage.flight
+        if flight is not None:
+            passage.flight = None
             if passage.ids:
-                self.correlation.leave(passage.ids, passage.served)
+                self.correlation.leave(passage.ids, flight)
                 passage.ids = NO_IDS
-            passage.served = None
+        if passage.told:
+            passage.told = False
+            passage.note = b""

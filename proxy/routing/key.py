@@ -6,29 +6,29 @@ First match wins, in this order:
 2. `tracestate` members (W3C Trace Context section 3.3) of the same names;
 3. plain headers named in `key_headers`, in their order.
 
-A malformed member is skipped and never costs the header its other members: real clients send
-`undefined,routing-key=x`. A value outside the grammar of a key (`proxy.contract.names`) counts as no key. Two
-carriers that name different keys are a conflict: the first wins, and somebody should know.
+Of several members of one name the last one wins, as OpenTelemetry's propagators have it. A malformed member is skipped
+and never costs the header its other members: real clients send `undefined,routing-key=x`. A value outside the grammar
+of a key (`proxy.contract.names`) counts as no key, and the answer says so.
+
+Members or carriers that name different keys are a conflict. The first sidecar that meets it decides, as above, and what
+leaves it has one member (`KeyReader.normalised`): whoever reads it next, by whatever rule, finds the same key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import unquote
 
 from proxy.contract.names import ROUTING_KEY
 
-KNOWN_ALIASES = ("kubernetes-route-as", "x-virtual-env", "uberctx-sd-routing-key", "ot-baggage-sd-routing-key")
+KNOWN_ALIASES: Final = ("kubernetes-route-as", "x-virtual-env", "uberctx-sd-routing-key", "ot-baggage-sd-routing-key")
 """Headers in which other products carry their key; none is read unless it is configured."""
 
-BAGGAGE = "baggage"
-TRACESTATE = "tracestate"
-HEADER = "header"
-
-MAX_BAGGAGE_MEMBERS = 64
-MAX_BAGGAGE_BYTES = 8192
-"""What a platform must propagate (W3C Baggage section 3.3.2); more may be dropped on the way, so we add no more."""
+BAGGAGE: Final = "baggage"
+TRACESTATE: Final = "tracestate"
+HEADER: Final = "header"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class KeyReading:
     key:       the routing key, "" for none.
     carrier:   BAGGAGE, TRACESTATE or HEADER; "" without a key.
     malformed: values that stood where a key belongs and were none.
-    conflict:  (carrier, key) of the first later carrier that named another key, None when all agree.
+    conflict:  (carrier, key) of the first that named another key, None when all agree.
     """
 
     key: str = ""
@@ -47,7 +47,7 @@ class KeyReading:
     conflict: tuple[str, str] | None = None
 
 
-NO_KEY = KeyReading()
+NO_KEY: Final = KeyReading()
 
 
 class KeyReader:
@@ -78,28 +78,45 @@ class KeyReader:
     ) -> KeyReading:
         """The key in the values of the three carriers. Several lines of one field are one list."""
         key = carrier = ""
-        conflict = None
+        others: list[tuple[str, str]] = []
         malformed = 0
-        for found_in, value in self._candidates(baggage, tracestate, headers):
-            text = unquote(value.decode("latin-1"))
-            if not ROUTING_KEY.fullmatch(text):
-                malformed += 1
-            elif not key:
-                key, carrier = text, found_in
-            elif text != key and conflict is None:
-                conflict = (found_in, text)
+        for found_in, values in self._candidates(baggage, tracestate, headers):
+            readable = [text for value in values if (text := readable_key(value))]
+            malformed += len(values) - len(readable)
+            if readable and not key:
+                key, carrier = readable.pop(), found_in
+            others += [(found_in, text) for text in readable]
+        conflict = next((other for other in others if other[1] != key), None)
         return KeyReading(key, carrier, malformed, conflict)
 
     def _candidates(
         self, baggage: Sequence[bytes], tracestate: Sequence[bytes], headers: Sequence[bytes]
-    ) -> Iterator[tuple[str, bytes]]:
-        """(carrier, raw value) in order of precedence."""
+    ) -> Iterator[tuple[str, list[bytes]]]:
+        """(carrier, the raw values of one name) in order of precedence."""
         for carrier, lines in ((BAGGAGE, baggage), (TRACESTATE, tracestate)):
             members = list(_members(lines))
             for name in self.key_names:
                 wanted = name.encode()
-                yield from ((carrier, value) for member, value in members if member == wanted)
-        yield from ((HEADER, value) for value in headers)
+                yield carrier, [value for member, value in members if member == wanted]
+        yield from ((HEADER, [value]) for value in headers)
+
+    def without_keys(self, lines: Sequence[bytes]) -> bytes:
+        """The members of all lines in one, byte for byte, but those that name a key."""
+        wanted = {name.encode() for name in self.key_names}
+        kept = []
+        for member in b",".join(lines).split(b","):
+            for name, value in _members([member]):
+                if name in wanted and readable_key(value):
+                    break
+            else:
+                kept.append(member)
+        return b",".join(kept)
+
+
+def readable_key(value: bytes) -> str:
+    """The key that a value stands for, percent-decoded; "" when it is none."""
+    text = unquote(value.decode("latin-1"))
+    return text if ROUTING_KEY.fullmatch(text) else ""
 
 
 def _members(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -111,15 +128,11 @@ def _members(lines: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
                 yield name.strip(b" \t"), value.partition(b";")[0].strip(b" \t")
 
 
-def with_key(lines: Sequence[bytes], name: str, key: str) -> bytes | None:
+def with_key(lines: Sequence[bytes], name: str, key: str) -> bytes:
     """The one `baggage` value that carries `key` besides everything that the lines carried, byte for byte.
 
-    None when the limits of W3C Baggage section 3.3.2 leave no room.
+    The key stands in front, and there is always room for it: the 64 members and 8,192 bytes of W3C Baggage section
+    3.3.2 are what everybody must let through at least, and who drops what is beyond them keeps what came first.
     """
     member = f"{name}={key}".encode()
-    held = b",".join(line for line in lines if line.strip(b" \t,"))
-    if not held:
-        return member
-    if held.count(b",") + 2 > MAX_BAGGAGE_MEMBERS or len(held) + 1 + len(member) > MAX_BAGGAGE_BYTES:
-        return None
-    return held + b"," + member
+    return b",".join([member, *(line for line in lines if line.strip(b" \t,"))])

@@ -92,15 +92,22 @@ class SideCounters:
 class Counters:
     """All figures of one sidecar."""
 
-    __slots__ = ("accepting_paused", "inbound", "keys_lost", "outbound", "traces_dropped", "traces_known")
+    __slots__ = (
+        "accepting_paused", "inbound", "keys_lost", "outbound", "trace_seconds", "traces_disputed", "traces_dropped",
+        "traces_known",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.inbound = SideCounters()
         self.outbound = SideCounters()
         self.keys_lost = 0
-        """Outbound calls without key or trace while keyed requests were in flight: a possible loss."""
+        """Outbound calls that may have lost a key: without trace, or of one that is unknown or disputed."""
         self.accepting_paused = 0
         """How often no connection was accepted for a while because file descriptors were short."""
         self.traces_known = 0
         self.traces_dropped = 0
         """Trace ids forgotten early because the correlation table was full."""
+        self.traces_disputed = 0
+        """Trace ids that two keys have claimed, or a key and an unkeyed request: they name none."""
+        self.trace_seconds = 0.0
+        """How long the ids that were forgotten last had been remembered at least, behind their last request's end."""

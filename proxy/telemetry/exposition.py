@@ -116,14 +116,22 @@ class Exposition:
                 name, text, ("direction",), {(side,): getattr(figures, attribute) for side, figures in sides}
             )
         yield _counter("keys_lost", "Outbound calls that may have lost a key", (), {(): self._counters.keys_lost})
-        yield _counter("traces_dropped", "Trace ids forgotten early", (), {(): self._counters.traces_dropped})
+        yield from self._traces()
         paused: Values = {(): self._counters.accepting_paused}
         yield _counter(
             "accepting_paused", "How often file descriptors were short, so that new clients waited", (), paused
         )
-        yield _gauge("traces_known", "Trace ids whose key is known", (), {(): self._counters.traces_known})
         yield from self._connections(sides)
         yield from self._routes()
+
+    def _traces(self) -> Iterator[Metric]:
+        counters = self._counters
+        yield _counter("traces_dropped", "Trace ids forgotten early", (), {(): counters.traces_dropped})
+        yield _counter("traces_disputed", "Trace ids that name none, because two claimed them", (),
+                       {(): counters.traces_disputed})  # fmt: skip
+        yield _gauge("traces_known", "Trace ids that are remembered", (), {(): counters.traces_known})
+        yield _gauge("trace_memory_seconds", "How long trace ids are remembered, by the last forgotten",
+                     (), {(): counters.trace_seconds})  # fmt: skip
 
     def _connections(self, sides: Sides) -> Iterator[Metric]:
         yield _gauge(

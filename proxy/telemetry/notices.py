@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger("skycap.notice")
 
@@ -67,16 +67,24 @@ class Notices:
         self._conflicts = OncePerPair(clock=clock)
         self._bugs = OncePerPair(clock=clock)
 
-    def key_lost(self, upstream: str, method: str, target: str) -> None:
-        """An outbound call with neither key nor trace, while keyed requests were in flight.
+    def key_lost(self, upstream: str, method: str, target: str, fields: Sequence[str], disputed: bool) -> None:
+        """An outbound call that may have lost its key.
 
         upstream: whom it calls; target: the request target, whose query is not shown.
+        fields:   those of its trace context; disputed: other requests have the same trace, with another key or none.
         """
         if self._losses.first(self._workload, upstream):
             path = target.partition("?")[0][:SHOWN_CHARACTERS]
+            named = ", ".join(fields)
+            if disputed:
+                why = f"shares its trace ({named}) with requests that have another key or none"
+            elif fields:
+                why = f"belongs to no request that is known, by its {named}"
+            else:
+                why = "had no trace header"
             log.warning(
-                "key may be lost at %s calling %s: %s %s had no trace header",
-                self._workload, upstream[:SHOWN_CHARACTERS], method[:SHOWN_CHARACTERS], path,
+                "key may be lost at %s calling %s: %s %s %s",
+                self._workload, upstream[:SHOWN_CHARACTERS], method[:SHOWN_CHARACTERS], path, why,
             )  # fmt: skip
 
     def key_conflict(self, winner: str, key: str, loser: str, other: str) -> None:

@@ -19,6 +19,9 @@ _ALWAYS: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b
 
 CONNECTION: Final = frozenset({b"connection"})
 
+OURS: Final = frozenset({b"skycap-"})
+"""A name that ends with a dash stands for all that begin with it: these are for sidecars to say."""
+
 _NOT_FIELDS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
 """What `connection` usually names: options that are no fields, or are removed anyway."""
 
@@ -26,7 +29,8 @@ _NOT_FIELDS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
 @lru_cache(maxsize=64)
 def _field_lines(names: frozenset[bytes]) -> re.Pattern[bytes]:
     """Matches every field line that has one of the names, from its leading CRLF on."""
-    return re.compile(rb"\r\n(?:" + b"|".join(map(re.escape, sorted(names))) + rb"):[^\r]*+", re.IGNORECASE)
+    patterns = [re.escape(name) + (rb"[^:\r]*+" if name.endswith(b"-") else b"") for name in sorted(names)]
+    return re.compile(rb"\r\n(?:" + b"|".join(patterns) + rb"):[^\r]*+", re.IGNORECASE)
 
 
 def _without(fields: bytes, names: frozenset[bytes], nominated: frozenset[bytes]) -> bytes:

@@ -61,8 +61,9 @@ class RequestHead:
     hop:         it has fields for this connection only (RFC 9110 section 7.6.1) that must not be passed on
     options:     what its `connection` fields name, lower case
     upgrade:     the protocols asked for, empty when there is no wish that may be passed on
-    plain:       nothing unusual stands in it: the next three say all that there is to know about key and trace; where
-                 `hop` is set, the one such field is a `connection: close`
+    plain:       nothing unusual stands in it: `baggage` says all that there is to know about its key; where `hop` is
+                 set, the one such field is a `connection: close`
+    traced:      it has trace context that `traceparent` and `request_id` do not show
     baggage:     the value of its one `baggage` field, None without one
     traceparent: the value of a well-formed `traceparent`, None without one
     request_id:  the value of `x-request-id`, None without one
@@ -83,6 +84,7 @@ class RequestHead:
         "options",
         "plain",
         "request_id",
+        "traced",
         "traceparent",
         "upgrade",
     )
@@ -109,6 +111,7 @@ class RequestHead:
         self.upgrade = b""
         self.plain = True
         self.baggage: bytes | None = None
+        self.traced = False
         self.traceparent = traceparent
         self.request_id = request_id
 
@@ -132,10 +135,12 @@ class ResponseHead:
     keep_alive: the upstream keeps its connection open after this answer
     idle:       seconds that it says it does (`keep-alive: timeout=`), -1 when it does not say
     upgrade:    the protocol it switches to, or names
+    claims:     it has fields that only sidecars may say (`skycap-...`)
     """
 
     __slots__ = (
         "body",
+        "claims",
         "data",
         "end",
         "hop",
@@ -155,6 +160,7 @@ class ResponseHead:
         self.end = len(low)
         self.status = status
         self.body = body
+        self.claims = False
         self.http10 = False
         self.keep_alive = True
         self.idle = -1
@@ -171,23 +177,29 @@ _FRAMING_FIELDS: Final = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*+)"
 )
 
-_LENGTH = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
+_LENGTH: Final = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
 """Group %d. When it is set already, or the value is not a number, this does not match and the field is unusual."""
 
 # One line of either kind; beside others, or beside another one, it does not match and the field is unusual.
-_CONNECTION = rb"connection:(?(%d)(?!))[ \t]*+(close|keep-alive)[ \t]*+(?=\r)"
+_CONNECTION: Final = rb"connection:(?(%d)(?!))[ \t]*+(close|keep-alive)[ \t]*+(?=\r)"
 
-_UNUSUAL_FRAMING = rb"content-length|connection|transfer-encoding|keep-alive|proxy-connection|upgrade"
+_UNUSUAL_FRAMING: Final = rb"content-length|connection|transfer-encoding|keep-alive|proxy-connection|upgrade"
 
 # Groups 4 to 9, each of which matches once; of Host it is enough to know that it is there.
-_CAPTURED = (
+_CAPTURED: Final = (
     rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
     rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + REST_OF_LINE + rb")"
     rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
     rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)|" + _CONNECTION % 9
 )
-_CAPTURED_NAMES = rb"host|baggage|traceparent|x-request-id"
-_OTHER_ROUTING = rb"tracestate|b3|x-b3-traceid|uber-trace-id|x-datadog-trace-id|skycap-visited"
+_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-visited"
+_TRACE_NAMES: Final = (
+    rb"traceparent|x-(?:request-id|b3-[a-z]++|datadog-[a-z\-]++|amzn-trace-id|cloud-trace-context)|b3|request-id"
+    rb"|uber-trace-id|elastic-apm-traceparent|sentry-trace|sw8|ot-tracer-[a-z]++"
+)
+"""Group 11: all fields of `proxy.routing.context`. They are far from rare, and say nothing about the message."""
+
+_OURS: Final = rb"skycap-" + TOKEN + rb"*+"
 
 _IDLE_SECONDS: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
@@ -209,10 +221,10 @@ class HeadParser:
     def __init__(self, limits: Limits, watched: Sequence[str] = ()) -> None:
         self.limits = limits
         further = b"".join(b"|" + re.escape(name.encode()) for name in watched)
-        unusual = b"|".join((_UNUSUAL_FRAMING, _CAPTURED_NAMES, _OTHER_ROUTING + further))
+        unusual = rb"(" + _UNUSUAL_FRAMING + rb"|" + _CAPTURED_NAMES + further + rb")|(" + _TRACE_NAMES + rb")"
         # The outer repeat is greedy, the lines are atomic: captures in a possessive repeat are broken in CPython 3.11
         # ("the span of capturing group is wrong"), and without either a bad head would be tried in every combination.
-        lines = rb"(?:(?>%%b|(%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
+        lines = rb"(?:(?>%%b|(?:%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
         other = TOKEN + rb"++:" + REST_OF_LINE
         self._request = re.compile(
             rb"(" + METHOD + rb") (?=(.))" + TARGET + rb" http/1\.([0-9])\r\n"
@@ -220,7 +232,7 @@ class HeadParser:
         ).match  # fmt: skip
         self._response = re.compile(
             rb"http/1\.([0-9]) ([1-9][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
-            + lines % (_LENGTH % 3 + rb"|" + _CONNECTION % 4, _UNUSUAL_FRAMING + rb"|skycap-served-by",
+            + lines % (_LENGTH % 3 + rb"|" + _CONNECTION % 4, rb"(" + _UNUSUAL_FRAMING + rb"|" + _OURS + rb")",
                        REST_OF_LINE, other)
         ).match  # fmt: skip
 
@@ -241,7 +253,7 @@ class HeadParser:
                 return self.request(rest)
             diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
-        method, first, minor, host, length, baggage, parent, request_id, connection, unusual = match.groups()
+        method, first, minor, host, length, baggage, parent, request_id, connection, unusual, traced = match.groups()
         if minor > b"1":
             return self.request(_as_1_1(data, minor_at))
         head = RequestHead(
@@ -252,6 +264,8 @@ class HeadParser:
         if baggage is not None:
             start = match.start(6)
             head.baggage = data[start : start + len(baggage)]
+        if traced is not None:
+            head.traced = True
         if unusual is not None or host is None or minor == b"0":
             head.plain = False
             head.http10 = minor == b"0"
@@ -293,6 +307,7 @@ class HeadParser:
             return self._mended(replace_framing(data, len(low), line), method)
         head = ResponseHead(data, low, status, NO_BODY)
         head.plain = False
+        head.claims = b"\r\nskycap-" in low
         head.http10 = minor == b"0"
         _frame_response(head, method, fields)
         return head

@@ -203,7 +203,7 @@ def make_side(side: str, pools: Callable[[Endpoint], ConnectionPool], counters: 
         workload="shop/users", settings=ExchangeSettings(), parser=HeadParser(Limits()), counters=counters,
         wheel=StillWheel(), clock=lambda: 0.0,
         carriers=Carriers(KeyReader(DEFAULT_KEY_NAMES), counters, notices), traces=TraceReader(()),
-        correlation=Correlation(), pools=pools, reporter=notices,
+        correlation=Correlation(lambda: 0.0, b"5ca1ab1e"), pools=pools, reporter=notices,
     )  # fmt: skip
     if side == "inbound":
         numbers = itertools.count(1)
@@ -211,7 +211,7 @@ def make_side(side: str, pools: Callable[[Endpoint], ConnectionPool], counters: 
         table.replace({})
         return Inbound(
             parts, app=origin, table=table, gave_up=lambda: True, instance="here", sandbox="", revision=1,
-            random_bits=lambda bits: next(numbers) % (1 << bits),
+            random_bits=lambda bits: next(numbers) % (1 << bits), in_hand=lambda: (),
         )  # fmt: skip
     return Outbound(parts, target=origin if side == "outbound" else None, key_name="routing-key", own_key="")
 

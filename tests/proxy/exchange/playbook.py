@@ -17,7 +17,7 @@ the exchange does not read waits, and nothing arrives on a connection that was c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -336,13 +336,15 @@ class Reports:
 
     conflicts: list[tuple[str, str, str, str]] = field(default_factory=list)
     losses: list[tuple[str, str, str]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
     bugs: list[Exception] = field(default_factory=list)
 
     def key_conflict(self, winner: str, key: str, loser: str, other: str) -> None:
         self.conflicts.append((winner, key, loser, other))
 
-    def key_lost(self, upstream: str, method: str, target: str) -> None:
+    def key_lost(self, upstream: str, method: str, target: str, fields: Sequence[str], disputed: bool) -> None:
         self.losses.append((upstream, method, target))
+        self.reasons.append(("disputed " if disputed else "") + ",".join(fields))
 
     def routing_failed(self, error: Exception) -> None:
         self.bugs.append(error)
@@ -382,7 +384,7 @@ class Playbook:
         self.wheel = TimerWheel()
         self.clock = Clock()
         self.counters = Counters()
-        self.correlation = Correlation()
+        self.correlation = Correlation(lambda: self.wheel.now * 0.1, b"5ca1ab1e")
         self.reports = Reports()
         self.spans = Spans()
         self.gave_up = False
@@ -425,6 +427,7 @@ class Playbook:
             sandbox=sandbox,
             revision=revision,
             random_bits=self._random_bits,
+            in_hand=self._in_hand,
             forwarded=forwarded,
         )
         self.table.watchers.append(side.table_changed)
@@ -435,6 +438,11 @@ class Playbook:
         side = Outbound(self._parts(self.counters.outbound), target=target, key_name="routing-key", own_key=own_key)
         self.sides.append(side)
         return side
+
+    def _in_hand(self) -> Iterator[Passage]:
+        for client in self.clients:
+            if isinstance(client.exchange.side, Inbound):
+                yield client.exchange.passage
 
     def _random_bits(self, bits: int) -> int:
         """1, 2, 3, ..."""
@@ -483,6 +491,7 @@ class Playbook:
         for client in self.clients:
             client.vanish()
         assert self.correlation.keyed_in_flight == 0
+        assert repr(self.correlation).endswith(" 0 in flight>")
         assert not any(side.waiters for side in self.sides)
         for pool in self._pools.values():
             assert not pool.dials, f"a dial of {pool.endpoint} that nobody waits for"

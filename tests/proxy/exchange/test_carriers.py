@@ -47,7 +47,7 @@ def test_the_same_value_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes_are_counted_every_time_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading(monkeypatch)
     for _ in range(3):
-        assert reading.key("baggage: routing-key=a,routing-key=b,routing-key=not a key") == "a"
+        assert reading.key("baggage: routing-key=b,routing-key=a,routing-key=not a key") == "a"
         assert reading.key("tracestate: routing-key=c", "baggage: routing-key=d") == "d"
     assert (reading.counters.keys_malformed, reading.counters.key_conflicts) == (3, 6)
     assert reading.reports.conflicts[:2] == [("baggage", "a", "baggage", "b"), ("baggage", "d", "tracestate", "c")]
@@ -73,6 +73,39 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reading.parses == 35
     assert reading.key("baggage: routing-key=k34") == "k34"
     assert reading.parses == 35
+
+
+@pytest.mark.parametrize(("size", "parses"), [(512, 1), (513, 3)])
+def test_it_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch, size: int, parses: int) -> None:
+    """4,096 values of 64 KiB each were half a gigabyte."""
+    reading = Reading(monkeypatch)
+    value = "routing-key=a,filling=".ljust(size, "x")
+    for _ in range(3):
+        assert reading.key(f"baggage: {value}") == "a"
+    assert reading.parses == parses
+    assert all(len(raw) <= carriers.MAX_RAW_BYTES for raw in reading.carriers._readings)
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        (["baggage: a=1,routing-key=x", "Baggage: routing-key=y , b=2"], "baggage: routing-key=y,a=1, b=2\r\n"),
+        (
+            ["baggage: routing-key=x", "tracestate: v=1,routing-key=y,w=2"],
+            "baggage: routing-key=x\r\ntracestate: v=1,w=2\r\n",
+        ),
+        (["tracestate: routing-key=x", "x-first: y"], "baggage: routing-key=x\r\n"),
+        (["x-first: x", "x-first: y"], "baggage: routing-key=x\r\n"),
+    ],
+)
+def test_carriers_that_disagree_become_one(monkeypatch: pytest.MonkeyPatch, lines: list[str], left: str) -> None:
+    reading = Reading(monkeypatch, "x-first")
+    head = HeadParser(Limits(), ["x-first"]).request(get("/", *lines))
+    assert head is not None
+    found = reading.carriers.read(head)
+    assert found.conflict is not None
+    assert reading.carriers.normalised(head, found.key) == left.encode()
+    assert reading.carriers.fields == {b"baggage", b"tracestate", b"x-first"}
 
 
 def test_configured_headers_come_after_baggage_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:

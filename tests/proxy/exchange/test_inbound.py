@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.exchange import inbound
+from proxy.routing.trace import TRACE_FIELDS
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
     APP,
@@ -83,13 +85,14 @@ def test_what_carries_no_key_passes_untouched(make_book: MakeBook, step: int, li
 
 
 @pytest.mark.parametrize("value", ["", "a b", "agent/42", "x" * 64, "%00", "%ff", "agent-42%0d"])
-def test_a_malformed_key_is_none_and_is_counted(make_book: MakeBook, step: int, value: str) -> None:
+def test_a_malformed_key_is_none_and_is_told(make_book: MakeBook, step: int, value: str) -> None:
+    """The baseline answers, and the answer does not look like one to a request without a key."""
     book = make_book(step=step, routes=[ready()])
     request = get("/", f"baggage: routing-key={value}")
     app = upstream_of(book, request)
     assert app.got == request
     app.send(OK)
-    assert book.clients[0].got == OK, "no key, no header"
+    assert field_lines(book.clients[0].got, "skycap-served-by") == ["shop/users;baseline;key=invalid"]
     assert book.counters.inbound.keys_malformed == 1
     assert book.counters.inbound.requests["baseline"][2] == 1
 
@@ -100,14 +103,43 @@ def test_a_malformed_member_costs_nobody_else(make_book: MakeBook) -> None:
     assert book.counters.inbound.keys_malformed == 1
 
 
-def test_carriers_that_disagree(make_book: MakeBook, step: int) -> None:
-    """The first in order wins; it is counted each time and reported."""
+@pytest.mark.parametrize(
+    ("lines", "baggage", "tracestate"),
+    [
+        (["tracestate: routing-key=agent-7", "baggage: routing-key=agent-42"], "routing-key=agent-42", []),
+        (["tracestate: v=1,routing-key=agent-7", "baggage: routing-key=agent-42"], "routing-key=agent-42", ["v=1"]),
+        (["baggage: a=1,routing-key=agent-7,b=2,routing-key=agent-42"], "routing-key=agent-42,a=1,b=2", []),
+        (["baggage: sd-routing-key=agent-7", "baggage: routing-key=agent-42"], "routing-key=agent-42", []),
+    ],
+)
+def test_carriers_that_disagree(
+    make_book: MakeBook, step: int, lines: list[str], baggage: str, tracestate: list[str]
+) -> None:
+    """One wins; it is counted each time, reported, told in the answer, and what leaves has one member."""
     book = make_book(step=step, routes=[ready()])
-    shadow = upstream_of(book, get("/", "tracestate: routing-key=agent-7", "baggage: routing-key=agent-42"))
+    shadow = upstream_of(book, get("/", *lines))
     assert shadow in book.shadow.made
+    assert field_lines(shadow.got, "baggage") == [baggage]
+    assert field_lines(shadow.got, "tracestate") == tracestate
     assert book.counters.inbound.key_conflicts == 1
-    assert book.reports.conflicts == [("baggage", "agent-42", "tracestate", "agent-7")]
+    assert [conflict[1::2] for conflict in book.reports.conflicts] == [("agent-42", "agent-7")]
     shadow.send(OK)
+    served = field_lines(book.clients[0].got, "skycap-served-by")
+    assert served == ["shop/users;sandbox=agent-42;rev=3;conflict=agent-7"]
+    book.clients[0].send(keyed())
+    book.shadow.made[-1].send(OK)
+    assert book.clients[0].got.count(b"conflict") == 1, "the next request is another one"
+
+
+def test_a_conflict_is_told_with_what_the_shadows_own_sidecar_says(make_book: MakeBook) -> None:
+    book = make_book(routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(get("/", "baggage: routing-key=agent-7,routing-key=agent-42"))
+    own = b"skycap-served-by: shop/users;sandbox=agent-42;rev=3;lost=1, shop/payments;baseline\r\n"
+    book.shadow.accept().send(OK.replace(b"\r\n\r\n", b"\r\n" + own + b"\r\n", 1))
+    assert field_lines(client.got, "skycap-served-by") == [
+        "shop/users;sandbox=agent-42;rev=3;lost=1;conflict=agent-7, shop/payments;baseline"
+    ]
 
 
 def test_a_key_without_a_route_stays_with_the_baseline(make_book: MakeBook, step: int) -> None:
@@ -233,16 +265,28 @@ def test_a_keyed_request_without_a_trace_gets_one(make_book: MakeBook, step: int
     """So that an application that forwards only tracing headers carries the key."""
     book = make_book(step=step)
     app = upstream_of(book, keyed())
-    trace, span = "0" * 31 + "2", "0" * 15 + "1"
-    assert app.got == keyed(
-        "agent-42",
-        "/",
-        f"traceparent: 00-{trace}-{span}-01",
-        f"b3: {trace}-{span}-1",
-        "x-request-id: 00000000-0000-0000-0000-000000000002",
-    )
-    assert book.correlation.recall([b"0" * 15 + b"2"]) == "agent-42"
-    assert book.correlation.recall([b"=00000000-0000-0000-0000-000000000002"]) == "agent-42"
+    assert app.got.startswith(keyed()[:-2])
+    parent = field_lines(app.got, "traceparent")[0]
+    assert parent == "00-5ca1ab1e000000000000000000000002-0000000000000001-01"
+    assert field_lines(app.got, "x-request-id") == ["5ca1ab1e-0000-0000-0000-000000000003"]
+    for name in TRACE_FIELDS:
+        assert len(field_lines(app.got, name)) == 1
+    assert book.correlation.recall([parent[3:35].encode()]) == "agent-42"
+    assert book.correlation.recall([b"=5ca1ab1e-0000-0000-0000-000000000003"]) == "agent-42"
+
+
+@pytest.mark.parametrize("line", [TRACEPARENT.upper(), "traceparent: undefined", f"{TRACEPARENT}\r\n{TRACEPARENT}"])
+def test_a_trace_that_cannot_be_used_is_replaced(make_book: MakeBook, step: int, line: str) -> None:
+    book = make_book(step=step)
+    app = upstream_of(book, keyed("agent-42", "/", line, "x-request-id: undefined", "x-other: 1"))
+    (parent,) = field_lines(app.got, "traceparent")
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", parent)
+    assert len(field_lines(app.got, "x-request-id")) == 1
+    assert field_lines(app.got, "x-request-id") != ["undefined"]
+    assert field_lines(app.got, "x-other") == ["1"]
+    assert field_lines(app.got, "baggage") == ["routing-key=agent-42"]
+    assert book.correlation.recall([parent[3:35].encode()]) == "agent-42"
+    assert book.correlation.recall([b"=undefined"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -259,13 +303,8 @@ def test_a_trace_that_is_there_is_continued(make_book: MakeBook, step: int, line
     """Every format that is missing is added, and names the same trace."""
     book = make_book(step=step)
     app = upstream_of(book, keyed("agent-42", "/", line))
-    assert app.got.startswith(keyed("agent-42", "/", line)[:-2])
-    names = ("traceparent", "b3", "x-b3-traceid", "x-request-id")
-    present = {name: field_lines(app.got, name) for name in names}
-    assert all(len(values) <= 1 for values in present.values())
-    assert present["traceparent"]
-    assert present["b3"] or present["x-b3-traceid"]
-    assert present["x-request-id"]
+    present = {name: field_lines(app.got, name) for name in TRACE_FIELDS}
+    assert all(len(values) == 1 for values in present.values())
     low = TRACE_ID[16:].encode()
     assert book.correlation.recall([low]) == "agent-42"
     assert low in present["traceparent"][0].encode()
@@ -274,7 +313,7 @@ def test_a_trace_that_is_there_is_continued(make_book: MakeBook, step: int, line
 def test_an_own_request_id_is_left_alone_and_remembered(make_book: MakeBook, step: int) -> None:
     for trace in (TRACEPARENT, "b3: 0"):
         book = make_book(step=step)
-        app = upstream_of(book, keyed("agent-42", "/", trace, "x-request-id: Mine-1"))
+        app = upstream_of(book, keyed("agent-42", "/", trace, "X-Request-Id: Mine-1"))
         assert field_lines(app.got, "x-request-id") == ["Mine-1"]
         assert book.correlation.recall([b"=mine-1"]) == "agent-42", "whatever its case"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.contract.routes import Endpoint
+from proxy.routing.trace import TRACE_FIELDS
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
     OK,
@@ -28,7 +29,7 @@ def work_on(book: Playbook, request: bytes) -> tuple[Client, PlayedUpstream]:
     """A request that the application works on, and so may make calls for."""
     client = book.connect(book.inbound())
     client.send(request)
-    return client, book.app.accept()
+    return client, book.app.accept() if book.app.dials else book.app.made[-1]
 
 
 def call(book: Playbook, request: bytes, *, own_key: str = "") -> bytes:
@@ -65,7 +66,9 @@ def test_a_key_that_is_there_passes_untouched(make_book: MakeBook, step: int, ca
         f"X-B3-TraceId: {TRACE_ID}",
         f"uber-trace-id: {TRACE_ID}:1:0:1",
         "x-datadog-trace-id: 11803532876627986230",
-        "x-request-id: 4bf92f35-77b3-4da6-a3ce-929d0e0e4736",
+        "x-amzn-trace-id: Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=1111111111111111;Sampled=1",
+        f"sentry-trace: {TRACE_ID}-1111111111111111",
+        f"request-id: |{TRACE_ID}.1.",
     ],
 )
 def test_a_trace_leads_back_to_its_key(make_book: MakeBook, step: int, line: str) -> None:
@@ -82,7 +85,7 @@ def test_a_fresh_trace_leads_back_to_its_key(make_book: MakeBook, step: int) -> 
     """The application forwards what we gave it, in one of the formats."""
     book = make_book(step=step)
     _, app = work_on(book, keyed())
-    for name in ("traceparent", "b3", "x-request-id"):
+    for name in TRACE_FIELDS:
         (value,) = field_lines(app.got, name)
         assert KEY_LINE in call(book, get("/charge", f"{name}: {value}"))
 
@@ -96,12 +99,14 @@ def test_a_configured_header_leads_back_to_its_key(make_book: MakeBook) -> None:
 def test_a_trace_is_remembered_behind_its_request(make_book: MakeBook) -> None:
     """Applications go on calling after they have answered."""
     book = make_book()
-    _, app = work_on(book, keyed("agent-42", "/", TRACEPARENT))
+    child = CHILD.replace(TRACE_ID, "3" * 32)
+    _, app = work_on(book, keyed("agent-42", "/", TRACEPARENT.replace(TRACE_ID, "3" * 32)))
     app.send(OK)
+    for _ in range(2):
+        book.correlation.rotate()
+        assert KEY_LINE in call(book, get("/later", child))
     book.correlation.rotate()
-    assert KEY_LINE in call(book, get("/later", CHILD))
-    book.correlation.rotate()
-    assert call(book, get("/much-later", CHILD)) == get("/much-later", CHILD)
+    assert call(book, get("/much-later", child)) == get("/much-later", child)
 
 
 def test_beside_a_shadow_all_that_is_sent_is_the_sandboxes(make_book: MakeBook, step: int) -> None:
@@ -125,14 +130,14 @@ def test_otherwise_nothing_is_added(make_book: MakeBook, step: int) -> None:
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        (["baggage: a=1"], "baggage: a=1,routing-key=agent-42"),
-        (["Baggage:  a=1;p=q , b= 2 "], "baggage: a=1;p=q , b= 2,routing-key=agent-42"),
-        (["baggage: a=1", "x: y", "BAGGAGE: undefined,b=2"], "baggage: a=1,undefined,b=2,routing-key=agent-42"),
+        (["baggage: a=1"], "baggage: routing-key=agent-42,a=1"),
+        (["Baggage:  a=1;p=q , b= 2 "], "baggage: routing-key=agent-42,a=1;p=q , b= 2"),
+        (["baggage: a=1", "x: y", "BAGGAGE: undefined,b=2"], "baggage: routing-key=agent-42,a=1,undefined,b=2"),
         (["baggage: "], "baggage: routing-key=agent-42"),
     ],
 )
 def test_other_members_are_left_alone(make_book: MakeBook, step: int, lines: list[str], expected: str) -> None:
-    """One field with all of them, byte for byte, and the key behind."""
+    """One field with all of them, byte for byte, and the key in front."""
     book = make_book(step=step)
     work_on(book, keyed("agent-42", "/", TRACEPARENT))
     got = call(book, get("/", CHILD, *lines))
@@ -140,23 +145,24 @@ def test_other_members_are_left_alone(make_book: MakeBook, step: int, lines: lis
     assert got == get("/", CHILD, *others, expected)
 
 
-def test_the_members_of_the_specification_and_no_more(make_book: MakeBook, step: int) -> None:
-    """W3C Baggage section 3.3.2: 64 members, 8192 bytes. What does not fit would be lost on the way anyway."""
+@pytest.mark.parametrize(
+    "line", [",".join(f"m{number}=1" for number in range(180)), "a=" + "x" * 20_000], ids=["members", "bytes"]
+)
+def test_there_is_always_room_for_the_key(make_book: MakeBook, step: int, line: str) -> None:
+    """W3C Baggage section 3.3.2: 64 members and 8,192 bytes are what must be let through, and no maximum."""
     book = make_book(step=step)
     work_on(book, keyed("agent-42", "/", TRACEPARENT))
-    for fits, line in [
-        (True, ",".join(f"m{number}=1" for number in range(63))),
-        (False, ",".join(f"m{number}=1" for number in range(64))),
-        (True, "a=" + "x" * (8192 - len(",routing-key=agent-42") - 2)),
-        (False, "a=" + "x" * (8192 - len(",routing-key=agent-42") - 1)),
-    ]:
-        request = get("/", f"baggage: {line}", CHILD)
-        got = call(book, request)
-        if fits:
-            assert field_lines(got, "baggage") == [f"{line},routing-key=agent-42"]
-        else:
-            assert got == request
-    assert len(book.reports.losses) == 2
+    got = call(book, get("/", f"baggage: {line}", CHILD))
+    assert field_lines(got, "baggage") == [f"routing-key=agent-42,{line}"]
+    assert book.reports.losses == []
+
+
+def test_carriers_of_a_call_that_disagree_become_one(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    got = call(book, get("/", "baggage: a=1,routing-key=agent-7,routing-key=agent-42", "tracestate: routing-key=x,v=1"))
+    assert field_lines(got, "baggage") == ["routing-key=agent-42,a=1"]
+    assert field_lines(got, "tracestate") == ["v=1"]
+    assert book.counters.outbound.key_conflicts == 1
 
 
 def test_a_call_that_cannot_be_told_apart_is_reported(make_book: MakeBook, step: int) -> None:
@@ -173,30 +179,112 @@ def test_a_call_that_cannot_be_told_apart_is_reported(make_book: MakeBook, step:
     assert len(book.reports.losses) == 1, "no keyed request is in flight any more"
 
 
-def test_a_call_with_a_trace_of_its_own_is_not_reported(make_book: MakeBook) -> None:
-    """It belongs to something else: a job, or a request without a key."""
-    book = make_book()
-    work_on(book, keyed())
-    call(book, get("/", "x-request-id: something-else"))
-    assert book.reports.losses == []
+def test_a_call_with_a_trace_that_nobody_knows_is_reported(make_book: MakeBook, step: int) -> None:
+    """The application may have begun it for the keyed request that is in flight."""
+    book = make_book(step=step)
+    client, app = work_on(book, keyed())
+    call(book, get("/", "x-request-id: something-else", "b3: 0"))
+    assert book.reports.losses == [(str(TARGET), "GET", "/")]
+    assert book.reports.reasons == ["x-request-id,b3"]
+    app.send(OK)
+    assert field_lines(client.got, "skycap-served-by") == ["shop/users;baseline;lost=1"]
+    client.new()
+    client.send(keyed())
+    app.send(OK)
+    assert field_lines(client.new(), "skycap-served-by") == ["shop/users;baseline"], "nothing was lost since"
 
 
-def test_a_call_is_reported_even_when_the_traces_are_forgotten(make_book: MakeBook) -> None:
+def test_a_loss_is_told_by_all_who_may_be_concerned(make_book: MakeBook) -> None:
+    """Also when it is an error that they get, and not by those who have no key."""
     book = make_book()
-    work_on(book, keyed())
-    book.correlation.rotate()
-    book.correlation.rotate()
-    call(book, get("/", "x-request-id: something-else"))
-    assert book.reports.losses == []
+    one, app_one = work_on(book, keyed("one"))
+    two, app_two = work_on(book, keyed("two"))
+    nobody, app_nobody = work_on(book, get("/", "x-request-id: unkeyed"))
     call(book, get("/"))
-    assert len(book.reports.losses) == 1
+    app_one.send(OK)
+    app_two.vanish(error=True)
+    app_nobody.send(OK)
+    assert field_lines(one.got, "skycap-served-by") == ["shop/users;baseline;lost=1"]
+    assert field_lines(two.got, "skycap-served-by") == ["shop/users;error=upstream-reset;lost=1"]
+    assert nobody.got == OK
+
+
+def test_a_call_of_an_unkeyed_request_has_lost_nothing(make_book: MakeBook, step: int) -> None:
+    """When it is known whose it is."""
+    book = make_book(step=step)
+    work_on(book, keyed())
+    work_on(book, get("/", "x-request-id: theirs", TRACEPARENT))
+    for line in ("x-request-id: theirs", CHILD):
+        assert call(book, get("/", line)) == get("/", line)
+    assert book.reports.losses == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["x-request-id: 1001"],
+        [TRACEPARENT.replace(TRACE_ID, "7" * 32)],
+        ["b3: 1111111111111111-1111111111111111-1"],
+        ["x-request-id: " + "x" * 99],
+        [f"traceparent: 00-{'0' * 16}{'7' * 16}-1111111111111111-01"],
+        ["connection: x", "x-request-id: 1001"],
+    ],
+    ids=lambda lines: lines[0][:20],
+)
+@pytest.mark.parametrize("keyed_comes", ["before", "while", "and stays"])
+def test_nobody_takes_an_unkeyed_requests_calls(
+    make_book: MakeBook, step: int, lines: list[str], keyed_comes: str
+) -> None:
+    """Whoever guesses its id, and whenever: neither while it is in flight, nor for its late calls."""
+    book = make_book(step=step)
+    forwarded = get("/", *[line for line in lines if not line.startswith("connection")])
+    guess = keyed("evil", "/", *[line for line in lines if not line.startswith("connection")])
+    if keyed_comes != "while":
+        _, evil = work_on(book, guess)
+        if keyed_comes == "before":
+            evil.send(OK)
+    _, app = work_on(book, get("/", *lines))
+    if keyed_comes == "while":
+        work_on(book, guess)
+    assert call(book, forwarded) == forwarded
+    app.send(OK)
+    assert call(book, forwarded) == forwarded
+    assert len(book.reports.losses) == 2
+    assert all(reason.startswith("disputed ") for reason in book.reports.reasons)
+
+
+def test_those_who_are_in_flight_without_ids_are_left_alone(make_book: MakeBook) -> None:
+    book = make_book()
+    _, app = work_on(book, get("/"))
+    _, busy = work_on(book, get("/", "x-request-id: 1"))
+    idle = book.connect(book.inbound())
+    work_on(book, keyed())
+    work_on(book, get("/2"))
+    app.send(OK)
+    busy.send(OK)
+    assert idle.got == b""
+    assert book.correlation.keyed_in_flight == 1
+
+
+def test_an_id_of_two_keys_names_none(make_book: MakeBook, step: int) -> None:
+    """Two agents with the same example from a page: neither gets the other's key, and both are told."""
+    book = make_book(step=step)
+    one, app_one = work_on(book, keyed("one", "/", TRACEPARENT))
+    two, app_two = work_on(book, keyed("two", "/", TRACEPARENT))
+    assert call(book, get("/", CHILD)) == get("/", CHILD)
+    assert book.reports.reasons == ["disputed traceparent"]
+    made = field_lines(app_two.got, "x-request-id")[0]
+    assert b"baggage: routing-key=two\r\n" in call(book, get("/", CHILD, f"x-request-id: {made}"))
+    for client, app in ((one, app_one), (two, app_two)):
+        app.send(OK)
+        assert field_lines(client.got, "skycap-served-by") == ["shop/users;baseline;lost=1"]
 
 
 def test_a_malformed_key_of_the_call_is_counted_and_the_trace_decides(make_book: MakeBook) -> None:
     book = make_book()
     work_on(book, keyed("agent-42", "/", TRACEPARENT))
     got = call(book, get("/", "baggage: routing-key=no key", CHILD))
-    assert field_lines(got, "baggage") == ["routing-key=no key,routing-key=agent-42"]
+    assert field_lines(got, "baggage") == ["routing-key=agent-42,routing-key=no key"]
     assert book.counters.outbound.keys_malformed == 1
 
 

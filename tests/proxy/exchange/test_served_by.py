@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.routing.served import MAX_BYTES
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedUpstream, field_lines, get, keyed, problem, ready
 
@@ -44,14 +45,14 @@ def test_the_baseline_says_so(make_book: MakeBook, step: int) -> None:
 
 
 def test_who_asks_without_a_key_is_told_nothing(make_book: MakeBook, step: int) -> None:
-    """And what the application itself says is none of our business."""
+    """But what the application says in our name is left out: an `skycap-error` of its own would be taken for ours."""
     book = make_book(step=step)
     client = book.connect(book.inbound())
     client.send(get("/", "baggage: user=1", "skycap-visited: other", TRACE))
     app = book.app.accept()
     assert app.got == get("/", "baggage: user=1", "skycap-visited: other", TRACE)
-    app.send(answer_with("spoofed"))
-    assert client.got == answer_with("spoofed")
+    app.send(answer_with("spoofed").replace(b"\r\n\r\n", b"\r\nSkycap-Error: loop\r\nskycap-other: 1\r\nx: y\r\n\r\n"))
+    assert client.got == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\r\n\r\nok"
 
 
 def test_a_shadow_without_a_sidecar_is_spoken_for(make_book: MakeBook, step: int) -> None:
@@ -64,7 +65,7 @@ def test_a_shadow_without_a_sidecar_is_spoken_for(make_book: MakeBook, step: int
 
 def test_a_shadow_with_a_sidecar_speaks_for_itself(make_book: MakeBook, step: int) -> None:
     """It has seen the shadow's own calls, and this one here has not."""
-    theirs = "shop/users;sandbox=agent-42;rev=4, shop/payments;baseline"
+    theirs = "shop/users;sandbox=agent-42;rev=3;lost=1, shop/payments;baseline"
     book = make_book(step=step, routes=[ready()])
     client = book.connect(book.inbound())
     client.send(keyed())
@@ -72,13 +73,46 @@ def test_a_shadow_with_a_sidecar_speaks_for_itself(make_book: MakeBook, step: in
     assert client.got == answer_with(theirs)
 
 
-@pytest.mark.parametrize("spoofed", [PAYMENTS, "shop/users;baseline", "", '"shop/other";sandbox=x;rev=1'])
+@pytest.mark.parametrize(
+    "spoofed",
+    [
+        PAYMENTS, "shop/users;baseline", "", '"shop/other";sandbox=x;rev=1', "shop/users;sandbox=other;rev=3",
+        "shop/users;sandbox=agent-42;rev=9", "shop/users;sandbox=agent-42",
+    ],
+)  # fmt: skip
 def test_a_shadow_that_says_something_else_is_not_believed(make_book: MakeBook, step: int, spoofed: str) -> None:
     book = make_book(step=step, routes=[ready()])
     client = book.connect(book.inbound())
     client.send(keyed())
     book.shadow.accept().send(answer_with(spoofed))
     assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
+
+
+def test_what_a_shadows_sidecar_says_is_bounded_as_well(make_book: MakeBook) -> None:
+    theirs = ", ".join(["shop/users;sandbox=agent-42;rev=3", *(f"shop/w{number};baseline" for number in range(900))])
+    book = make_book(routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    book.shadow.accept().send(answer_with(theirs))
+    (value,) = served_by(client.got)
+    assert value.startswith("shop/users;sandbox=agent-42;rev=3, shop/w0;baseline")
+    assert value.endswith(", truncated")
+    assert len(value) <= MAX_BYTES
+
+
+def test_what_was_collected_is_bounded_in_bytes(make_book: MakeBook) -> None:
+    book = make_book()
+    client, app = inside(book)
+    caller = book.connect(book.outbound())
+    for answer in range(64):
+        items = ", ".join(f"shop/w{answer}-{number};baseline" for number in range(100))
+        call(book, caller, get("/", TRACE), answer_with(items))
+        caller.new()
+    app.send(OK)
+    (value,) = served_by(client.got)
+    assert len(value) <= MAX_BYTES
+    assert value.startswith("shop/users;baseline, shop/w0-0;baseline")
+    assert value.endswith(", truncated")
 
 
 def test_an_application_cannot_speak_for_its_sidecar(make_book: MakeBook, step: int) -> None:
@@ -138,7 +172,7 @@ def test_calls_of_other_traces_are_not_ours(make_book: MakeBook) -> None:
     )
     call(book, book.connect(book.outbound()), get(), answer_with("x/z;baseline"))
     app.send(OK)
-    assert served_by(client.got) == [BASELINE]
+    assert served_by(client.got) == [f"{BASELINE};lost=1"]
 
 
 def test_calls_after_the_answer_are_too_late(make_book: MakeBook) -> None:
@@ -166,7 +200,7 @@ def test_requests_of_one_trace_that_overlap_share_what_was_seen(make_book: MakeB
     call(book, caller, get("/", "x-request-id: two"), answer_with("shop/mail;baseline"))
     two.send(OK)
     assert served_by(first.got) == [f"{BASELINE}, {PAYMENTS}"]
-    assert served_by(second.got) == [f"{BASELINE}, {PAYMENTS}, shop/mail;baseline"]
+    assert served_by(second.got) == [f"{BASELINE}, shop/mail;baseline, {PAYMENTS}"]
     assert book.correlation.keyed_in_flight == 0
 
 

@@ -277,7 +277,7 @@ class Net:
             clock=time.perf_counter,
             carriers=Carriers(KeyReader(("routing-key",)), counters, notices),
             traces=TraceReader(),
-            correlation=Correlation(),
+            correlation=Correlation(time.monotonic, b"5ca1ab1e"),
             pools=self.pools,
             reporter=notices,
             reset=reset,
@@ -293,6 +293,7 @@ class Net:
             sandbox="",
             revision=0,
             random_bits=random.getrandbits,
+            in_hand=lambda: (),
             forwarded=forwarded,
         )
 

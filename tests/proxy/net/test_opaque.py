@@ -41,6 +41,7 @@ def guard(parts: Net, app: Endpoint) -> Inbound:
         sandbox="",
         revision=0,
         random_bits=random.getrandbits,
+        in_hand=lambda: (),
     )
 
 

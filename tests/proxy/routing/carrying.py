@@ -55,10 +55,11 @@ def extracted_baggage(value: bytes) -> dict[str, object]:
     return dict(get_all(BAGGAGE.extract({"baggage": value.decode("latin-1")}, Context())))
 
 
-def head_of(fields: dict[str, str]) -> bytes:
-    """A request head in lower case with these fields."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"GET / HTTP/1.1\r\nHost: shop\r\n{lines}\r\n".encode("latin-1").lower()
+def head_of(*fields: dict[str, str] | tuple[str, str]) -> bytes:
+    """A request head with these fields."""
+    pairs = [pair for some in fields for pair in (some.items() if isinstance(some, dict) else [some])]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in pairs)
+    return f"GET / HTTP/1.1\r\nHost: shop\r\n{lines}\r\n".encode("latin-1")
 
 
 def fields_of(lines: bytes) -> dict[str, str]:

@@ -142,6 +142,9 @@ def test_every_counter_of_a_direction_is_shown() -> None:
         assert after != before
     sidecar.counters.keys_lost, sidecar.counters.traces_known, sidecar.counters.traces_dropped = 1, 2, 3
     assert sidecar.value("skycap_keys_lost_total") == 1
+    sidecar.counters.traces_disputed, sidecar.counters.trace_seconds = 4, 118.5
+    assert sidecar.value("skycap_traces_disputed_total") == 4
+    assert sidecar.value("skycap_trace_memory_seconds") == 118.5
     assert sidecar.value("skycap_traces_known") == 2
     assert sidecar.value("skycap_traces_dropped_total") == 3
 

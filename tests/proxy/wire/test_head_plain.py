@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
+from proxy.routing.context import CONTEXT_FIELDS
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import HeadParser, Limits, field_values
 from tests.proxy.wire.reading import PARSER, get, read_request
@@ -20,8 +21,7 @@ class TestShortcuts:
     @pytest.mark.parametrize(
         "line",
         [
-            b"tracestate: a=b", b"b3: 0", b"X-B3-TraceId: 1", b"uber-trace-id: 1", b"x-datadog-trace-id: 1",
-            b"skycap-visited: x", b"X-Watched: 1", b"Baggage: second", b"traceparent: " + PARENT, b"X-Request-ID: 2",
+            b"tracestate: a=b", b"skycap-visited: x", b"X-Watched: 1", b"Baggage: second",
             b"Connection: close, x", b"Connection:", b"Connection: closed",
             b"Transfer-Encoding: chunked", b"Upgrade: x", b"Keep-Alive: 1",
         ],
@@ -32,6 +32,36 @@ class TestShortcuts:
         assert read_request(get(*lines), parser).plain
         for data in (get(*lines, line), get(*lines, line, b"A: b"), get(line, *lines), get(b"A: b", line, *lines)):
             assert not read_request(data, parser).plain
+
+    @pytest.mark.parametrize("name", [*sorted(CONTEXT_FIELDS - {b"traceparent", b"x-request-id"}), b"X-B3-TraceId"])
+    def test_trace_context_makes_a_head_traced_and_leaves_it_plain(self, name: bytes) -> None:
+        """Load balancers add some to every request, and it says nothing about the message."""
+        for data in (
+            get(name + b": 1"),
+            get(b"traceparent: " + PARENT, name + b":"),
+            get(b"A: b", name + b": 1", b"C: d"),
+        ):
+            head = read_request(data)
+            assert head.plain
+            assert head.traced
+
+    @pytest.mark.parametrize("line", [b"traceparent: " + PARENT, b"X-Request-ID: 2"])
+    def test_two_of_what_a_head_has_once_make_it_traced(self, line: bytes) -> None:
+        lines = (b"X-Request-ID: 1", b"traceparent: " + PARENT)
+        assert not read_request(get(*lines)).traced
+        assert read_request(get(*lines, line)).traced
+
+    def test_names_are_whole_names(self) -> None:
+        lines = (
+            b"b3x: 1",
+            b"my-request-id: 1",
+            b"x-b3: 1",
+            b"sw80: 1",
+            b"request-id2: 1",
+            b"x-amzn-trace: 1",
+            b"ab3: 1",
+        )
+        assert not read_request(get(*lines)).traced
 
     def test_values_of_a_plain_head(self) -> None:
         head = read_request(get(b"BAGGAGE: \tA=B ,c ", b"x-request-id: Ab-9", b"Traceparent: " + PARENT.upper()))
@@ -68,9 +98,23 @@ class TestShortcuts:
             b"traceparent:", b"x-request-id:", b"x-request-id: a b", b"x-request-id: " + b"a" * 201,
         ],
     )  # fmt: skip
-    def test_a_value_of_unusual_form_makes_a_head_not_plain(self, line: bytes) -> None:
-        assert not read_request(get(line)).plain
-        assert not read_request(get(line, b"A: b")).plain
+    def test_a_value_of_unusual_form_makes_a_head_traced(self, line: bytes) -> None:
+        for head in (read_request(get(line)), read_request(get(line, b"A: b"))):
+            assert head.traced
+            assert head.plain
+            assert (head.traceparent, head.request_id) == (None, None)
+
+    @pytest.mark.parametrize("name", [b"skycap-served-by", b"Skycap-Error", b"skycap-", b"skycap-what-else"])
+    def test_an_answer_that_claims_something(self, name: bytes) -> None:
+        """Which is for sidecars to do."""
+        for line, claims in ((name + b": x", True), (b"x-" + name + b": x", False)):
+            for lines in ([line], [b"A: b", line, b"C: d"]):
+                answer = PARSER.response(
+                    b"\r\n".join([b"HTTP/1.1 200 OK", b"Content-Length: 0", *lines, b"", b""]), b"GET"
+                )
+                assert answer is not None
+                assert answer.claims is claims
+                assert answer.plain is not claims
 
     def test_http_1_0_is_not_plain(self) -> None:
         assert not read_request(get(start=b"GET / HTTP/1.0")).plain
@@ -101,8 +145,10 @@ class TestShortcuts:
         if head.plain:
             baggage = [head.baggage.strip(b" \t")] if head.baggage is not None else []
             assert baggage == field_values(head, b"baggage")
+        if not head.traced:
             parent = [head.traceparent] if head.traceparent is not None else []
             assert parent == field_values(head, b"traceparent")
             request_id = [head.request_id] if head.request_id is not None else []
             assert request_id == field_values(head, b"x-request-id")
+        if head.plain:
             assert head.hop is not head.keep_alive
