@@ -20,7 +20,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r
 def left(client: Client) -> dict[str, object]:
     """What differs from a passage that was never used."""
     fresh, used = Passage(), client.exchange.passage
-    differing = {name: getattr(used, name) for name in Passage.__slots__ if name not in SET_ANEW}
+    differing = {name: getattr(used, name) for name in dir(fresh) if name not in SET_ANEW and name[0] != "_"}
     return {name: value for name, value in differing.items() if value != getattr(fresh, name)}
 
 
