@@ -12,19 +12,31 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 from proxy.base.listen import Listen, parse_listen
 from proxy.base.log import FORMATS, LEVELS
 from proxy.base.problems import ConfigurationError
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
 from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
-from proxy.contract.routes import Endpoint, parse_endpoint
+from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
+from proxy.flags import (
+    Flag,
+    choice,
+    duration,
+    existing_file,
+    inbound_listener,
+    matching,
+    number,
+    outbound_listener,
+    path_of_file,
+    switch,
+    url,
+)
 from proxy.wire.head import Limits
 
 DEFAULTS = ExchangeSettings()
@@ -99,160 +111,60 @@ class Settings:
     log_format: str
 
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
-def _duration(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration like 250ms, 30s, 5m or 1h")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _inbound(text: str) -> tuple[Listen, Endpoint]:
-    listen, equals, app = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} is not LISTEN=APP, like 0.0.0.0:8080=127.0.0.1:9001")
-    return parse_listen(listen), parse_endpoint(app)
-
-
-def _outbound(text: str) -> tuple[Listen, Endpoint | None]:
-    listen, equals, target = text.partition("=")
-    return parse_listen(listen), parse_endpoint(target) if equals else None
-
-
-def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(f"{text!r} is not {what}")
-        return text
-
-    return parse
-
-
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} is not a number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
-        return text
-
-    return parse
-
-
-def _switch(text: str) -> bool:
-    answer = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if text.lower() not in answer:
-        raise ValueError(f"{text!r} is neither true nor false")
-    return answer[text.lower()]
-
-
-def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and text.isprintable()
-    except ValueError:  # of its brackets or its port
-        valid = False
-    if not valid or " " in text:
-        raise ValueError(f"{text!r} is not an http:// or https:// URL")
-    return text.rstrip("/")
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise ValueError(f"{text}: no such file")
-    return path
-
-
-def _path(text: str) -> Path:
-    """Of a file that may come later."""
-    if not text:
-        raise ValueError("an empty text names no file")
-    return Path(text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Flag:
-    name: str
-    metavar: str
-    parse: Callable[[str], Any]
-    help: str
-    default: Any = None
-    shown: str = ""
-    many: bool = False
-    switch: bool = False
-
-    @property
-    def variable(self) -> str:
-        return "SKYCAP_" + self.name.upper().replace("-", "_")
-
-    @property
-    def field(self) -> str:
-        return self.name.replace("-", "_")
-
-
-def _timeout(name: str, ticks: int, what: str) -> _Flag:
+def _timeout(name: str, ticks: int, what: str) -> Flag:
     seconds = ticks * TICK_SECONDS
     shown = f"{seconds / 60:g}m" if seconds >= 60 else f"{seconds:g}s"
-    return _Flag(f"{name}-timeout", "TIME", _duration, what, seconds, shown)
+    return Flag(f"{name}-timeout", "TIME", duration, what, seconds, shown)
 
 
-_NAME = _matching(_FIELD_NAME, "a header name")
-_PORT = _number(1, 65535)
+_NAME = matching(_FIELD_NAME, "a header name")
+_PORT = number(1, 65535)
 
 _FLAGS = (
-    _Flag("workload", "NS/NAME", _matching(WORKLOAD, "NAMESPACE/NAME in DNS labels"), "the workload it stands beside"),
-    _Flag("inbound", "LISTEN=APP", _inbound, "guard the application at APP (repeatable)", (), many=True),
-    _Flag(
-        "outbound", "LISTEN[=TARGET]", _outbound,
+    Flag("workload", "NS/NAME", matching(WORKLOAD, "NAMESPACE/NAME in DNS labels"), "the workload it stands beside"),
+    Flag("inbound", "LISTEN=APP", inbound_listener, "guard the application at APP (repeatable)", (), many=True),
+    Flag(
+        "outbound", "LISTEN[=TARGET]", outbound_listener,
         "carry its calls to TARGET; without one, a forward proxy (repeatable)", (), many=True,
     ),
-    _Flag("transparent", "", _switch, "accept the connections that `skycap intercept` redirects", False, switch=True),
-    _Flag("transparent-inbound", "PORT", _PORT, "where it redirects those of the application's clients", None,
+    Flag("transparent", "", switch, "accept the connections that `skycap intercept` redirects", False, switch=True),
+    Flag("transparent-inbound", "PORT", _PORT, "where it redirects those of the application's clients", None,
           str(TRANSPARENT.inbound)),
-    _Flag("transparent-outbound", "PORT", _PORT, "where it redirects those that the application makes", None,
+    Flag("transparent-outbound", "PORT", _PORT, "where it redirects those that the application makes", None,
           str(TRANSPARENT.outbound)),
-    _Flag("opaque", "PORT", _PORT, "carry connections to PORT unread (repeatable)", (), many=True),
-    _Flag("forwarded", "", _switch,
+    Flag("opaque", "PORT", _PORT, "carry connections to PORT unread (repeatable)", (), many=True),
+    Flag("forwarded", "", switch,
           "append the client's address to x-forwarded-for and forwarded, for an application that needs it", False,
           switch=True),
-    _Flag("sniff-delay", "TIME", _duration,
+    Flag("sniff-delay", "TIME", duration,
           "silence on a new connection until the application may speak first; 0: never", SNIFF_SECONDS, "50ms"),
-    _Flag("routes", "FILE", _path, "read routes from FILE, again when it changes"),
-    _Flag("check", "", _switch, "judge the configuration and the routes file, start nothing", False, switch=True),
-    _Flag("registry", "URL", _url, "watch the routes of the control plane at URL", ""),
-    _Flag("token-file", "FILE", _file, "bearer token for the registry"),
-    _Flag("instance", "NAME", _matching(_INSTANCE, "1 to 128 characters of A-Za-z0-9._-"),
+    Flag("routes", "FILE", path_of_file, "read routes from FILE, again when it changes"),
+    Flag("check", "", switch, "judge the configuration and the routes file, start nothing", False, switch=True),
+    Flag("registry", "URL", url, "watch the routes of the control plane at URL", ""),
+    Flag("token-file", "FILE", existing_file, "bearer token for the registry"),
+    Flag("instance", "NAME", matching(_INSTANCE, "1 to 128 characters of A-Za-z0-9._-"),
           "names this sidecar at the registry: a pod's name", "", "the host's name and something unique"),
-    _Flag("sandbox", "NAME", _matching(SANDBOX, "a DNS label"), "it stands beside a shadow of this sandbox", ""),
-    _Flag(
-        "routing-key", "KEY", _matching(ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-"),
+    Flag("sandbox", "NAME", matching(SANDBOX, "a DNS label"), "it stands beside a shadow of this sandbox", ""),
+    Flag(
+        "routing-key", "KEY", matching(ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-"),
         "the sandbox's key", "", "the sandbox's name",
     ),
-    _Flag("revision", "N", _number(1, 2**53), "the shadow's revision", 1, "1"),
-    _Flag("admin", "LISTEN", parse_listen, "serve /live /ready /metrics /routes /connections at LISTEN"),
-    _Flag("key-names", "NAME", _NAME, "baggage members that carry the key (repeatable)", DEFAULT_KEY_NAMES,
+    Flag("revision", "N", number(1, 2**53), "the shadow's revision", 1, "1"),
+    Flag("admin", "LISTEN", parse_listen, "serve /live /ready /metrics /routes /connections at LISTEN"),
+    Flag("key-names", "NAME", _NAME, "baggage members that carry the key (repeatable)", DEFAULT_KEY_NAMES,
           ",".join(DEFAULT_KEY_NAMES), many=True),
-    _Flag("key-headers", "NAME", _NAME, "headers that carry the key, after baggage (repeatable)", (), many=True),
-    _Flag("trace-headers", "NAME", _NAME, "further headers that hold a trace id (repeatable)", (), many=True),
-    _Flag("max-head-bytes", "N", _number(1024, 1 << 20), "longest head of a request or an answer",
+    Flag("key-headers", "NAME", _NAME, "headers that carry the key, after baggage (repeatable)", (), many=True),
+    Flag("trace-headers", "NAME", _NAME, "further headers that hold a trace id (repeatable)", (), many=True),
+    Flag("max-head-bytes", "N", number(1024, 1 << 20), "longest head of a request or an answer",
           Limits().head_bytes, "65536"),
-    _Flag("max-header-lines", "N", _number(8, 4096), "most header lines of one head", Limits().header_lines, "128"),
-    _Flag("max-held-bytes", "N", _number(4096, 1 << 24),
+    Flag("max-header-lines", "N", number(8, 4096), "most header lines of one head", Limits().header_lines, "128"),
+    Flag("max-held-bytes", "N", number(4096, 1 << 24),
           "bytes of pipelined requests held per connection; then reading pauses", DEFAULTS.held_bytes, "65536"),
-    _Flag("max-replay-bytes", "N", _number(0, 1 << 24), "bytes of a request kept, so that it can be sent again",
+    Flag("max-replay-bytes", "N", number(0, 1 << 24), "bytes of a request kept, so that it can be sent again",
           DEFAULTS.replay_bytes, "65536"),
     _timeout("header", DEFAULTS.header_ticks, "longest time for a request head to arrive"),
     _timeout("idle", DEFAULTS.idle_ticks, "longest pause between two requests of a connection"),
@@ -262,11 +174,11 @@ _FLAGS = (
     _timeout("linger", DEFAULTS.linger_ticks, "longest wait for the rest of an upload that is already answered"),
     _timeout("hold", DEFAULTS.hold_ticks, "longest wait of a request for a shadow that is being started"),
     _timeout("sync", DEFAULTS.sync_ticks, "longest wait of requests for the first routes"),
-    _Flag("drain-timeout", "TIME", _duration, "from SIGTERM until busy connections are cut", 30.0, "30s"),
-    _Flag("otlp-endpoint", "URL", _url, "send spans of requests with a key to URL (needs skycap[otlp])", ""),
-    _Flag("log-level", "LEVEL", _choice(*LEVELS), "debug, info, warning or error",
+    Flag("drain-timeout", "TIME", duration, "from SIGTERM until busy connections are cut", 30.0, "30s"),
+    Flag("otlp-endpoint", "URL", url, "send spans of requests with a key to URL (needs skycap[otlp])", ""),
+    Flag("log-level", "LEVEL", choice(*LEVELS), "debug, info, warning or error",
           "info", "info"),
-    _Flag("log-format", "FORMAT", _choice(*FORMATS), "text or json", "text", "text"),
+    Flag("log-format", "FORMAT", choice(*FORMATS), "text or json", "text", "text"),
 )  # fmt: skip
 
 

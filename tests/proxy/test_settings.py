@@ -20,12 +20,10 @@ from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
 from proxy.settings import Settings, parse_settings
 from proxy.wire.head import Limits
 
-SWITCHES = {"transparent", "forwarded"}
-
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}
 
 
-SWITCHES = {"transparent", "check"}
+SWITCHES = {"transparent", "forwarded", "check"}
 
 
 def parse(flags: dict[str, str], variables: dict[str, str] | None = None) -> Settings:
