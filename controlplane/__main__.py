@@ -32,7 +32,9 @@ Exit codes:
 @_flag("--listen", f"Where the API answers; port 0: a free one.  [default: {DEFAULT_LISTEN}]", metavar="HOST:PORT")
 @_flag("--store", "SQLite file with the state.  [default: ~/.local/state/skycap/registry.db]", metavar="FILE")
 @_flag("--memory", "Keep the state in memory and forget it at the end.", is_flag=True)
-@_flag("--token-file", "Holds the bearer token. Needed unless it listens on loopback.", metavar="FILE")
+@_flag("--token-file", "Holds the token that allows everything. Needed unless it listens on loopback.", metavar="FILE")
+@_flag("--viewer-token-file", "Holds the token that allows to read. By default one is made.", metavar="FILE")
+@_flag("--sidecar-token-file", "Holds the token of sidecars. By default one is made.", metavar="FILE")
 @_flag("--default-ttl", f"Life of a sandbox that names none.  [default: {DEFAULT_TTL}]", metavar="TTL")
 @_flag("--state-dir", "For the output of shadows.  [default: ~/.local/state/skycap/shadows]", metavar="FOLDER")
 @_flag("--endpoint-networks", "Where static endpoints may be.  [default: anywhere but link-local]", metavar="CIDR,...")
@@ -48,7 +50,7 @@ def command(**given: Any) -> None:
     from controlplane.runtime import run
 
     try:
-        run(settings_from(given, os.environ), _listening)
+        run(settings_from(given, os.environ), os.environ, _listening)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(f"skycap controlplane: {problem}", err=True)

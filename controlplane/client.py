@@ -13,6 +13,7 @@ it said it, or a `registry-unreachable` of our own.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.sidecar import Sidecar, SidecarReport
 from controlplane.model.workload import Workload
 from controlplane.rest import DEFAULT_LINES, DEFAULT_URL, MAX_WAIT_SECONDS
+from proxy.base.access import USER, local_token
 from proxy.contract.watch import MAX_EVENT_BYTES, Event, EventParser
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -58,15 +60,24 @@ class Client:
     """A connection pool to one registry.
 
     url:     `http://HOST:PORT`, without a path.
-    token:   bearer token, empty for a registry on loopback that has none.
+    token:   bearer token. None: that of the registry of our own user on this machine, read anew for every request, for
+             it is another one when the registry has been started again.
     timeout: seconds for one request, the waiting ones not counted.
+    environ: says where the state of our user is; our own environment by default.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, token: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        timeout: float = 10.0,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._timeout = timeout
+        self._token = token
+        self._environ = os.environ if environ is None else environ
         self._session = aiohttp.ClientSession(
-            headers={"authorization": f"Bearer {token}"} if token else {},
             connector=aiohttp.TCPConnector(limit=0),
             trust_env=False,
         )
@@ -162,7 +173,7 @@ class Client:
     async def watch(self, workload: str, sidecar: str = "", last_event_id: str = "") -> AsyncIterator[Event]:
         """The route watch, event by event, until the registry ends it. Heartbeats are not shown."""
         query = {"workload": workload} | ({"sidecar": sidecar} if sidecar else {})
-        headers = {"last-event-id": last_event_id} if last_event_id else {}
+        headers = self._headers() | ({"last-event-id": last_event_id} if last_event_id else {})
         parser = EventParser(MAX_EVENT_BYTES)
         try:
             async with self._session.get(
@@ -194,6 +205,7 @@ class Client:
                 f"{self.url}{path}",
                 params=query,
                 json=body,
+                headers=self._headers(),
                 timeout=aiohttp.ClientTimeout(total=self._timeout + extra),
                 allow_redirects=False,
             ) as answer:
@@ -205,6 +217,10 @@ class Client:
             raise self._unreachable(error) from error
         except ValueError as error:
             raise RegistryError(_foreign(200, f"{self.url}{path} answered no JSON")) from error
+
+    def _headers(self) -> dict[str, str]:
+        token = local_token(self.url, USER, self._environ) if self._token is None else self._token
+        return {"authorization": f"Bearer {token}"} if token else {}
 
     def _unreachable(self, error: Exception) -> RegistryError:
         said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

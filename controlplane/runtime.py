@@ -16,7 +16,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError
 from controlplane.store.sqlite import SqliteStore
+from controlplane.tokens import Tokens
 from proxy.base.listen import Listen, bind
 from proxy.base.log import configure
 from proxy.base.problems import ConfigurationError
@@ -46,23 +47,30 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: 500 sidecars reconnect at once when a registry comes back."""
 
 
-async def serve(settings: Settings, listening: Callable[[str], None], stop: asyncio.Event) -> None:
+async def serve(
+    settings: Settings, environ: Mapping[str, str], listening: Callable[[str], None], stop: asyncio.Event
+) -> None:
     """Run a registry until `stop` is set.
 
+    environ:   says where its tokens are written.
     listening: is called with the URL as soon as requests are answered.
     Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
     """
     sockets = _bound(settings.listen)
     tasks = Tasks("runtime")
+    tokens: Tokens | None = None
     try:
+        tokens = _tokens(settings, sockets, environ)
         process = ProcessLauncher(settings.state_dir)
         static = StaticLauncher(networks=settings.endpoint_networks)
         registry = await _opened(settings, Installation({"static": static, "process": process}))
     except BaseException:
         for bound in sockets:
             bound.close()
+        if tokens is not None:
+            tokens.remove()
         raise
-    app = application(registry, settings.token)
+    app = application(registry, tokens.access)
     server = runner(app)
     try:
         await server.setup()
@@ -78,6 +86,7 @@ async def serve(settings: Settings, listening: Callable[[str], None], stop: asyn
         await tasks.close()
         await registry.close(stop_shadows=not settings.keep_shadows)
         await server.cleanup()
+        tokens.remove()
 
 
 async def _sweep(registry: Registry, launcher: ProcessLauncher) -> None:
@@ -99,6 +108,15 @@ def _binding(error: OSError, listen: Listen) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {listen.port} is in use by {holder(listen.port) or 'another process'}"
     return f"{listen}: {error.strerror or error}"
+
+
+def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mapping[str, str]) -> Tokens:
+    addresses = [bound.getsockname()[:2] for bound in sockets]
+    try:
+        return Tokens(settings.tokens, addresses, environ)
+    except OSError as error:
+        problem = f"the tokens cannot be written: {error.filename}: {error.strerror}"
+        raise ConfigurationError([f"{problem}; set HOME or XDG_STATE_HOME to a folder that can"]) from None
 
 
 async def _opened(settings: Settings, installation: Installation) -> Registry:
@@ -127,7 +145,7 @@ def _url(listen: Listen, bound: socket.socket) -> str:
     return f"http://{Endpoint(listen.host, bound.getsockname()[1])}"
 
 
-def run(settings: Settings, listening: Callable[[str], None]) -> None:
+def run(settings: Settings, environ: Mapping[str, str], listening: Callable[[str], None]) -> None:
     """Run a registry as this process, until SIGTERM or SIGINT. A second signal ends it at once."""
     configure(settings.log_level, settings.log_format)
 
@@ -143,7 +161,7 @@ def run(settings: Settings, listening: Callable[[str], None]) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ask, number)
-        await serve(settings, listening, stop)
+        await serve(settings, environ, listening, stop)
 
     with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from controlplane.api.guard import is_loopback
+from controlplane.api.access import Role
 from controlplane.model.problem import TTL
 from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
+from proxy.base.access import state_home
 from proxy.base.listen import Listen, parse_listen
 from proxy.base.log import FORMATS, LEVELS
 from proxy.base.problems import ConfigurationError
@@ -23,6 +24,12 @@ DEFAULT_TTL = "8h"
 MIN_TOKEN = 16
 """Characters: 64 bits when they are hexadecimal digits, the least that is not guessed over a network."""
 
+TOKEN_FLAGS = {
+    Role.USER: "--token-file",
+    Role.VIEWER: "--viewer-token-file",
+    Role.SIDECAR: "--sidecar-token-file",
+}
+
 _T = TypeVar("_T")
 
 
@@ -31,13 +38,13 @@ class Settings:
     """How one registry runs."""
 
     listen: Listen
-    """Where the API listens; port 0: a free one. By default loopback, which needs no token."""
+    """Where the API listens; port 0: a free one."""
 
     store: Path | None
     """The SQLite file; None keeps everything in memory and forgets it at the end."""
 
-    token: str = field(repr=False)
-    """The bearer token that every request must carry; empty on loopback without one. Never logged."""
+    tokens: Mapping[Role, str] = field(repr=False)
+    """The bearer tokens that were named, by what they allow; the others are made. Never logged."""
 
     default_ttl: int
     """Seconds that a sandbox lives which names no TTL. Eight hours: a working day, gone the next morning."""
@@ -56,18 +63,11 @@ class Settings:
     log_format: str
 
 
-def state_home(environ: Mapping[str, str]) -> Path:
-    """Where state lives that nobody named a place for (XDG Base Directory Specification)."""
-    named = environ.get("XDG_STATE_HOME", "")
-    base = Path(named) if named.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local/state"
-    return base / "skycap"
-
-
 def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
-    given: listen, store, memory, token_file, default_ttl, state_dir, endpoint_networks, keep_shadows, log_level,
-           log_format.
+    given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
+           endpoint_networks, keep_shadows, log_level, log_format.
     """
     problems: list[str] = []
 
@@ -85,9 +85,14 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
     form = parsed("--log-format", _log_format, "text")
-    token = parsed("--token-file", _token, "")
-    if listen is not None and token == "" and not is_loopback(listen.host):
+    read = {role: parsed(flag, _token, "") for role, flag in TOKEN_FLAGS.items()}
+    tokens = {role: token for role, token in read.items() if token}
+    if listen is not None and read[Role.USER] == "" and not is_loopback(listen.host):
         problems.append(f"--listen: {listen} is not loopback, so a token is needed: say --token-file FILE")
+    for role, token in tokens.items():
+        same = next(other for other, known in tokens.items() if known == token)
+        if same is not role:
+            problems.append(f"{TOKEN_FLAGS[role]}: holds the token of {TOKEN_FLAGS[same]}: each role needs its own")
     store = None if given.get("memory") else Path(given.get("store") or home / "registry.db")
     if given.get("memory") and given.get("store"):
         problems.append("--memory: keeps nothing, and --store says where to keep it: say one of them")
@@ -97,12 +102,11 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert ttl is not None
     assert networks is not None
     assert level is not None
-    assert token is not None
     assert form is not None
     return Settings(
         listen=listen,
         store=store,
-        token=token,
+        tokens=tokens,
         default_ttl=ttl,
         state_dir=Path(given.get("state_dir") or home / "shadows"),
         endpoint_networks=networks,
@@ -110,6 +114,16 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         log_level=level,
         log_format=form,
     )
+
+
+def is_loopback(name: str) -> bool:
+    """`localhost`, 127.0.0.0/8 or ::1."""
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _token(path: str) -> str:

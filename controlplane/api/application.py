@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from controlplane.api import health, sandboxes, sidecars, watch, workloads
+from controlplane.api.access import Access
 from controlplane.api.body import MAX_BODY_BYTES
 from controlplane.api.guard import guard
 from controlplane.api.metrics import RegistryCollector, counting
@@ -24,8 +25,7 @@ HEAD_BYTES = 16 * 1024
 """Of one header line and of one field. A token is the largest thing that is sent."""
 
 
-def application(registry: Registry, token: str = "") -> web.Application:
-    """token: empty for a registry on loopback that has none."""
+def application(registry: Registry, access: Access) -> web.Application:
     metrics = CollectorRegistry()
     metrics.register(RegistryCollector(registry))
 
@@ -40,7 +40,9 @@ def application(registry: Registry, token: str = "") -> web.Application:
         *watch.operations(),
         *health.operations(metrics, document),
     )
-    app = web.Application(middlewares=[counting(metrics), problems, guard(token)], client_max_size=MAX_BODY_BYTES)
+    open_paths = frozenset(operation.path for operation in operations if operation.open)
+    middlewares = [counting(metrics), problems, guard(access, open_paths)]
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[REGISTRY] = registry
     for operation in operations:
         _add(app, operation)
@@ -62,6 +64,7 @@ def runner(app: web.Application) -> web.AppRunner:
 
 def _add(app: web.Application, operation: Operation) -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
+        operation.permit(request)
         return await operation.handler(request, operation.values(request))
 
     app.router.add_route(operation.method, operation.path, handle)

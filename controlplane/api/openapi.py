@@ -41,7 +41,7 @@ def openapi(operations: Iterable[Operation], version: str) -> dict[str, object]:
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{}, {"token": []}],
+        "security": [{"token": []}],
     }
 
 

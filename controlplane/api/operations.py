@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
 
+from controlplane.api.access import ROLE, Role
 from controlplane.api.refused import Refused
 from controlplane.life.registry import Registry
 from controlplane.model.problem import NAME, SIDECAR_ID, WORKLOAD_NAME, FieldProblem, Grammar, anchored, show
@@ -25,6 +26,11 @@ REGISTRY = web.AppKey("registry", Registry)
 WAIT = Grammar(r"[0-9]{1,2}(?:\.[0-9]{1,3})?s", "a number of seconds below 100, like 30s or 0.5s")
 ANY_KEY = Grammar(r"[^\x00-\x1f\x7f]{1,256}", "1 to 256 characters without control characters")
 LINES = Grammar(r"(?:[1-9][0-9]{0,3}|10000)", "a whole number from 1 to 10000")
+
+HIDDEN = "(hidden)"
+"""In place of a value that a viewer may not see."""
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 Handler = Callable[[web.Request, "Values"], Awaitable[web.StreamResponse]]
 
@@ -68,6 +74,7 @@ class Operation:
     problems: statuses that it may refuse with, beside those that every operation has.
     open:     needs no token.
     lenient:  programs call it that may be newer: parameters that it does not know are ignored.
+    sidecars: a sidecar's token is enough.
     """
 
     method: Literal["GET", "PUT", "DELETE"]
@@ -81,6 +88,21 @@ class Operation:
     problems: tuple[int, ...] = ()
     open: bool = False
     lenient: bool = False
+    sidecars: bool = False
+
+    def permit(self, request: web.Request) -> None:
+        """Raises Refused when the role of the request's token does not include this operation."""
+        role = request.get(ROLE, Role.USER if self.open else None)
+        if role is Role.USER or (role is Role.SIDECAR and self.sidecars) or (role is Role.VIEWER and self.reads):
+            return
+        may = "watch routes and report" if role is Role.SIDECAR else "read"
+        detail = f"this is the token of a {role.value if role else 'stranger'}, who may only {may}"
+        raise Refused(403, "forbidden", "The token does not allow this", detail)
+
+    @property
+    def reads(self) -> bool:
+        """It changes nothing."""
+        return self.method == "GET"
 
     def values(self, request: web.Request) -> Values:
         """Path and query by name. Raises Refused with everything that is wrong with the query."""
@@ -143,6 +165,26 @@ def json_answer(model: BaseModel, status: int = 200) -> web.Response:
     """A model as it is spoken outside: camelCase, without what was not said."""
     text = model.model_dump_json(by_alias=True, exclude_none=True)
     return web.Response(status=status, text=text, content_type="application/json")
+
+
+def shown(model: _Model, request: web.Request) -> _Model:
+    """What the sender may see of it: a viewer sees no value of an environment variable."""
+    return _hidden(model) if request[ROLE] is Role.VIEWER else model
+
+
+def _hidden(value: Any) -> Any:
+    """A model without the values of environment variables, which are wherever a field is called `env`."""
+    if isinstance(value, tuple):
+        return tuple(map(_hidden, value))
+    if not isinstance(value, BaseModel):
+        return value
+    fields = {name: getattr(value, name) for name in type(value).model_fields}
+    return value.model_copy(
+        update={
+            name: dict.fromkeys(field, HIDDEN) if name == "env" and field else _hidden(field)
+            for name, field in fields.items()
+        }
+    )
 
 
 def json_items(models: Iterable[BaseModel]) -> web.Response:

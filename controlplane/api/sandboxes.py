@@ -17,6 +17,7 @@ from controlplane.api.operations import (
     Values,
     json_answer,
     json_items,
+    shown,
     wait_seconds,
 )
 from controlplane.model.output import Output
@@ -54,7 +55,7 @@ def operations() -> tuple[Operation, ...]:
 
 
 async def _list(request: web.Request, _: Values) -> web.Response:
-    return json_items(request.app[REGISTRY].sandboxes.all())
+    return json_items(shown(sandbox, request) for sandbox in request.app[REGISTRY].sandboxes.all())
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:
@@ -65,7 +66,7 @@ async def _put(request: web.Request, values: Values) -> web.Response:
 
 async def _get(request: web.Request, values: Values) -> web.Response:
     sandboxes = request.app[REGISTRY].sandboxes
-    return json_answer(await sandboxes.settled(values["name"], wait_seconds(values)))
+    return json_answer(shown(await sandboxes.settled(values["name"], wait_seconds(values)), request))
 
 
 async def _delete(request: web.Request, values: Values) -> web.Response:

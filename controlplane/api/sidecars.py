@@ -38,7 +38,7 @@ def operations() -> tuple[Operation, ...]:
         Operation(
             "PUT", f"{REPORT_PATH}/{{id}}", "putSidecar", "A sidecar says what it has put to use", _put,
             {204: Answer("noted")}, (SIDECAR,), body=SidecarReport, problems=(408, 413, 415, 422),
-            lenient=True,
+            lenient=True, sidecars=True,
         ),
     )  # fmt: skip
 

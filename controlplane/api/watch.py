@@ -34,7 +34,7 @@ def operations() -> tuple[Operation, ...]:
         Operation(
             "GET", WATCH_PATH, "watchRoutes", "The routes of one workload, and every change of them", _watch,
             {200: Answer("snapshot, synced, then put and delete", media_type="text/event-stream")},
-            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505), lenient=True,
+            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505), lenient=True, sidecars=True,
         ),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from controlplane.api.operations import (
     Values,
     json_answer,
     json_items,
+    shown,
 )
 from controlplane.life.refusals import NotFound
 from controlplane.model.workload import Workload, parse_workload
@@ -48,14 +49,14 @@ def _name(values: Values) -> str:
 
 
 async def _list(request: web.Request, _: Values) -> web.Response:
-    return json_items(request.app[REGISTRY].definitions.all())
+    return json_items(shown(workload, request) for workload in request.app[REGISTRY].definitions.all())
 
 
 async def _get(request: web.Request, values: Values) -> web.Response:
     workload = request.app[REGISTRY].definitions.get(_name(values))
     if workload is None:
         raise _missing(values)
-    return json_answer(workload)
+    return json_answer(shown(workload, request))
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:

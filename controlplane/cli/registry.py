@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
@@ -16,6 +17,7 @@ from controlplane.asking.cause import why
 from controlplane.cli.exchange import Reply, exchange
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
 from controlplane.rest import DEFAULT_URL, MAX_WAIT_SECONDS
+from proxy.base.access import USER, local_token
 from proxy.base.token import read_token
 
 if TYPE_CHECKING:
@@ -164,7 +166,8 @@ def _registry(context: click.Context, _parameter: click.Parameter, value: str) -
         valid = False
     if not valid:
         raise click.BadParameter(f"{value!r} is not http://HOST:PORT")
-    return Registry(value.rstrip("/"), context.meta.get(_META_NAME, ""))
+    found = context.meta.get(_META_NAME) or local_token(value, USER, os.environ)
+    return Registry(value.rstrip("/"), found)
 
 
 def _token(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -186,7 +189,7 @@ def registry_options(command: _F) -> _F:
         expose_value=False,
         is_eager=True,  # `--registry` wants to know it
         callback=_token,
-        help="A file with the bearer token that the registry wants.",
+        help="The bearer token of the registry.  [default: found, if it runs here as the same user]",
     )
     registry = click.option(
         "--registry",

@@ -252,7 +252,7 @@ class Environment:
 
     async def _register(self) -> str:
         """Tell the registry what the baselines are; a registry that comes back is told again."""
-        async with Client(self.registry_url) as registry:
+        async with Client(self.registry_url, environ=self._environ) as registry:
             try:
                 for service in self.layout.services:
                     await registry.put_workload(service.definition)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from proxy.base.access import SIDECAR, local_token
 from proxy.base.backoff import Backoff
 from proxy.base.problems import ConfigurationError
 from proxy.base.token import read_token
@@ -28,15 +30,24 @@ class RegistryLink:
     """
     url:        of the registry, without a path of its own: `http://127.0.0.1:7070`.
     instance:   the name under which this sidecar reports, unique per sidecar.
-    token_file: read for every request, so that a rotated token is used without a restart.
+    token_file: read for every request, so that a rotated token is used without a restart. None: the token that the
+                registry of our own user on this machine has written for its sidecars, if it is such a one.
+    environ:    says where the state of our user is; our own environment by default.
     """
 
     def __init__(
-        self, url: str, instance: str, *, token_file: Path | None = None, backoff: Backoff | None = None
+        self,
+        url: str,
+        instance: str,
+        *,
+        token_file: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        backoff: Backoff | None = None,
     ) -> None:
         self._base = url.rstrip("/")
         self.instance = instance
         self._token_file = token_file
+        self._environ = os.environ if environ is None else environ
         self._backoff = backoff or Backoff()
         self._session: ClientSession | None = None
         self._hurry = asyncio.Event()
@@ -111,11 +122,13 @@ class RegistryLink:
         return self._session
 
     async def _authorization(self) -> dict[str, str]:
+        token = await asyncio.to_thread(self._token)  # in a thread: a file system that hangs must not hang the requests
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    def _token(self) -> str:
         if self._token_file is None:
-            return {}
+            return local_token(self._base, SIDECAR, self._environ)
         try:
-            # In a thread: a file system that hangs must not hang the requests.
-            token = await asyncio.to_thread(read_token, self._token_file)
+            return read_token(self._token_file)
         except ValueError as error:
             raise ConfigurationError([f"token file {error}"]) from None
-        return {"authorization": f"Bearer {token}"}

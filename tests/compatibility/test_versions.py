@@ -20,6 +20,7 @@ import pytest
 
 from controlplane.client import Client
 from controlplane.model.sandbox import Phase
+from proxy.base.access import SIDECAR, USER, local_token, token_folder
 from proxy.contract.watch import Event
 from tests.acceptance.running import ROOT, naming, serving
 from tests.controlplane.running import SAID, environment
@@ -54,7 +55,7 @@ async def registry(version: str, home: Path) -> AsyncIterator[Client]:
         assert process.stdout is not None
         line = await process.stdout.readline()
         assert line.startswith(SAID), line
-        async with Client(line.removeprefix(SAID).decode().strip()) as client:
+        async with Client(line.removeprefix(SAID).decode().strip(), environ=environment(home)) as client:
             yield client
     finally:
         process.terminate()
@@ -63,7 +64,9 @@ async def registry(version: str, home: Path) -> AsyncIterator[Client]:
 
 @contextlib.contextmanager
 def sidecar(version: str, app: int, home: Path, url: str) -> Iterator[Subject]:
-    with running(app, home, "--registry", url, launcher=program(version, "proxy")) as subject:
+    token = token_folder("127.0.0.1", int(url.rpartition(":")[2]), environment(home)) / SIDECAR
+    named = ("--token-file", str(token)) if token.exists() else ()  # no registry of before has one on loopback
+    with running(app, home, "--registry", url, *named, launcher=program(version, "proxy")) as subject:
         yield subject
 
 
@@ -155,7 +158,13 @@ async def test_a_reader_of_today_with_a_writer_of_before(tmp_path: Path, played:
 
 async def test_the_registry_of_today_takes_what_a_sidecar_of_tomorrow_says(tmp_path: Path) -> None:
     """Unknown parameters of the watch and of a report, unknown fields of a report; not those that people send."""
-    async with registry(TODAY, tmp_path) as client, aiohttp.ClientSession(client.url) as session:
+    async with registry(TODAY, tmp_path) as client:
+        signed = {"authorization": f"Bearer {local_token(client.url, USER, environment(tmp_path))}"}
+        await _later(client.url, signed)
+
+
+async def _later(url: str, signed: dict[str, str]) -> None:
+    async with aiohttp.ClientSession(url, headers=signed) as session:
         watched = {"workload": WORKLOAD, "sidecar": "one", "capture": "1"}
         async with session.get("/v1/watch/routes", params=watched) as answer:
             assert answer.status == 200

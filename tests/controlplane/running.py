@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from controlplane.client import Client
+from proxy.base.access import SIDECAR, USER, local_token, token_folder
 
 SAID = b"skycap controlplane listens on "
 
@@ -22,18 +24,28 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 class RegistryProcess:
-    """One process. `url` is known once it listens."""
+    """One process. `url` is known once it listens; `environ` is what it was started with."""
 
-    def __init__(self, process: Process, url: str) -> None:
+    def __init__(self, process: Process, url: str, environ: Mapping[str, str]) -> None:
         self.process = process
         self.url = url
+        self.environ = environ
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
+    def token(self) -> str:
+        """A user's, found as our own programs find it."""
+        return local_token(self.url, USER, self.environ)
+
+    @property
+    def token_file(self) -> str:
+        """For a sidecar that has another home."""
+        return str(token_folder("127.0.0.1", self.port, self.environ) / SIDECAR)
+
     def client(self) -> Client:
-        return Client(self.url)
+        return Client(self.url, environ=self.environ)
 
     async def kill(self) -> None:
         """kill -9."""
@@ -52,15 +64,16 @@ class RegistryProcess:
 
 async def start(home: Path, *arguments: str, **environ: str) -> RegistryProcess:
     """A registry that listens. Raises AssertionError with what it said when it ends before."""
+    env = environment(home, **environ)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "controlplane", *arguments, stdout=PIPE, stderr=PIPE, env=environment(home, **environ)
+        sys.executable, "-m", "controlplane", *arguments, stdout=PIPE, stderr=PIPE, env=env
     )
     assert process.stdout is not None
     line = await process.stdout.readline()
     if not line.startswith(SAID):
         _, said = await process.communicate()
         raise AssertionError(f"the registry did not start: {line!r} {said.decode()}")
-    return RegistryProcess(process, line.removeprefix(SAID).decode().strip())
+    return RegistryProcess(process, line.removeprefix(SAID).decode().strip(), env)
 
 
 async def refused(home: Path, *arguments: str, **environ: str) -> tuple[int, list[str]]:

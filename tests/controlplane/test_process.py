@@ -243,7 +243,8 @@ async def test_a_process_that_does_not_start_says_why_with_its_last_lines(tmp_pa
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     registry = await start(tmp_path, "--listen", "127.0.0.1:0", "--memory")
     reader, writer = await asyncio.open_connection("127.0.0.1", registry.port)
-    writer.write(b"GET /v1/sandboxes/a?wait=30s HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    signed = f"authorization: Bearer {registry.token()}"
+    writer.write(f"GET /v1/sandboxes/a?wait=30s HTTP/1.1\r\nhost: localhost\r\n{signed}\r\n\r\n".encode())
     await reader.readuntil(b"\r\n\r\n")
     registry.process.terminate()
     registry.process.terminate()

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from controlplane.settings import Settings, settings_from, state_home
+from controlplane.api.access import Role
+from controlplane.settings import Settings, is_loopback, settings_from
+from proxy.base.access import state_home
 from proxy.base.listen import parse_listen
 from proxy.base.problems import ConfigurationError
 
@@ -28,7 +30,7 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert str(made.listen) == "127.0.0.1:7070"
     assert made.store == tmp_path / ".local/state/skycap/registry.db"
     assert made.state_dir == tmp_path / ".local/state/skycap/shadows"
-    assert (made.token, made.default_ttl, made.endpoint_networks) == ("", 8 * 3600, ())
+    assert (made.tokens, made.default_ttl, made.endpoint_networks) == ({}, 8 * 3600, ())
     assert (made.keep_shadows, made.log_level) == (False, "info")
 
 
@@ -48,7 +50,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     )
     assert (made.listen.host, made.listen.port) == ("::", 80)
     assert made.store == tmp_path / "x.db"
-    assert (made.token, made.default_ttl) == (TOKEN, 1800)
+    assert (made.tokens, made.default_ttl) == ({Role.USER: TOKEN}, 1800)
     assert made.endpoint_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert (made.state_dir, made.keep_shadows, made.log_level) == (Path("/srv/shadows"), True, "debug")
     assert TOKEN not in repr(made)
@@ -60,13 +62,29 @@ def test_memory_has_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]", "localhost"])
 def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
-    assert settings(tmp_path, listen=f"{host}:0").token == ""
+    assert settings(tmp_path, listen=f"{host}:0").tokens == {}
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "registry.internal:0", "127.0.0.1.nip.io:0"])
 def test_any_other_address_needs_a_token(tmp_path: Path, listen: str) -> None:
     assert problems(tmp_path, listen=listen) == [
         f"--listen: {parse_listen(listen)} is not loopback, so a token is needed: say --token-file FILE"
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "localhost.", "a.localhost", "127.1", "0.0.0.0", "::", "::ffff:10.0.0.1", "1"])
+def test_what_is_not_loopback(name: str) -> None:
+    assert not is_loopback(name)
+
+
+def test_every_role_has_a_token_of_its_own(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{TOKEN}{name}")
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    made = settings(tmp_path, token_file=one, sidecar_token_file=two)
+    assert made.tokens == {Role.USER: f"{TOKEN}one", Role.SIDECAR: f"{TOKEN}two"}
+    assert problems(tmp_path, token_file=one, viewer_token_file=two, sidecar_token_file=one) == [
+        "--sidecar-token-file: holds the token of --token-file: each role needs its own"
     ]
 
 

@@ -140,7 +140,12 @@ async def test_requests_timers_and_the_feed(
     origin.script = phases.script
     limits = ("--header-timeout", f"{HEADER_SECONDS:g}s", "--idle-timeout", f"{IDLE_SECONDS:g}s")
     with subject.running(
-        application.getsockname()[1], tmp_path, *limits, "--registry", registry.url, launcher=(*clock.launcher, "proxy")
+        application.getsockname()[1],
+        tmp_path,
+        *limits,
+        "--registry",
+        registry.url,
+        launcher=(*clock.launcher, "proxy"),
     ) as sidecar:
         watch = await registry.watch()
         await watch.send(snapshot(100, route_of("agent-42", application.getsockname()[1])), synced(100))
@@ -227,7 +232,7 @@ async def started(clock: WallClock, home: Path, port: int, *arguments: str) -> R
     line = await process.stdout.readline()
     if not line.startswith(SAID):
         raise AssertionError((await process.communicate())[1].decode())
-    return RegistryProcess(process, line.removeprefix(SAID).decode().strip())
+    return RegistryProcess(process, line.removeprefix(SAID).decode().strip(), environment(home))
 
 
 async def test_sandboxes_and_their_ttl(
@@ -239,8 +244,11 @@ async def test_sandboxes_and_their_ttl(
     registry = await started(clock, tmp_path, port, "--memory")
     said = ""
     try:
-        with subject.running(app, tmp_path, "--registry", registry.url) as sidecar:
-            async with Client(registry.url, timeout=30) as client, watching(client, WORKLOAD) as heard:
+        with subject.running(app, tmp_path, "--registry", registry.url, "--token-file", registry.token_file) as sidecar:
+            async with (
+                Client(registry.url, timeout=30, environ=registry.environ) as client,
+                watching(client, WORKLOAD) as heard,
+            ):
                 for name, ttl in (("long", "1h"), ("longest", "30d"), ("short", "5s")):
                     await client.apply(document(name, fork(WORKLOAD, app), ttl=ttl))
                 await eventually(lambda: {"short", "long", "longest"} <= heard.ever)
@@ -264,7 +272,7 @@ async def test_sandboxes_and_their_ttl(
             clock.set(2 * jump)
             _, said = await registry.end()
             registry = await started(clock, tmp_path, port, "--memory")
-            async with Client(registry.url, timeout=30) as client:
+            async with Client(registry.url, timeout=30, environ=registry.environ) as client:
                 await client.apply(document("new", fork(WORKLOAD, app)))
                 await client.wait("new", 30)
 

@@ -153,7 +153,7 @@ async def start(disk: Disk, home: Path, port: int) -> RegistryProcess:
     line = await process.stdout.readline()
     if not line.startswith(SAID):
         raise AssertionError((await process.communicate())[1].decode())
-    return RegistryProcess(process, line.removeprefix(SAID).decode().strip())
+    return RegistryProcess(process, line.removeprefix(SAID).decode().strip(), environment(home))
 
 
 @pytest_asyncio.fixture
@@ -218,9 +218,14 @@ async def test_a_full_disk(disk: Disk, application: socket.socket, origin: Origi
     port = free_port()
     registry = await start(disk, tmp_path, port)
     try:
-        with subject.running(application.getsockname()[1], tmp_path, "--registry", registry.url) as sidecar:
+        with subject.running(
+            application.getsockname()[1], tmp_path, "--registry", registry.url, "--token-file", registry.token_file
+        ) as sidecar:
             await sidecar.reaches(1, "skycap_feed_connected")
-            async with Client(registry.url, timeout=30) as client, watching(client, WORKLOAD) as heard:
+            async with (
+                Client(registry.url, timeout=30, environ=registry.environ) as client,
+                watching(client, WORKLOAD) as heard,
+            ):
                 agents = Agents(client, shadow)
                 assert await agents.put("before")
                 assert await agents.put("deleted")
@@ -267,7 +272,7 @@ async def test_a_full_disk(disk: Disk, application: socket.socket, origin: Origi
                 disk.free(registry)
             integrity(disk.seen)
             registry = await start(disk, tmp_path, port)
-            async with Client(registry.url, timeout=30) as client:
+            async with Client(registry.url, timeout=30, environ=registry.environ) as client:
                 again = Agents(client, shadow)
                 assert await again.found() == agents.told
                 assert await again.put("last")
@@ -288,7 +293,7 @@ async def restarts_or_says_why(disk: Disk, home: Path, port: int, told: dict[str
         assert str(disk.store) in line
         assert "full" in line
         return
-    async with Client(registry.url, timeout=30) as client:
+    async with Client(registry.url, timeout=30, environ=registry.environ) as client:
         assert await Agents(client, 1).found() == told
     await registry.kill()
 

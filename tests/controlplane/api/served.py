@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from controlplane.api.access import Access, Role
 from controlplane.api.application import application, runner
 from controlplane.client import Client
 from controlplane.launch.port import Launcher
@@ -26,10 +27,16 @@ from tests.controlplane.eventually import eventually
 from tests.controlplane.life.launcher import Machine, MemoryLauncher
 from tests.controlplane.life.store import TroubledStore
 
+TOKENS = {role: f"correct-horse-battery-staple-{role.value}" for role in Role}
+USER_TOKEN = TOKENS[Role.USER]
+AUTHORIZED = {"authorization": f"Bearer {USER_TOKEN}"}
+
 
 @dataclass
 class Served:
-    """url: of the registry; client: the typed one; http: a plain one, for what the typed one cannot say."""
+    """url: of the registry; client: the typed one; http: a plain one, for what the typed one cannot say. Both have the
+    token of a user.
+    """
 
     url: str
     app: web.Application
@@ -57,7 +64,6 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    token: str = "",
     networks: Sequence[Network] = (),
     store: TroubledStore | None = None,
     machine: Machine | None = None,
@@ -69,7 +75,7 @@ async def served(
     static: Launcher = StaticLauncher(networks=networks) if networks else launcher
     installation = Installation({"static": static, "process": launcher})
     registry = await open_registry(store, installation, SystemClock(), 3600)
-    app = application(registry, token)
+    app = application(registry, Access(TOKENS))
     server = runner(app)
     await server.setup()
     site = web.TCPSite(server, host, port)
@@ -77,7 +83,7 @@ async def served(
     bound = server.addresses[0][1]
     url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     try:
-        async with Client(url, token) as client, aiohttp.ClientSession() as http:
+        async with Client(url, USER_TOKEN) as client, aiohttp.ClientSession(headers=AUTHORIZED) as http:
             yield Served(url, app, registry, launcher, store, client, http)
     finally:
         launcher.let()

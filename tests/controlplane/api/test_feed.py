@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from controlplane.api.access import Role
 from controlplane.model.sandbox import Phase
 from proxy.base.backoff import Backoff
 from proxy.base.tasks import Tasks
@@ -14,7 +16,7 @@ from proxy.feed.holder import FeedState
 from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.routing.table import RouteTable
-from tests.controlplane.api.served import Served, served
+from tests.controlplane.api.served import TOKENS, Served, served
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.launcher import Machine
 from tests.controlplane.life.store import TroubledStore
@@ -24,10 +26,12 @@ from tests.controlplane.sandboxes import USERS, fork, sandbox
 class Sidecar:
     """A table that a real feed keeps."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.table = RouteTable(USERS)
         self.state = FeedState(f"registry {url}", self.table)
-        self.link = RegistryLink(url, "shop/users@test", backoff=Backoff(0.01, 0.05))
+        file = folder / "token"
+        file.write_text(TOKENS[Role.SIDECAR])
+        self.link = RegistryLink(url, "shop/users@test", token_file=file, backoff=Backoff(0.01, 0.05))
         self.feed = RegistryFeed(self.link, self.table, self.state)
 
     async def run(self) -> None:
@@ -56,9 +60,9 @@ async def phase(api: Served, name: str) -> Phase:
     return found.phase
 
 
-async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks) -> None:
+async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks, tmp_path: Path) -> None:
     async with served() as api:
-        sidecar = Sidecar(api.url)
+        sidecar = Sidecar(api.url, tmp_path)
         await sidecar.feed.start()
         tasks.spawn(sidecar.run(), "feed")
         await eventually(lambda: sidecar.table.synced)
@@ -77,10 +81,10 @@ async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks) -> None:
         await tasks.close()
 
 
-async def test_a_sidecar_resumes_at_a_registry_that_came_back(tasks: Tasks) -> None:
+async def test_a_sidecar_resumes_at_a_registry_that_came_back(tasks: Tasks, tmp_path: Path) -> None:
     store, machine = TroubledStore(), Machine()
     async with served(store=store, machine=machine) as api:
-        sidecar = Sidecar(api.url)
+        sidecar = Sidecar(api.url, tmp_path)
         tasks.spawn(sidecar.run(), "feed")
         await eventually(lambda: sidecar.table.synced)
         await api.client.apply(sandbox("a"))

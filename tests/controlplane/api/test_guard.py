@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 
-from controlplane.api.guard import host_name, is_loopback
+from controlplane.api.access import Role
 from controlplane.client import Client, RegistryError
-from tests.controlplane.api.served import Served, served
-from tests.controlplane.sandboxes import document, sandbox
-
-TOKEN = "correct-horse-battery-staple"
-
-
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:7070", "127.0.0.1.evil.example", "10.0.0.1", "", "[::2]"]
-)
-async def test_a_name_that_was_rebound_to_loopback_is_refused(api: Served, host: str) -> None:
-    status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers={"host": host})
-    assert (status, problem["code"]) == (403, "foreign-host")
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1", "127.8.9.1:7070", "[::1]:7070", "[::1]"])
-async def test_loopback_names_are_ours(api: Served, host: str) -> None:
-    assert (await api.ask("GET", "/v1/sandboxes", headers={"host": host}))[0] == 200
+from tests.controlplane.api.served import TOKENS, USER_TOKEN, Served, served
+from tests.controlplane.sandboxes import USERS, document, sandbox
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
@@ -56,56 +42,101 @@ async def test_a_form_cannot_change_anything(api: Served) -> None:
         assert (await api.ask("POST", "/v1/sandboxes/a", data="{}", headers={"content-type": kind}))[0] == 405
 
 
-async def test_with_a_token_only_who_has_it() -> None:
-    async with served(token=TOKEN) as api:
-        assert await api.client.sandboxes() == []
-        for header in (None, "", TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer ", f"Bearer {TOKEN}x", "Bearer \udcff"):
-            headers = {} if header is None else {"authorization": header}
-            status, problem, answered = await api.ask("GET", "/v1/sandboxes", headers=headers)
-            assert (status, problem["code"]) == (401, "unauthorized")
-            assert answered["www-authenticate"] == "Bearer"
-            assert TOKEN not in str(problem)
-        assert (await api.ask("GET", "/v1/sandboxes", headers={"authorization": f"bearer  {TOKEN}"}))[0] == 200
-        for path in ("/metrics", "/openapi.json", "/v1/watch/routes?workload=a/b", "/nope"):
-            assert (await api.ask("GET", path))[0] == 401
+@pytest.mark.parametrize("header", [
+    None, "", USER_TOKEN, f"Basic {USER_TOKEN}", "Bearer", "Bearer ", f"Bearer {USER_TOKEN}x", "Bearer \udcff",
+])  # fmt: skip
+async def test_on_loopback_too_only_who_has_a_token(api: Served, header: str | None) -> None:
+    async with aiohttp.ClientSession() as stranger:
+        headers = {} if header is None else {"authorization": header}
+        for path in ("/v1/sandboxes", "/metrics", "/openapi.json", "/v1/watch/routes?workload=a/b", "/nope"):
+            async with stranger.get(f"{api.url}{path}", headers=headers) as answer:
+                assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+                problem = await answer.json(content_type="application/problem+json")
+                assert problem["code"] == "unauthorized"
+                assert USER_TOKEN not in str(problem)
         for path in ("/live", "/ready"):
-            assert (await api.ask("GET", path))[0] == 200
-        async with Client(api.url, "wrong-" + TOKEN) as client:
-            with pytest.raises(RegistryError, match="the token is wrong"):
+            async with stranger.get(f"{api.url}{path}", headers=headers) as answer:
+                assert answer.status == 200
+
+
+async def test_the_scheme_is_written_in_any_case(api: Served) -> None:
+    assert (await api.ask("GET", "/v1/sandboxes", headers={"authorization": f"bearer  {USER_TOKEN}"}))[0] == 200
+
+
+async def test_a_wrong_token_is_told_from_none(api: Served) -> None:
+    for token, said in (("wrong-" + USER_TOKEN, "the token is wrong"), ("", "a bearer token is needed")):
+        async with Client(api.url, token) as client:
+            with pytest.raises(RegistryError, match=said):
                 await client.sandboxes()
 
 
-async def test_with_a_token_any_name_may_be_ours_and_foreign_pages_are_still_refused() -> None:
-    async with served(token=TOKEN) as api:
-        headers = {"authorization": f"Bearer {TOKEN}", "host": "registry.internal"}
-        assert (await api.ask("GET", "/v1/sandboxes", headers=headers))[0] == 200
-        headers["origin"] = "https://evil.example"
-        assert (await api.ask("GET", "/v1/sandboxes", headers=headers))[0] == 403
+async def test_any_name_may_be_ours_and_foreign_pages_are_still_refused(api: Served) -> None:
+    headers = {"host": "registry.internal"}
+    assert (await api.ask("GET", "/v1/sandboxes", headers=headers))[0] == 200
+    headers["origin"] = "https://evil.example"
+    assert (await api.ask("GET", "/v1/sandboxes", headers=headers))[0] == 403
+
+
+PATHS = {"{name}": "a", "{namespace}": "shop", "{id}": "sidecar-1"}
+
+
+async def test_what_each_role_may(api: Served) -> None:
+    """Every operation of the table, so that a new one is decided about."""
+    document = (await api.ask("GET", "/openapi.json"))[1]
+    may: dict[Role, set[str]] = {role: set() for role in Role}
+    for role in Role:
+        for path, methods in document["paths"].items():
+            for part, value in PATHS.items():
+                path = path.replace(part, value)
+            for method in methods:
+                headers = {"authorization": f"Bearer {TOKENS[role]}"}
+                async with api.http.request(method, f"{api.url}{path}", headers=headers) as answer:
+                    assert answer.status != 401
+                    if answer.status != 403:
+                        may[role].add(f"{method.upper()} {path}")
+    open_to_all = {"GET /live", "GET /ready"}
+    sidecars = open_to_all | {"GET /v1/watch/routes", "PUT /v1/sidecars/sidecar-1"}
+    assert may[Role.SIDECAR] == sidecars
+    assert may[Role.VIEWER] == {one for one in may[Role.USER] if one.startswith("GET ")}
+    assert {one for one in may[Role.USER] if not one.startswith("GET ")} == {
+        "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
+        "PUT /v1/sidecars/sidecar-1",
+    }  # fmt: skip
+    status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers=bearer(Role.SIDECAR))
+    assert (status, problem["detail"]) == (
+        403, "this is the token of a sidecar, who may only watch routes and report",
+    )  # fmt: skip
+
+
+def bearer(role: Role) -> dict[str, str]:
+    return {"authorization": f"Bearer {TOKENS[role]}"}
+
+
+async def test_a_viewer_sees_no_value_of_an_environment_variable(api: Served) -> None:
+    users = {"workload": USERS, "address": "127.0.0.1:1", "command": ["users"], "env": {"PASSWORD": "hunter2"}}
+    assert (await api.ask("PUT", f"/v1/workloads/{USERS}", json=users))[0] == 201
+    fork = {"workload": USERS, "command": ["users"], "env": {"TOKEN": "hunter2"}}
+    assert (await api.ask("PUT", "/v1/sandboxes/a", json=document("a", fork)))[0] == 201
+    for path in ("/v1/sandboxes", "/v1/sandboxes/a", "/v1/workloads", f"/v1/workloads/{USERS}"):
+        _, plain, _ = await api.ask("GET", path)
+        assert "hunter2" in str(plain)
+        status, shown, _ = await api.ask("GET", path, headers=bearer(Role.VIEWER))
+        assert status == 200
+        assert "hunter2" not in str(shown)
+        assert "(hidden)" in str(shown)
 
 
 async def test_the_token_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
-    async with served(token=TOKEN) as api:
+    async with served() as api:
         await api.client.sandboxes()
-        await api.ask("GET", "/v1/sandboxes", headers={"authorization": f"Bearer {TOKEN}x"})
-    assert TOKEN not in caplog.text
+        await api.ask("GET", "/v1/sandboxes", headers={"authorization": f"Bearer {USER_TOKEN}x"})
+    assert USER_TOKEN not in caplog.text
 
 
 async def test_ipv6_loopback() -> None:
     async with served(host="::1") as api:
         assert await api.client.sandboxes() == []
-
-
-@pytest.mark.parametrize(("host", "name"), [
-    ("a", "a"), ("a:1", "a"), ("[::1]", "::1"), ("[::1]:1", "::1"), ("", ""), ("[::1", "::1"), ("::1", ""),
-])  # fmt: skip
-def test_the_name_in_a_host_field(host: str, name: str) -> None:
-    assert host_name(host) == name
-
-
-@pytest.mark.parametrize("name", ["", "localhost.", "a.localhost", "127.1", "0.0.0.0", "::", "::ffff:10.0.0.1", "1"])
-def test_what_is_not_loopback(name: str) -> None:
-    assert not is_loopback(name)
 
 
 async def test_answers_are_not_for_browsers_to_guess_at(api: Served) -> None:

@@ -18,11 +18,13 @@ from proxy.base.tasks import Tasks
 from proxy.contract.routes import decode_route
 from proxy.contract.watch import Event, encode_event
 from tests.controlplane.api.conftest import Watch
-from tests.controlplane.api.served import Served, Stream, served
+from tests.controlplane.api.served import USER_TOKEN, Served, Stream, served
 from tests.controlplane.eventually import eventually
 from tests.controlplane.life.launcher import Machine
 from tests.controlplane.life.store import TroubledStore
 from tests.controlplane.sandboxes import USERS, fork, sandbox
+
+SIGNED = f"authorization: Bearer {USER_TOKEN}\r\n"
 
 
 async def ready(api: Served, name: str, *forks: dict[str, object], **spec: str) -> None:
@@ -155,7 +157,7 @@ async def test_the_second_stream_of_one_sidecar_replaces_the_first(api: Served, 
 
 async def test_a_quiet_stream_has_a_heartbeat(api: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.1\r\nhost: localhost\r\n{SIGNED}\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     assert b"200 OK" in head
     assert b"text/event-stream" in head
@@ -171,7 +173,7 @@ async def test_a_quiet_stream_has_a_heartbeat(api: Served) -> None:
 
 async def test_http_1_0_cannot_watch(api: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.0\r\nhost: localhost\r\n\r\n".encode())
+    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.0\r\nhost: localhost\r\n{SIGNED}\r\n".encode())
     assert b" 505 " in await reader.readline()
     writer.close()
     await writer.wait_closed()
@@ -185,7 +187,7 @@ async def stuck(api: Served) -> AsyncIterator[socket.socket]:
         stuck.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(stuck, ("127.0.0.1", api.port))
-        request = f"GET /v1/watch/routes?workload={USERS}&sidecar=stuck HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        request = f"GET /v1/watch/routes?workload={USERS}&sidecar=stuck HTTP/1.1\r\nhost: localhost\r\n{SIGNED}\r\n"
         await loop.sock_sendall(stuck, request.encode())
         yield stuck
 
@@ -216,7 +218,7 @@ async def test_a_reader_that_does_not_take_its_table_is_cut(api: Served, monkeyp
     cut = asyncio.Event()
     monkeypatch.setattr("controlplane.life.watchers.Watcher.cut", lambda _: cut.set())
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port, limit=1024)
-    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    writer.write(f"GET /v1/watch/routes?workload={USERS} HTTP/1.1\r\nhost: localhost\r\n{SIGNED}\r\n".encode())
     await asyncio.wait_for(cut.wait(), 20)
     assert sum(given) < 64 << 20
     writer.close()

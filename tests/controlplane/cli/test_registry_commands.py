@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 
+from proxy.base.access import USER, local_token
 from tests.controlplane.cli.conftest import Origin, Skycap
 
 WAIT_SECONDS = 20
@@ -39,6 +40,10 @@ def first_line(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline()
     assert line, f"{process.args!r} ended with {process.wait(5)}"
     return line
+
+
+def authorized(registry: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {local_token(registry, USER, os.environ)}"}
 
 
 def end(process: subprocess.Popen[str]) -> None:
@@ -68,9 +73,11 @@ def baseline(registry: str, tmp_path: Path) -> Iterator[str]:
     """A workload whose copies the registry can start."""
     workload = "shop/based"
     definition = {"workload": workload, "address": "127.0.0.1:9", "command": ["false"], "cwd": str(tmp_path)}
-    requests.put(f"{registry}/v1/workloads/{workload}", json=definition, timeout=5).raise_for_status()
+    requests.put(
+        f"{registry}/v1/workloads/{workload}", headers=authorized(registry), json=definition, timeout=5
+    ).raise_for_status()
     yield workload
-    requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5).raise_for_status()
+    requests.delete(f"{registry}/v1/workloads/{workload}", headers=authorized(registry), timeout=5).raise_for_status()
 
 
 @pytest.fixture
@@ -86,7 +93,10 @@ def sidecar(registry: str) -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
     try:
         deadline = time.monotonic() + WAIT_SECONDS
-        while not any(item["inSync"] for item in requests.get(f"{registry}/v1/sidecars", timeout=5).json()["items"]):
+        while not any(
+            item["inSync"]
+            for item in requests.get(f"{registry}/v1/sidecars", headers=authorized(registry), timeout=5).json()["items"]
+        ):
             assert time.monotonic() < deadline, "the sidecar did not get into sync"
             assert process.poll() is None
         yield f"127.0.0.1:{ports[0]}"
@@ -99,7 +109,7 @@ def name(registry: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A sandbox name that is this test's own; what has it is deleted afterwards."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[:60].strip("-")
     yield name
-    requests.delete(f"{registry}/v1/sandboxes/{name}?wait=0s", timeout=20)
+    requests.delete(f"{registry}/v1/sandboxes/{name}?wait=0s", headers=authorized(registry), timeout=20)
 
 
 @pytest.fixture
@@ -289,12 +299,14 @@ def definitions(registry: str) -> Iterator[Callable[..., None]]:
 
     def register(workload: str, address: str, **fields: object) -> None:
         document: Any = {"workload": workload, "address": address, **fields}
-        requests.put(f"{registry}/v1/workloads/{workload}", json=document, timeout=5).raise_for_status()
+        requests.put(
+            f"{registry}/v1/workloads/{workload}", headers=authorized(registry), json=document, timeout=5
+        ).raise_for_status()
         put.append(workload)
 
     yield register
     for workload in put:
-        requests.delete(f"{registry}/v1/workloads/{workload}", timeout=5)
+        requests.delete(f"{registry}/v1/workloads/{workload}", headers=authorized(registry), timeout=5)
 
 
 def test_doctor_of_what_is_whole(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from proxy.base.access import SIDECAR, token_folder
 from proxy.base.backoff import Backoff
 from proxy.base.problems import ConfigurationError
 from proxy.contract.watch import HEARTBEAT, MAX_EVENT_BYTES, Event
@@ -35,14 +36,23 @@ class Sidecar:
     """Table, state and feed, as the composition root makes them."""
 
     def __init__(
-        self, registry: Registry, heartbeat: float = 15.0, token_file: Path | None = None, scheme: str = "http"
+        self,
+        registry: Registry,
+        heartbeat: float = 15.0,
+        token_file: Path | None = None,
+        scheme: str = "http",
+        home: str = "/nonexistent",
     ) -> None:
         self.clock = Clock()
         self.table = RouteTable(WORKLOAD)
         self.state = FeedState("registry", self.table, self.clock)
         self.backoff = Backoff(0.001, 0.002)
         self.link = RegistryLink(
-            registry.url.replace("http", scheme), "users/0 one", token_file=token_file, backoff=self.backoff
+            registry.url.replace("http", scheme),
+            "users/0 one",
+            token_file=token_file,
+            environ={"HOME": home},
+            backoff=self.backoff,
         )
         self.feed = RegistryFeed(self.link, self.table, self.state, heartbeat=heartbeat)
 
@@ -398,6 +408,23 @@ class TestToken:
             await eventually(lambda: "needs a token" in sidecar.state.problem)
             token.write_text("third")
             assert (await registry.watch()).request.headers["authorization"] == "Bearer third"
+
+    async def test_a_registry_of_our_own_user_has_written_one(self, registry: Registry, tmp_path: Path) -> None:
+        """It is looked for at every connection: a registry that starts again writes a new one."""
+        environ = {"HOME": str(tmp_path)}
+        folder = token_folder("127.0.0.1", int(registry.url.rpartition(":")[2]), environ)
+        sidecar = Sidecar(registry, home=str(tmp_path))
+        async with running(sidecar.run()):
+            watch = await registry.watch()
+            assert "authorization" not in watch.request.headers
+            folder.mkdir(parents=True)
+            (folder / SIDECAR).write_text("ours")
+            watch.close()
+            watch = await registry.watch()
+            assert watch.request.headers["authorization"] == "Bearer ours"
+            await watch.send(synced(100))
+            await eventually(lambda: registry.reports)
+            assert registry.requests[-1].headers["authorization"] == "Bearer ours"
 
     async def test_a_feed_without_its_token_does_not_start(self, registry: Registry, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"token file .*none: No such file"):

@@ -1,0 +1,46 @@
+"""Who may do what: tokens, each with a role.
+
+    sidecar   watch routes, and report what is in force
+    viewer    read, without secrets: the values of environment variables are not shown
+    user      everything, which includes starting processes
+
+A sidecar is given a token of its own role, so that whoever takes over an application can read routes and start nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from enum import Enum
+
+from aiohttp import web
+
+from proxy.base import access
+
+
+class Role(Enum):
+    SIDECAR = access.SIDECAR
+    VIEWER = access.VIEWER
+    USER = access.USER
+
+
+ROLE = web.RequestKey("role", Role)
+"""Whose token a request carries."""
+
+
+class Access:
+    """tokens: at least that of the user. They differ from each other."""
+
+    def __init__(self, tokens: Mapping[Role, str]) -> None:
+        self._tokens = {role: token.encode() for role, token in tokens.items()}
+
+    def __repr__(self) -> str:
+        return f"<Access {', '.join(role.value for role in self._tokens)}>"
+
+    def role(self, given: bytes) -> Role | None:
+        """Whose token it is. All are compared, each in constant time."""
+        found = None
+        for role, token in self._tokens.items():
+            if hmac.compare_digest(given, token):
+                found = role
+        return found
