@@ -25,7 +25,7 @@ from aiohttp import web
 
 from controlplane.api.application import application, runner
 from controlplane.launch.process import ProcessLauncher
-from controlplane.launch.static import StaticLauncher
+from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
@@ -62,7 +62,8 @@ async def serve(
     try:
         tokens = _tokens(settings, sockets, environ)
         process = ProcessLauncher(settings.state_dir)
-        static = StaticLauncher(networks=settings.endpoint_networks)
+        own = [_address(bound) for bound in sockets]
+        static = StaticLauncher(Rules(settings.endpoint_networks, own))
         registry = await _opened(settings, Installation({"static": static, "process": process}))
     except BaseException:
         for bound in sockets:
@@ -110,10 +111,14 @@ def _binding(error: OSError, listen: Listen) -> str:
     return f"{listen}: {error.strerror or error}"
 
 
+def _address(bound: socket.socket) -> tuple[str, int]:
+    host, port = bound.getsockname()[:2]
+    return host, port
+
+
 def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mapping[str, str]) -> Tokens:
-    addresses = [bound.getsockname()[:2] for bound in sockets]
     try:
-        return Tokens(settings.tokens, addresses, environ)
+        return Tokens(settings.tokens, map(_address, sockets), environ)
     except OSError as error:
         problem = f"the tokens cannot be written: {error.filename}: {error.strerror}"
         raise ConfigurationError([f"{problem}; set HOME or XDG_STATE_HOME to a folder that can"]) from None

@@ -67,7 +67,13 @@ def _serving(sandbox: Sandbox) -> Check:
         return Check(True, subject, Phase.PENDING.value)
     phase = sandbox.status.phase
     if phase not in {Phase.FAILED, Phase.DEGRADED}:
-        return Check(True, subject, phase.value)
+        told = {condition.type: condition for condition in sandbox.status.conditions}
+        known, reached = told.get("WorkloadsKnown"), told.get("EndpointsReachable")
+        if known is not None and known.status == "False":
+            advice = f"correct the workload in sandbox {sandbox.name}, or start its baseline or a sidecar of it"
+            return Check(False, subject, f"{phase.value}, and {known.message}", advice)
+        unseen = reached is not None and reached.status == "Unknown" and phase is Phase.READY
+        return Check(True, subject, f"{phase.value}; {reached.message}" if reached and unseen else phase.value)
     said = [
         f"{fork.workload}: {fork.message.splitlines()[0]}"  # what follows is its output: `sandbox logs`
         for fork in sandbox.status.forks

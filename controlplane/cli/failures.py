@@ -15,6 +15,7 @@ USAGE = 2
 NOT_FOUND = 3
 NOT_READY = 4
 UNREACHABLE = 5
+UNKNOWN_WORKLOAD = 6
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 PIPE_CLOSED = 141
@@ -27,6 +28,7 @@ MEANINGS = {
     NOT_FOUND: "there is no such thing",
     NOT_READY: "not ready in time",
     UNREACHABLE: "the registry or the URL cannot be reached, or refuses us",
+    UNKNOWN_WORKLOAD: "it serves, and forks a workload that nobody knows: no request gets there",
     INTERRUPTED: "interrupted (Ctrl-C)",
     PIPE_CLOSED: "the reader of the output went away",
 }
@@ -91,3 +93,9 @@ class UnreachableError(CommandError):
     exit_code = UNREACHABLE
     code = "unreachable"
     title = "It cannot be reached"
+
+
+class UnknownWorkloadError(CommandError):
+    exit_code = UNKNOWN_WORKLOAD
+    code = "unknown-workload"
+    title = "Nobody knows a workload that it forks"

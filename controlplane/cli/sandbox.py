@@ -13,13 +13,16 @@ from controlplane.cli import view
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import (
     FAILED,
+    MEANINGS,
     NOT_FOUND,
     NOT_READY,
     REGISTRY_EXITS,
+    UNKNOWN_WORKLOAD,
     USAGE,
     CommandError,
     InvalidError,
     NotReadyError,
+    UnknownWorkloadError,
 )
 from controlplane.cli.output import Output, Row, output_option
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
@@ -46,6 +49,7 @@ def sandbox() -> None:
 @click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the changed copy.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
+@click.option("--no-dial", is_flag=True, help="With --endpoint: the registry cannot reach it and does not look.")
 @registry_options
 @output_option
 def apply(
@@ -55,6 +59,7 @@ def apply(
     command: str | None,
     env: tuple[str, ...],
     endpoints: tuple[str, ...],
+    no_dial: bool,
     registry: Registry,
     output: Output,
 ) -> None:
@@ -65,7 +70,7 @@ def apply(
     skycap sandbox apply agent-42 --fork shop/users --command 'python users_v2.py'
     skycap sandbox apply agent-42 --fork shop/users --endpoint 127.0.0.1:9102
     """
-    by_flags = bool(name or fork or command or env or endpoints)
+    by_flags = bool(name or fork or command or env or endpoints or no_dial)
     if bool(path) == by_flags:
         raise click.UsageError("say either -f FILE, or NAME with --fork")
     if path:
@@ -73,7 +78,9 @@ def apply(
     else:
         if not name or not fork or bool(command) == bool(endpoints):
             raise click.UsageError("without a file, say NAME, --fork and one of --command and --endpoint")
-        document = _document(name, fork, command, env, endpoints)
+        if no_dial and not endpoints:
+            raise click.UsageError("--no-dial is for --endpoint, which is not given")
+        document = _document(name, fork, command, env, endpoints, no_dial)
     path_name = document["metadata"].get("name") if isinstance(document.get("metadata"), dict) else None
     # A document without a name is sent all the same: the registry names everything that is wrong with it.
     place = f"sandboxes/{segment(path_name) if isinstance(path_name, str) and path_name else 'unnamed'}"
@@ -95,7 +102,7 @@ def _in_file(error: InvalidError, path: str) -> InvalidError:
 
 
 def _document(
-    name: str, workload: str, command: str | None, env: tuple[str, ...], endpoints: tuple[str, ...]
+    name: str, workload: str, command: str | None, env: tuple[str, ...], endpoints: tuple[str, ...], no_dial: bool
 ) -> dict[str, Any]:
     fork: dict[str, Any] = {"workload": workload}
     if command:
@@ -105,6 +112,8 @@ def _document(
             raise click.BadParameter(f"{command!r}: {error}".lower(), param_hint="--command") from None
     if endpoints:
         fork["endpoints"] = list(endpoints)
+    if no_dial:
+        fork["reachable"] = False
     if env:
         pairs = [item.partition("=") for item in env]
         if bad := [variable for variable, equals, _ in pairs if not equals]:
@@ -151,6 +160,9 @@ def list_sandboxes(registry: Registry, output: Output) -> None:
             for item in found
         ]
         output.table(["name", "key", "phase", "revision", "forks", "expires"], rows)
+        for item in found:
+            if item.unknown():
+                output.remark(f"{item.name}: {item.unknown()}")
 
     output.result({"items": [item.document for item in found]}, show)
 
@@ -192,6 +204,7 @@ def delete(name: str, timeout: float, registry: Registry, output: Output) -> Non
         0: "every fork serves what was last applied",
         FAILED: "one cannot, or the registry has a fault of its own",
         NOT_READY: "not yet in the given time",
+        UNKNOWN_WORKLOAD: MEANINGS[UNKNOWN_WORKLOAD],
     },
 )
 @click.argument("name")
@@ -213,6 +226,8 @@ def _until_settled(name: str, timeout: float, registry: Registry, output: Output
         reason = found.reason()
         why = f": {reason}" if reason else ""
         raise NotReadyError(f"sandbox {name} is still {found.phase} after {timeout:g} s{why}")
+    if found.unknown():
+        raise UnknownWorkloadError(found.unknown(), hint="correct spec.forks, or start its baseline or a sidecar of it")
 
 
 def _waited(name: str, timeout: float, registry: Registry, output: Output) -> Sandbox:

@@ -16,6 +16,7 @@ from controlplane.terminal import Text
 from proxy.base.text import one_line, printable
 
 PENDING, READY, DEGRADED, FAILED = "Pending", "Ready", "Degraded", "Failed"
+KNOWN = "WorkloadsKnown"
 SETTLED = frozenset({READY, DEGRADED, FAILED})
 
 _PHASE_STYLES = {READY: "green", PENDING: "yellow", DEGRADED: "red", FAILED: "bold red", "Deleting": "dim"}
@@ -58,6 +59,11 @@ class Sandbox:
         """Why it is not Ready, in one line, "" when it is or nothing is known."""
         told = [item.message for item in self.conditions if item.type == READY and item.status != "True"]
         return one_line(told[0].partition("\n")[0]) if told else ""
+
+    def unknown(self) -> str:
+        """Which of its workloads nobody knows, in one line; "" when all are known."""
+        told = [item.message for item in self.conditions if item.type == KNOWN and item.status == "False"]
+        return one_line(told[0]) if told else ""
 
     def styled_phase(self) -> Text:
         return Text(self.phase, _PHASE_STYLES.get(self.phase, ""))

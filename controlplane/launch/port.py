@@ -49,11 +49,15 @@ class Running:
 
 
 class LaunchError(Exception):
-    """A shadow did not start, or died. `str()` is one sentence; `log` holds its last lines of output."""
+    """A shadow did not start, or died. `str()` is one sentence; `log` holds its last lines of output.
 
-    def __init__(self, message: str, log: str = "") -> None:
+    again: somebody else runs it and may mend it without a word to us, so the start is tried again by itself.
+    """
+
+    def __init__(self, message: str, log: str = "", *, again: bool = False) -> None:
         super().__init__(message)
         self.log = log
+        self.again = again
 
 
 def refuse(problems: Sequence[FieldProblem]) -> None:
@@ -81,7 +85,7 @@ class Launcher(Protocol):
         ...
 
     async def wait(self, running: Running) -> LaunchError:
-        """Return when it died by itself, with why. Static shadows never do: cancel to stop waiting."""
+        """Return when it died by itself, or answers no more, with why. Cancel to stop waiting."""
         ...
 
     async def stop(self, running: Running) -> None:

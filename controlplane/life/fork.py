@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_LOOK_SECONDS = 5.0
+"""For what somebody else may start at any moment: looking costs a dial."""
 STABLE_SECONDS = 60.0
 """A shadow that ran for so long begins again with the first pause when it dies."""
 
@@ -147,9 +149,9 @@ class ForkLife:
     async def _not_started(self, revision: int, error: LaunchError) -> None:
         self._around.counters.not_started += 1
         log.info("%s: revision %d of %s did not start: %s", self._sandbox.name, revision, self.workload, error)
-        setback = Setback(revision=revision, message=str(error), log=error.log)
+        setback = Setback(revision=revision, message=str(error), log=error.log, again=error.again)
         good = None if self._over else self._record.good
-        if good is not None and good.revision == revision:
+        if error.again or (good is not None and good.revision == revision):
             setback = self._again_later(setback)
         await self._sandbox.persist(lambda record, now: record.not_started(self.workload, setback, now))
 
@@ -173,15 +175,19 @@ class ForkLife:
         log.warning("%s: the shadow of %s died: %s", self._sandbox.name, self.workload, error)
         if self._around.clock.monotonic() - self._since >= STABLE_SECONDS:
             self._deaths = 0
-        setback = self._again_later(Setback(revision=copy.revision, message=str(error), log=error.log))
+        setback = self._again_later(
+            Setback(revision=copy.revision, message=str(error), log=error.log, again=error.again)
+        )
         await self._sandbox.persist(lambda record, now: record.died(self.workload, setback, now))
         await self._sandbox.stop(copy)
 
     def _again_later(self, setback: Setback) -> Setback:
-        pause = min(FIRST_PAUSE_SECONDS * 2**self._deaths, LONGEST_PAUSE_SECONDS)
+        longest = LONGEST_LOOK_SECONDS if setback.again else LONGEST_PAUSE_SECONDS
+        pause = min(FIRST_PAUSE_SECONDS * 2**self._deaths, longest)
         self._deaths = min(self._deaths + 1, 30)
         self._not_before = self._around.clock.monotonic() + pause
-        return setback.model_copy(update={"message": f"{setback.message}; it is started again in {pause:g} s"})
+        what = "dialled" if setback.again else "started"
+        return setback.model_copy(update={"message": f"{setback.message}; it is {what} again in {pause:g} s"})
 
     async def _pause(self, seconds: float) -> None:
         over = self._around.tasks.begin(self._around.clock.sleep(seconds), f"back-off of {self.workload}")

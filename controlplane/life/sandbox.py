@@ -15,6 +15,7 @@ from typing import Any
 
 from controlplane.launch.port import LaunchRequest, Running
 from controlplane.life.fork import ForkLife
+from controlplane.life.heard import Heard
 from controlplane.life.journal import Change
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.observed import Copy
@@ -24,6 +25,8 @@ from controlplane.model.sandbox import Condition, Fork, Sandbox
 from controlplane.store.port import StoreError
 
 log = logging.getLogger(__name__)
+
+KNOWN = "WorkloadsKnown"
 
 Step = Callable[[Record, datetime], Record | None]
 Observer = Callable[["SandboxLife", Record], None]
@@ -56,6 +59,7 @@ class SandboxLife:
         self._retirements: set[asyncio.Task[object]] = set()
         self._found: list[asyncio.Event] = []
         self._trouble: Condition | None = None
+        self._heard: tuple[str, datetime] | None = None
 
     def __repr__(self) -> str:
         return f"<SandboxLife {self.name} {self.record.phase.value} revision {self.record.desired.revision}>"
@@ -64,14 +68,23 @@ class SandboxLife:
     def name(self) -> str:
         return self.record.name
 
-    def sandbox(self) -> Sandbox:
-        """The answer to a person, with what could not be stored."""
+    def sandbox(self, heard: Heard | None = None) -> Sandbox:
+        """The answer to a person: with what could not be stored, and whether anybody knows what it forks."""
         sandbox = self.record.sandbox()
-        if self._trouble is None or sandbox.status is None:
+        if sandbox.status is None or self.record.deleting:
             return sandbox
-        conditions = (*sandbox.status.conditions, self._trouble)
+        heard = heard or self._around.heard()
+        more = (self._known(heard), *((self._trouble,) if self._trouble else ()))
+        conditions = (*sandbox.status.conditions, *more)
         status = sandbox.status.model_copy(update={"conditions": conditions})
         return sandbox.model_copy(update={"status": status})
+
+    def _known(self, heard: Heard) -> Condition:
+        status, reason, message = heard.verdict(fork.workload for fork in self.record.desired.spec.forks)
+        if self._heard is None or self._heard[0] != status:
+            self._heard = status, self._around.clock.now()
+        since = self._heard[1]
+        return Condition(type=KNOWN, status=status, reason=reason, message=message, last_transition_time=since)
 
     def request(self, revision: int, fork: Fork) -> LaunchRequest:
         return LaunchRequest(

@@ -72,7 +72,8 @@ class Sandboxes:
 
     def all(self) -> list[Sandbox]:
         """By name."""
-        return [life.sandbox() for _, life in sorted(self._lives.items())]
+        heard = self._around.heard()
+        return [life.sandbox(heard) for _, life in sorted(self._lives.items())]
 
     def get(self, name: str) -> Sandbox:
         return self._life(name).sandbox()

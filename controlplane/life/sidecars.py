@@ -141,6 +141,11 @@ class Sidecars:
     def all(self) -> list[Sidecar]:
         return [_shown(known) for _, known in sorted(self._known.items())]
 
+    @property
+    def returning(self) -> bool:
+        """After a restart of the registry: sidecars may still have to reconnect."""
+        return self._clock.monotonic() < self._grace_ends
+
     def workloads(self) -> set[str]:
         """Those of whose sidecars anything is known."""
         return {workload for workload, idents in self._of_workload.items() if idents}

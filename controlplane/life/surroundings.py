@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.heard import Heard
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
@@ -38,3 +39,6 @@ class Surroundings:
     installation: Installation
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)
+
+    def heard(self) -> Heard:
+        return Heard(self.definitions, self.sidecars)

@@ -21,7 +21,10 @@ def conditions(record: Record, now: datetime) -> tuple[Condition, ...]:
     before = {condition.type: condition for condition in record.observed.conditions}
     made = []
     for kind, judge in _JUDGES.items():
-        status, reason, message = judge(record)
+        verdict = judge(record)
+        if verdict is None:
+            continue
+        status, reason, message = verdict
         old = before.get(kind)
         since = old.last_transition_time if old is not None and old.status == status else now
         made.append(Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since))
@@ -68,4 +71,26 @@ def _in_force(record: Record) -> _Verdict:
     return "True", "Acknowledged", ""
 
 
-_JUDGES: dict[str, Callable[[Record], _Verdict]] = {"Ready": _ready, "RoutesInForce": _in_force}
+def _reachable(record: Record) -> _Verdict | None:
+    """Of endpoints that somebody else runs."""
+    static = [fork for fork in record.forks if fork.fork.endpoints is not None]
+    if not static or record.deleting:
+        return None
+    dead = [fork.fork.workload for fork in static if fork.fork.dialled and not fork.current and fork.broken]
+    if dead:
+        return "False", "NothingAnswers", f"nothing accepts connections at the endpoints of {', '.join(dead)}"
+    unknown = [fork.fork.workload for fork in static if not fork.fork.dialled]
+    if unknown:
+        message = f"nobody dials the endpoints of {', '.join(unknown)}, as its fork asks (`reachable: false`)"
+        return "Unknown", "NotDialled", message
+    waiting = [fork.fork.workload for fork in static if not fork.current]
+    if waiting:
+        return "Unknown", "BeingDialled", f"the endpoints of {', '.join(waiting)} have not answered yet"
+    return "True", "Answered", ""
+
+
+_JUDGES: dict[str, Callable[[Record], _Verdict | None]] = {
+    "Ready": _ready,
+    "RoutesInForce": _in_force,
+    "EndpointsReachable": _reachable,
+}

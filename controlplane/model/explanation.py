@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from controlplane.model.problem import KEY
@@ -18,6 +18,10 @@ MAX_KNOWN = 20
 
 MAX_COMPARED = 1_000
 """Comparing takes some 20 us each, and everybody else waits meanwhile."""
+
+
+LIKELY = 0.7
+"""How much of two names must agree; those of one namespace agree in that already."""
 
 
 class Decision(Enum):
@@ -58,10 +62,15 @@ class Explanation(Reported):
 def unknown(workload: str, known: Iterable[str]) -> tuple[str, tuple[str, ...]]:
     """What to say of a workload that nobody has heard of, and which may have been meant, the likeliest first."""
     names = sorted(known)
-    near = difflib.get_close_matches(workload, names[:MAX_COMPARED], n=3)
-    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    likely = near(workload, names)
+    meant = f" (did you mean {likely[0]!r}?)" if likely else ""
     reason = f"nobody knows a workload {workload!r}{meant}: it has no baseline, no sidecar and no fork here"
-    return reason, (*near, *(name for name in names if name not in near))[:MAX_KNOWN]
+    return reason, (*likely, *(name for name in names if name not in likely))[:MAX_KNOWN]
+
+
+def near(workload: str, names: Sequence[str]) -> list[str]:
+    """Those that were probably meant, the likeliest first, at most three."""
+    return difflib.get_close_matches(workload, names[:MAX_COMPARED], n=3, cutoff=LIKELY)
 
 
 def decide(key: str, workload: str, route: Route | None, owner: str | None) -> tuple[Decision, str]:

@@ -27,11 +27,15 @@ class Copy(Part):
 
 
 class Setback(Part):
-    """Why a revision does not serve. `message` is one sentence, `log` the last lines of its output."""
+    """Why a revision does not serve. `message` is one sentence, `log` the last lines of its output.
+
+    again: it is tried again by itself, although nobody has asked.
+    """
 
     revision: int
     message: str
     log: str = ""
+    again: bool = False
 
     def told(self) -> str:
         """For a person: the sentence and the last lines."""
@@ -129,7 +133,7 @@ class ForkState:
     @property
     def target(self) -> tuple[int, Fork] | None:
         """The revision that should run: what is wanted, or the good one when that was given up."""
-        if self.setback is None:
+        if self.setback is None or self.setback.again:
             return self.revision, self.fork
         return (self.good.revision, self.good.fork) if self.good else None
 

@@ -159,6 +159,16 @@ class Fork(Resource):
         default=None, description="HOST:PORT each, where a shadow that somebody else runs answers"
     )
 
+    reachable: bool | None = Field(
+        default=None,
+        description="false: the control plane cannot reach the endpoints, so they are not dialled; callers still do",
+    )
+
+    @property
+    def dialled(self) -> bool:
+        """The endpoints are dialled before the fork counts as started, and watched afterwards."""
+        return self.reachable is not False
+
     @property
     def launcher(self) -> str:
         """The name of what starts its shadow."""
@@ -322,6 +332,9 @@ def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
     if not (command or endpoints or image):
         message = "says nothing that could start a shadow: give command or endpoints"
         problems.append(FieldProblem(path=path, message=message))
+    if fork.get("reachable") is not None and not endpoints:
+        message = "needs endpoints: a shadow that we start is always reached"
+        problems.append(FieldProblem(path=f"{path}.reachable", message=message))
     if fork.get("env") is not None and not (command or image):
         message = "needs a command: only a process that we start has an environment of ours"
         problems.append(FieldProblem(path=f"{path}.env", message=message))

@@ -24,7 +24,7 @@ from controlplane.model.problem import (
     invalid,
     show,
 )
-from proxy.contract.routes import parse_endpoint
+from proxy.contract.routes import parse_shadow
 
 MAX_ARGUMENTS = 256
 MAX_VARIABLES = 256
@@ -34,7 +34,7 @@ MAX_TEXT = 8192
 
 
 def _endpoint(text: str) -> str:
-    parse_endpoint(text)
+    parse_shadow(text)
     return text
 
 
@@ -61,7 +61,7 @@ Address = Annotated[
     AfterValidator(_endpoint),
     Field(json_schema_extra={"pattern": r"^.+:[0-9]{1,5}$"}),
 ]
-"""HOST:PORT; `proxy.contract.routes.parse_endpoint` says what is legal."""
+"""HOST:PORT; `proxy.contract.routes.parse_shadow` says what is legal."""
 
 
 def _has_program(command: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
+from proxy.contract.addresses import is_link_local, why_no_shadow
 from proxy.contract.names import ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.errors import ContractError
 
@@ -139,8 +140,8 @@ _WHY = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{{1,{MAX_WHY}
 def parse_endpoint(text: str) -> Endpoint:
     """`host:port` or `[v6]:port`, addresses in their shortest form. Raises ValueError with one sentence.
 
-    Link-local addresses (169.254.0.0/16, fe80::/10) are refused: they are where cloud metadata lives, and no
-    shadow does. So is a "name" that a resolver would read as a number, which hides such an address.
+    Link-local addresses (169.254.0.0/16, fe80::/10) are refused, however they are wrapped: they are where cloud
+    metadata lives, and no shadow does. So is a "name" that a resolver would read as a number, which hides one.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
@@ -158,10 +159,21 @@ def parse_endpoint(text: str) -> Endpoint:
         raise ValueError(f"{_show(text)}: an IPv6 address stands in brackets, an IPv4 address does not")
     if "%" in host:
         raise ValueError(f"{_show(text)}: an address with a zone means something else on every machine")
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if mapped.is_link_local:
+    if is_link_local(address):
         raise ValueError(f"{_show(text)} is link-local, where no shadow may be")
     return Endpoint(str(address), int(port))
+
+
+def parse_shadow(text: str) -> Endpoint:
+    """The endpoint of a shadow: one address of one machine, and none where clouds keep secrets. Raises ValueError."""
+    endpoint = parse_endpoint(text)
+    try:
+        why = why_no_shadow(ipaddress.ip_address(endpoint.host))
+    except ValueError:  # a name; what it leads to is judged when it is dialled
+        return endpoint
+    if why:
+        raise ValueError(f"{_show(text)} {why}")
+    return endpoint
 
 
 def decode_route(document: object, path: str = "", *, lenient: bool = False) -> Route:
@@ -308,7 +320,7 @@ def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tup
         try:
             if not isinstance(item, str):
                 raise ValueError(f"{_show(item)} is not HOST:PORT")
-            endpoints.append(parse_endpoint(item))
+            endpoints.append(parse_shadow(item))
         except ValueError as error:
             problems.append((f"{path}[{index}]", str(error)))
     return tuple(endpoints)

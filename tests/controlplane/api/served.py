@@ -17,7 +17,7 @@ from controlplane.api.access import Access, Role
 from controlplane.api.application import application, runner
 from controlplane.client import Client
 from controlplane.launch.port import Launcher
-from controlplane.launch.static import StaticLauncher
+from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
@@ -72,7 +72,7 @@ async def served(
 ) -> AsyncIterator[Served]:
     store = store or TroubledStore()
     launcher = MemoryLauncher(machine or Machine())
-    static: Launcher = StaticLauncher(networks=networks) if networks else launcher
+    static: Launcher = StaticLauncher(Rules(networks)) if networks else launcher
     installation = Installation({"static": static, "process": launcher})
     registry = await open_registry(store, installation, SystemClock(), 3600)
     app = application(registry, Access(TOKENS))

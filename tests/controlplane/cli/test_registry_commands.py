@@ -31,7 +31,7 @@ spec:
   routingKey: key-of-NAME
   ttl: 1h
   forks:
-  - {workload: shop/users, endpoints: ["127.0.0.1:9102"]}
+  - {workload: shop/users, endpoints: ["127.0.0.1:9102"], reachable: false}
 """
 
 
@@ -123,6 +123,9 @@ def applied(registry: str, name: str, skycap: Skycap, tmp_path: Path) -> str:
 
 
 def test_apply_from_a_file_then_wait_and_get(registry: str, applied: str, skycap: Skycap) -> None:
+    users = {"workload": "shop/users", "address": "127.0.0.1:9"}
+    place = f"{registry}/v1/workloads/shop/users"
+    requests.put(place, json=users, headers=authorized(registry), timeout=5).raise_for_status()
     waited = skycap("sandbox", "wait", applied, "--registry", registry)
     assert (waited.code, waited.err) == (0, "")
     lines = skycap("sandbox", "get", applied, "--registry", registry).out.splitlines()
@@ -133,7 +136,65 @@ def test_apply_from_a_file_then_wait_and_get(registry: str, applied: str, skycap
         ["FORK", "STATE", "REVISION", "ENDPOINTS"],
         ["shop/users", "ready", "1", "127.0.0.1:9102"],
     ]
-    assert lines[3:] == ["RoutesInForce is Unknown: no sidecar was connected when the routes changed: shop/users"]
+    unseen = "nobody dials the endpoints of shop/users, as its fork asks (`reachable: false`)"
+    assert lines[3:] == [
+        "RoutesInForce is Unknown: no sidecar was connected when the routes changed: shop/users",
+        f"EndpointsReachable is Unknown: {unseen}",
+    ]
+    requests.delete(place, headers=authorized(registry), timeout=5).raise_for_status()
+
+
+def test_a_fork_of_a_workload_that_nobody_knows_is_told_by_every_view(
+    registry: str, baseline: str, name: str, skycap: Skycap
+) -> None:
+    """Ready, and no request ever gets there: green must not be what is seen."""
+    told = "nobody knows shop/bassed (did you mean shop/based?): no baseline and no sidecar, so no request is led there"
+    at = ("--registry", registry)
+    with socket.create_server(("127.0.0.1", 0)) as shadow:
+        endpoint = f"127.0.0.1:{shadow.getsockname()[1]}"
+        applied = skycap("sandbox", "apply", name, "--fork", "shop/bassed", "--endpoint", endpoint, *at)
+        assert f"WorkloadsKnown is False: {told}" in applied.out
+        waited = skycap("sandbox", "wait", name, "--timeout", "20", *at)
+        assert waited.code == 6
+        assert f"sandbox {name} is Ready" in waited.out
+        assert waited.err == f"skycap: {told} (correct spec.forks, or start its baseline or a sidecar of it)\n"
+        assert f"WorkloadsKnown is False: {told}" in skycap("sandbox", "get", name, *at).out
+        assert f"{name}: {told}" in "".join(skycap("sandbox", "list", *at)[1:])
+        document = json.loads(skycap("sandbox", "get", name, "-o", "json", *at).out)
+        found = {one["type"]: one for one in document["status"]["conditions"]}
+        assert (found["WorkloadsKnown"]["status"], found["WorkloadsKnown"]["message"]) == ("False", told)
+        checked = skycap("doctor", *at)
+        assert checked.code == 1
+        assert f"WRONG sandbox {name}: Ready, and {told}" in checked.out
+
+
+def test_a_fork_where_nothing_listens_is_not_ready_until_something_does(
+    registry: str, baseline: str, name: str, skycap: Skycap
+) -> None:
+    at = ("--registry", registry)
+    with socket.socket() as shadow:
+        shadow.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{shadow.getsockname()[1]}"
+        skycap("sandbox", "apply", name, "--fork", baseline, "--endpoint", endpoint, *at)
+        waited = skycap("sandbox", "wait", name, "--timeout", "30", *at)
+        assert waited.code == 1
+        assert f"nothing accepts connections at {endpoint}; it is dialled again in 1 s" in waited.out
+        assert f"sandbox {name}: Failed: {baseline}: revision 1: nothing accepts" in skycap("doctor", *at).out
+        shadow.listen()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while json.loads(skycap("sandbox", "get", name, "-o", "json", *at).out)["status"]["phase"] != "Ready":
+            assert time.monotonic() < deadline, "it was not noticed that something listens now"
+
+
+def test_an_endpoint_that_the_registry_cannot_reach_says_so(
+    registry: str, baseline: str, name: str, skycap: Skycap
+) -> None:
+    at = ("--registry", registry)
+    skycap("sandbox", "apply", name, "--fork", baseline, "--endpoint", "192.0.2.1:9", "--no-dial", *at)
+    waited = skycap("sandbox", "wait", name, "--timeout", "20", *at)
+    assert waited.code == 0
+    assert f"EndpointsReachable is Unknown: nobody dials the endpoints of {baseline}" in waited.out
+    assert f"ok    sandbox {name}: Ready; nobody dials the endpoints of {baseline}" in skycap("doctor", *at).out
 
 
 def test_apply_from_standard_input_and_json(
@@ -217,6 +278,7 @@ def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, sa
         ((), "say either -f FILE, or NAME with --fork"),
         (("a", "-f", "x.yaml"), "say either -f FILE, or NAME with --fork"),
         (("a",), "say NAME, --fork and one of --command and --endpoint"),
+        (("a", "--fork", "b/c", "--command", "d", "--no-dial"), "--no-dial is for --endpoint, which is not given"),
         (("a", "--fork", "b/c"), "say NAME, --fork and one of --command and --endpoint"),
         (("a", "--fork", "b/c", "--command", "d", "--endpoint", "e:1"), "one of --command and --endpoint"),
         (("a", "--fork", "b/c", "--command", "'"), "no closing quotation"),

@@ -67,7 +67,7 @@ class MemoryLauncher:
 
     def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
         """As the real ones judge."""
-        return process.check(fork, definition) if fork.launcher == "process" else static.check(fork, ())
+        return process.check(fork, definition) if fork.launcher == "process" else static.check(fork, static.Rules())
 
     async def start(self, request: LaunchRequest) -> Running:
         called = f"{request.sandbox} {request.workload} r{request.revision}"

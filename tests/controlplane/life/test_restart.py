@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.launch.port import LaunchError
 from controlplane.model.sandbox import Phase
+from controlplane.model.workload import Workload
 from controlplane.store.port import Contents
 from proxy.contract.routes import State
 from tests.controlplane.eventually import eventually
@@ -20,6 +21,7 @@ from tests.controlplane.sandboxes import USERS, fork
 
 
 async def test_what_runs_is_adopted_and_its_route_does_not_flap(bench: Bench) -> None:
+    await bench.registry.definitions.put(Workload(workload=USERS, address="127.0.0.1:1"))
     await bench.apply()
     before = await bench.ready()
     revision = bench.registry.published.revision

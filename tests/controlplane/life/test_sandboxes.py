@@ -37,7 +37,9 @@ async def test_create_is_pending_then_ready(bench: Bench) -> None:
     sidecar.acknowledge()
     status = await bench.ready()
     assert status.forks[0].endpoints == ("127.0.0.1:9102",)
-    assert [(one.type, one.status) for one in status.conditions] == [("Ready", "True"), ("RoutesInForce", "True")]
+    assert {one.type: one.status for one in status.conditions} == {
+        "Ready": "True", "RoutesInForce": "True", "EndpointsReachable": "True", "WorkloadsKnown": "True",
+    }  # fmt: skip
 
 
 async def test_the_launcher_is_told_what_it_needs(bench: Bench) -> None:
@@ -626,7 +628,7 @@ async def test_a_shadow_that_answers_while_the_store_is_full_serves_as_soon_as_i
     bench.store.problem = None
     clock.advance(2)
     status = await bench.ready()
-    assert [one.type for one in status.conditions] == ["Ready", "RoutesInForce"]
+    assert [one.type for one in status.conditions] == ["Ready", "RoutesInForce", "EndpointsReachable", "WorkloadsKnown"]
     assert bench.launcher.calls == ["start a shop/users r1"]
 
 

@@ -202,6 +202,13 @@ def test_its_fields_choose_the_launcher(fields: dict[str, Any], launcher: str) -
     assert made.spec.forks[0].launcher == launcher
 
 
+def test_only_endpoints_can_be_out_of_reach() -> None:
+    assert not parse_sandbox(document("a", fork(reachable=False))).spec.forks[0].dialled
+    assert problems(document("a", process(reachable=False))) == {
+        "spec.forks[0].reachable": "needs endpoints: a shadow that we start is always reached"
+    }
+
+
 def test_an_image_and_endpoints_cannot_both_say_who_answers() -> None:
     assert problems(document("a", fork(image="users:1"))) == {
         "spec.forks[0]": "has both image and endpoints: say one, it decides how the shadow is started"

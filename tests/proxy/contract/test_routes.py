@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.contract import routes
+from proxy.contract.addresses import why_no_shadow
 from proxy.contract.routes import (
     MAX_ENDPOINTS,
     Endpoint,
@@ -212,7 +213,7 @@ LABEL = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 ENDPOINTS = st.builds(
     Endpoint,
     st.one_of(
-        st.ip_addresses().map(str).filter(lambda text: not text.startswith(("169.254.", "fe8", "fe9", "fea", "feb"))),
+        st.ip_addresses().filter(lambda address: not why_no_shadow(address)).map(str),
         LABEL.filter(lambda text: not text[-1].isdigit()),
     ),
     st.integers(1, 65535),
