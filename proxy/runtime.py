@@ -83,7 +83,8 @@ class Sidecar:
         self._tracing = tracing
         self._tasks = Tasks("the sidecar")
         self._wheel = TimerWheel()
-        self._own = OwnAddresses()
+        self._own = {INBOUND: OwnAddresses(), OUTBOUND: OwnAddresses()}
+        """What each side must not dial. An application may call itself: its call ends at it, by way of both sides."""
         self._drain = asyncio.Event()
         self._visited = f"{random.getrandbits(64):016x}"
         """What `skycap-visited` calls this process; nobody else needs to know it by that."""
@@ -94,8 +95,8 @@ class Sidecar:
         self._link = _open_link(settings)
         self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
         self._notices = Notices(settings.workload)
-        self._inbound_pools = self._pools(self.counters.inbound)
-        self._outbound_pools = self._pools(self.counters.outbound)
+        self._inbound_pools = self._pools(INBOUND, self.counters.inbound)
+        self._outbound_pools = self._pools(OUTBOUND, self.counters.outbound)
         self._inbound_listeners: list[Listener] = []
         self._outbound_listeners: list[Listener] = []
         self._admin_sockets: list[socket.socket] = []
@@ -115,9 +116,13 @@ class Sidecar:
 
     # -- building -------------------------------------------------------------------------------------------------
 
-    def _pools(self, counters: SideCounters) -> Pools:
+    def _pools(self, direction: str, counters: SideCounters) -> Pools:
         return Pools(
-            counters=counters, wheel=self._wheel, own=self._own, tasks=self._tasks, descriptors=self._descriptors
+            counters=counters,
+            wheel=self._wheel,
+            own=self._own[direction],
+            tasks=self._tasks,
+            descriptors=self._descriptors,
         )
 
     def _parts(self, direction: str) -> SideParts:
@@ -172,8 +177,12 @@ class Sidecar:
         if problems:
             raise ConfigurationError(problems)
         for listener in self._all_listeners():
-            self._own.add(listener.sockets)
-        self._own.add(self._admin_sockets)
+            self._own[INBOUND].add(listener.sockets)
+            guards = isinstance(listener.entrance, FixedEntrance) and isinstance(listener.entrance.side, Inbound)
+            if not guards:
+                self._own[OUTBOUND].add(listener.sockets)
+        for own in self._own.values():
+            own.add(self._admin_sockets)
 
     def _listen(self, direction: str, entrance: Entrance, sockets: list[socket.socket]) -> None:
         listeners = self._inbound_listeners if direction == INBOUND else self._outbound_listeners
@@ -214,7 +223,9 @@ class Sidecar:
 
     def _open_transparent(self, ports: Transparent) -> list[str]:
         """Bind where connections are redirected to. Returns what is in the way."""
-        own = self._own.connections = OwnConnections()
+        own = OwnConnections()
+        for addresses in self._own.values():
+            addresses.connections = own
         problems: list[str] = []
         for direction, destinations, counters, port, hosts in (
             (INBOUND, self._inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),

@@ -81,10 +81,58 @@ async def test_sidecars_that_lead_to_each_other(
     assert len(origin.requests) == 1
 
 
+async def test_an_application_that_calls_itself_is_no_loop(
+    application: socket.socket, origin: Origin, tmp_path: Path
+) -> None:
+    """By way of the forward proxy, or of a listener whose target is its own address: it ends at the application, with a
+    key and without."""
+    forward = free_port()
+    with subject.running(application.getsockname()[1], tmp_path, "--outbound", f"127.0.0.1:{forward}") as sidecar:
+        for lines in (b"", KEYED + b"\r\n"):
+            client = await connect(forward)
+            target = b"127.0.0.1:%d" % sidecar.inbound
+            await client.send(b"GET http://%b/ HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (target, target, lines))
+            head, _ = await client.message()
+            assert head.startswith(b"HTTP/1.1 200 ")
+            client.close()
+        await peers.hang_up()
+    assert len(origin.requests) == 2
+
+
+async def test_a_listener_whose_target_is_its_own_application(
+    application: socket.socket, origin: Origin, tmp_path: Path
+) -> None:
+    gate, call = free_port(), free_port()
+    app = application.getsockname()[1]
+    extra = ("--inbound", f"127.0.0.1:{gate}=127.0.0.1:{app}", "--outbound", f"127.0.0.1:{call}=127.0.0.1:{gate}")
+    with subject.running(app, tmp_path, *extra):
+        assert (await ask(call))[0].startswith(b"HTTP/1.1 200 ")
+        await peers.hang_up()
+    assert len(origin.requests) == 1
+
+
+async def test_an_inbound_side_that_is_sent_to_itself(
+    application: socket.socket, origin: Origin, tmp_path: Path
+) -> None:
+    """Two listeners that guard each other, and one that guards a listener of the outbound side."""
+    one, other, call, behind = (free_port() for _ in range(4))
+    extra = (
+        "--inbound", f"127.0.0.1:{one}=127.0.0.1:{other}", "--inbound", f"127.0.0.1:{other}=127.0.0.1:{one}",
+        "--outbound", f"127.0.0.1:{call}=127.0.0.1:{behind}", "--inbound", f"127.0.0.1:{behind}=127.0.0.1:{call}",
+    )  # fmt: skip
+    with subject.running(application.getsockname()[1], tmp_path, *extra):
+        for port in (one, other, call, behind):
+            head, _ = await ask(port)
+            assert head.startswith(b"HTTP/1.1 508 ")
+            assert error_code(head) == b"loop"
+        await peers.hang_up()
+    assert origin.requests == []
+
+
 async def test_a_forward_proxy_that_is_asked_for_itself(application: socket.socket, tmp_path: Path) -> None:
     forward = free_port()
     with subject.running(application.getsockname()[1], tmp_path, "--outbound", f"127.0.0.1:{forward}") as sidecar:
-        for target in (forward, sidecar.inbound):
+        for target in (forward, sidecar.admin):
             client = await connect(forward)
             await client.send(b"GET http://localhost:%d/ HTTP/1.1\r\nhost: localhost:%d\r\n\r\n" % (target, target))
             head, _ = await client.message()
