@@ -13,6 +13,8 @@ from typing import Final
 from proxy.errors import BAD_RESPONSE, Refused
 from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
+from proxy.exchange.ports import Upstream
+from proxy.exchange.request import FAIR_MESSAGES, FAIR_WORK
 from proxy.exchange.way import Way
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import ChunkedReader
@@ -38,10 +40,11 @@ DELETE, OPTIONS has none, many applications leave it unread on the connection, a
 class Answer:
     """What the upstream sends."""
 
-    __slots__ = ("_way",)
+    __slots__ = ("_waits", "_way")
 
     def __init__(self, way: Way) -> None:
         self._way = way
+        self._waits: Upstream | None = None
 
     def received(self, data: bytes) -> None:
         """Bytes from the upstream."""
@@ -83,6 +86,7 @@ class Answer:
     def _interim(self, head: ResponseHead | None) -> ResponseHead | None:
         """Pass interim answers on (RFC 9110 section 15.2). Returns the final head, None when it has not come."""
         way = self._way
+        share = FAIR_MESSAGES
         while head is not None and head.status < 200:
             if head.status == 101:
                 self._switch(head)
@@ -90,6 +94,11 @@ class Answer:
             if not way.passage.head.http10:
                 way.stream.write(response_head(head, b"", NOTHING))
             data = head.data[head.end :]
+            share -= 1
+            if not share and data:
+                way.passage.partial = data
+                self._wait_a_turn()
+                return None
             head = way.side.parser.response(data, way.passage.head.method) if data else None
             if head is None:
                 way.passage.partial = data
@@ -104,7 +113,7 @@ class Answer:
         size = len(data)
         way.has_answer = True
         passage.status = head.status
-        passage.reusable = head.keep_alive
+        passage.reusable = head.keep_alive and not way.ended
         passage.rests = False
         if head.body == NO_BODY or request.body != NO_BODY:
             self._doubt(head)
@@ -149,6 +158,25 @@ class Answer:
             passage.answer_body = reader
             way.begin_answering()
 
+    def _wait_a_turn(self) -> None:
+        """The upstream has had its share of this turn of the loop."""
+        upstream = self._way.upstream
+        assert upstream is not None
+        upstream.stream.pause_reading()
+        if self._waits is None:
+            self._way.side.wheel.soon(self._turn_came)
+        self._waits = upstream
+
+    def _turn_came(self) -> None:
+        way, passage = self._way, self._way.passage
+        upstream, self._waits = self._waits, None
+        if upstream is None or way.upstream is not upstream or way.clogged:
+            return  # it goes on when the client has taken what it has got
+        upstream.stream.resume_reading()
+        if way.phase == WAITING and passage.partial:
+            partial, passage.partial = passage.partial, b""
+            self.received(partial)
+
     def _doubt(self, head: ResponseHead) -> None:
         """Is the upstream's connection where we believe it to be? An application that overlooks what the message says
         of itself is out of step with us, and the next request or answer on it would be somebody else's."""
@@ -178,6 +206,9 @@ class Answer:
         if reader.done:
             passage.answer_body = None
             way.answered(passage.status)
+        elif reader.work > FAIR_WORK:
+            reader.work = 0
+            self._wait_a_turn()
 
     def _switch(self, head: ResponseHead) -> None:
         """101 (RFC 9110 section 7.8): the rest is the other protocol's."""
@@ -187,7 +218,8 @@ class Answer:
             raise Refused(BAD_RESPONSE, "101 for a request that asked for no upgrade (RFC 9110 section 15.2.2)")
         if not head.upgrade:
             raise Refused(BAD_RESPONSE, "101 that names no protocol (RFC 9110 section 7.8)")
-        if head.upgrade not in [wish.strip(b" \t") for wish in wished.split(b",")]:
+        # It lists layers in ascending order, of which one was wished for, perhaps without a version.
+        if _protocols(wished).isdisjoint(_protocols(head.upgrade)) or b"h2c" in _protocols(head.upgrade):
             raise Refused(BAD_RESPONSE, "101 to a protocol that was not asked for (RFC 9110 section 7.8)")
         way.has_answer = True
         passage.status = 101
@@ -197,6 +229,11 @@ class Answer:
             insert = field_lines(added)
         way.stream.write(response_head(head, insert, drop))
         way.open_tunnel(head.data[head.end :])
+
+
+def _protocols(field: bytes) -> frozenset[bytes]:
+    """The names in an `upgrade` field, lower case, without versions."""
+    return frozenset(member.partition(b"/")[0].strip(b" \t") for member in field.split(b","))
 
 
 def _payload(reader: BodyReader | None, data: bytes) -> bytes:

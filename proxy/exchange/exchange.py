@@ -12,7 +12,7 @@ from proxy.exchange.answer import Answer
 from proxy.exchange.passage import NO_HEAD, NOTHING
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
 from proxy.exchange.ports import Stream, Upstream
-from proxy.exchange.relay import AHEAD, FULL
+from proxy.exchange.relay import AHEAD, CLOGGED, FULL, TURN
 from proxy.exchange.request import Request
 from proxy.exchange.side import Side
 from proxy.exchange.way import Way
@@ -122,14 +122,21 @@ class Exchange(Way):
     def client_eof(self) -> bool:
         """The client sends no more. True: keep the way back open, because an answer is still to come
         (RFC 9112 section 9.6 calls a half-close legal)."""
-        self.ended = True
         if self.tunnel is not None:
+            self.ended = True
             return self.tunnel.client_eof()
-        if self.phase in (IDLE, LINGER, CLOSED):
+        before, self.ended = self.ended, True
+        if self.phase == IDLE:
+            return bool(self.paused & (TURN | CLOGGED) and self.held)
+        if self.phase in (LINGER, CLOSED):
             return False
         if self.passage.body is not None:
             self.side.counters.failures["client-truncated"] += 1
             return False
+        if not before:  # the loop may say it again, when it reads on
+            if self.upstream is not None:
+                self.passage.kept = None  # an upstream that ends now does so because of that
+            self.pass_end_on()
         return True
 
     def client_lost(self) -> None:
@@ -146,7 +153,7 @@ class Exchange(Way):
 
     def expired(self) -> None:
         timeouts = self.side.counters.timeouts
-        if self.phase == IDLE and self.held:
+        if self.phase == IDLE and self.held and not self.clogged:
             timeouts["header"] += 1
             self.fail(HEADER_TIMEOUT, "the request head was not complete in time", close=True)
         elif self.phase == IDLE:
@@ -198,10 +205,29 @@ class Exchange(Way):
             self.due = due = wheel.now + self.side.settings.idle_ticks
             if due < self.slot:
                 wheel.arm(self)
-            if (self.held or self.paused) and not self.request.looping:
-                self.request.go_on()
-                if self.ended and self.phase == IDLE:
-                    self._close()
+            if self.clogged:
+                self.pause(CLOGGED)
+            elif (self.held or self.paused) and not self.request.looping:
+                self._next()
+
+    def _next(self) -> None:
+        """What came ahead is in its turn."""
+        self.request.go_on()
+        if self.ended and self.phase == IDLE and not self.paused & (TURN | CLOGGED):
+            self._close()
+
+    def client_drained(self) -> None:
+        super().client_drained()
+        if self.paused & CLOGGED and self.phase != CLOSED:
+            self.resume(CLOGGED)
+            self._next()
+
+    def turn_came(self) -> None:
+        if self.phase == CLOSED:
+            return
+        self.resume(TURN)
+        if self.phase == IDLE and not self.clogged:
+            self._next()
 
     def _linger(self) -> None:
         """Our half is closed; discard what still comes, so that the client reads the answer and not a reset."""

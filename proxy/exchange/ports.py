@@ -153,6 +153,10 @@ class Wheel(Protocol):
     def arm(self, item: Timed) -> None: ...
     def disarm(self, item: Timed) -> None: ...
 
+    def soon(self, call: Callable[[], None], /) -> None:
+        """Call it in the loop's next turn, when the other connections have had theirs."""
+        ...
+
 
 class SpliceOwner(Protocol):
     """Who has bytes moved. Told when they are, and once how that ended; nothing of it is called from within `splice`

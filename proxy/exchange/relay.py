@@ -1,7 +1,7 @@
 """A client's connection and the upstream that it has: deadline and back-pressure, whatever the bytes mean.
 
 Reading from one end pauses while the other takes no more. Reading from the client also pauses while too much has come
-ahead of its turn; so there are two reasons, and reading goes on when neither holds.
+ahead of its turn, and for what else is told below; reading goes on when no reason holds.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ AHEAD: Final = 1
 """Reading from the client is paused because too much came ahead of its turn."""
 FULL: Final = 2
 """Reading from the client is paused because the upstream takes no more."""
+TURN: Final = 4
+"""Reading from the client is paused until the loop's next turn: it has had its share of this one."""
+CLOGGED: Final = 8
+"""Reading from the client is paused because it does not take its answers: no request of it begins."""
 
 
 class Relay(ABC):

@@ -19,7 +19,7 @@ from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
 from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
-from proxy.exchange.relay import AHEAD, FULL, Relay
+from proxy.exchange.relay import AHEAD, FULL, TURN, Relay
 from proxy.exchange.side import Side
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -56,6 +56,10 @@ class Way(Relay):
     @abstractmethod
     def answered(self, status: int) -> None:
         """The answer has been forwarded as a whole."""
+
+    @abstractmethod
+    def turn_came(self) -> None:
+        """What was put off goes on."""
 
     @abstractmethod
     def fail(self, failure: Failure, detail: str, *, close: bool = False) -> None:
@@ -149,6 +153,8 @@ class Way(Relay):
         if due < self.slot:
             side.wheel.arm(self)
         upstream.stream.write(data)
+        if self.ended:
+            self.pass_end_on()
         if passage.kept and len(passage.kept) > settings.replay_bytes:
             passage.kept = None
         if self.clogged:
@@ -174,6 +180,14 @@ class Way(Relay):
             self.arm(side.settings.response_ticks if passage.body is None else side.settings.stream_ticks)
         self.upstream.stream.write(data)
 
+    def pass_end_on(self) -> None:
+        """The client has ended its side, and this is its last request: whether it has gone or only says no more, the
+        application has to see for itself, as it would without us. Its connection is not lent again."""
+        if self.upstream is not None and self.passage.body is None and b"\r\n\r\n" not in self.held:
+            self.passage.reusable = False
+            if not self.upstream.stream.is_closing():
+                self.upstream.stream.write_eof()
+
     def begin_answering(self) -> None:
         """The answer's head has been forwarded, its body goes on."""
         self.phase = ANSWERING
@@ -198,6 +212,12 @@ class Way(Relay):
         passage.retried = True
         self._dial(passage.pool)
         return True
+
+    def wait_a_turn(self) -> None:
+        """The client has had its share of this turn of the loop."""
+        if not self.paused & TURN:
+            self.pause(TURN)
+            self.side.wheel.soon(self.turn_came)
 
     # -- off it ---------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ Deadlines are late by up to one tick, never early.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from proxy.exchange.ports import FAR, Timed
@@ -26,6 +27,7 @@ class TimerWheel:
     def __init__(self) -> None:
         self.now = 0
         self._slots: list[set[Timed]] = [set() for _ in range(SLOTS)]
+        self._soon: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._start = 0.0
         self._handle: asyncio.TimerHandle | None = None
@@ -46,6 +48,18 @@ class TimerWheel:
         if item.slot != FAR:
             self._slots[item.slot % SLOTS].discard(item)
             item.slot = FAR
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self._soon.append(call)
+        if self._loop is not None and len(self._soon) == 1:
+            self._loop.call_soon(self.turn)
+
+    def turn(self) -> bool:
+        """Do what was put off to this turn of the loop. False: nothing was."""
+        calls, self._soon = self._soon, []
+        for call in calls:
+            call()
+        return bool(calls)
 
     def advance(self) -> None:
         """One tick."""

@@ -15,9 +15,13 @@ from proxy.wire.framing import CHUNKED, UNTIL_CLOSE
 
 
 class BodyReader(Protocol):
-    """Finds the end of one body."""
+    """Finds the end of one body.
+
+    work: what that has cost, 1 for a byte of a small chunk, which is 10 ns; its user sets it back.
+    """
 
     done: bool
+    work: int
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """Where the body ends in `data`. Raises Refused when it cannot be what it claims to be."""
@@ -27,11 +31,12 @@ class BodyReader(Protocol):
 class LengthReader:
     """`left` bytes are still to come (RFC 9112 section 6.2)."""
 
-    __slots__ = ("done", "left")
+    __slots__ = ("done", "left", "work")
 
     def __init__(self, length: int) -> None:
         self.left = length
         self.done = not length
+        self.work = 0
 
     def __repr__(self) -> str:
         return f"<LengthReader left={self.left}>"
@@ -46,10 +51,11 @@ class LengthReader:
 class CloseReader:
     """Whatever comes until the connection ends (RFC 9112 section 6.3, step 8)."""
 
-    __slots__ = ("done",)
+    __slots__ = ("done", "work")
 
     def __init__(self) -> None:
         self.done = False
+        self.work = 0
 
     def feed(self, data: bytes, start: int = 0) -> int:
         return len(data)

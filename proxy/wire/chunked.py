@@ -67,6 +67,9 @@ class _Lines:
 _STRICT: Final = _Lines(CHUNK_EXTENSIONS)
 _PADDED: Final = _Lines(_TOLERATED)
 
+_LOOK: Final = 64
+"""The work of looking at one chunk by itself."""
+
 _SIZE: Final = 0
 _DATA: Final = 1
 _CRLF: Final = 2
@@ -80,9 +83,10 @@ class ChunkedReader:
     padded:  it is an answer's: white space and any extension are allowed behind a chunk size.
     payload: None, or the list into which the payload goes, for a recipient that cannot read chunks.
     done:    the body has ended.
+    work:    as in `proxy.wire.body.BodyReader`.
     """
 
-    __slots__ = ("_failure", "_left", "_line", "_lines", "_state", "_trailer", "done", "payload")
+    __slots__ = ("_failure", "_left", "_line", "_lines", "_state", "_trailer", "done", "payload", "work")
 
     def __init__(self, failure: Failure, *, padded: bool = False) -> None:
         self._failure = failure
@@ -92,6 +96,7 @@ class ChunkedReader:
         self._line = b""
         self._trailer = 0
         self.done = False
+        self.work = 0
         self.payload: list[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -128,7 +133,9 @@ class ChunkedReader:
             if payload is None:
                 match = small(data, start)
                 assert match is not None
+                self.work += match.end() - start
                 start = match.end()
+            self.work += _LOOK
             match = read_size(data, start)
             if match is None or match.end() - start > MAX_LINE:
                 return start
@@ -145,10 +152,12 @@ class ChunkedReader:
         match = _TRAILER_LINES.match(data, start, min(len(data), start + MAX_TRAILER - self._trailer))
         assert match is not None
         self._trailer += match.end() - start
+        self.work += 4 * (match.end() - start)
         return match.end()
 
     def _read_line(self, data: bytes, start: int) -> int:
         """Take one line, or what there is of it. Returns where the next thing begins."""
+        self.work += 2 * _LOOK
         stop = data.find(b"\n", start) + 1
         limit = MAX_TRAILER if self._state == _TRAILER else MAX_LINE
         line = self._line + data[start : stop or len(data)]

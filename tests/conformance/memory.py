@@ -156,6 +156,9 @@ class StillWheel:
 
     now = 0
 
+    def __init__(self, soon: Callable[[Callable[[], None]], None]) -> None:
+        self.soon = soon
+
     def arm(self, item: Timed) -> None:
         pass
 
@@ -170,7 +173,7 @@ class MemoryPool(ConnectionPool):
         super().__init__(
             endpoint,
             counters=counters,
-            wheel=StillWheel(),
+            wheel=StillWheel(queue.later),
             own=OwnAddresses(),
             tasks=Tasks("test"),
             descriptors=Descriptors(Counters()),
@@ -194,14 +197,14 @@ class MemoryPool(ConnectionPool):
             upstream.lend(exchange)
 
 
-def make_side(side: str, pools: Callable[[Endpoint], ConnectionPool], counters: SideCounters) -> Side:
+def make_side(side: str, queue: Queue, pools: Callable[[Endpoint], ConnectionPool], counters: SideCounters) -> Side:
     """One direction of a sidecar, put together as the runtime does."""
     host, _, port = AUTHORITY.decode().rpartition(":")
     origin = Endpoint(host, int(port))
     notices = Notices("shop/users")
     parts = SideParts(
         workload="shop/users", settings=ExchangeSettings(), parser=HeadParser(Limits()), counters=counters,
-        wheel=StillWheel(), clock=lambda: 0.0,
+        wheel=StillWheel(queue.later), clock=lambda: 0.0,
         carriers=Carriers(KeyReader(DEFAULT_KEY_NAMES), counters, notices), traces=TraceReader(()),
         correlation=Correlation(lambda: 0.0, b"5ca1ab1e"), pools=pools, reporter=notices,
     )  # fmt: skip
@@ -228,7 +231,7 @@ class MemoryLane:
         self.counters = SideCounters()
         self._pools: dict[Endpoint, MemoryPool] = {}
         self._downstream: set[Downstream] = set()
-        self._side = make_side(side, self._pool, self.counters)
+        self._side = make_side(side, self.queue, self._pool, self.counters)
 
     def _pool(self, endpoint: Endpoint) -> MemoryPool:
         pool = self._pools.get(endpoint)

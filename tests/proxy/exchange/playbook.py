@@ -132,6 +132,12 @@ def _reset(stream: Stream) -> None:
     stream.reset()
 
 
+def turn(side: Side) -> bool:
+    """The loop's next turn. False: nothing was put off to it."""
+    assert isinstance(side.wheel, TimerWheel)
+    return side.wheel.turn()
+
+
 class Peer:
     """What the played ends of connections have in common: they send, and see what they got."""
 
@@ -157,12 +163,21 @@ class Peer:
         return got
 
     def send(self, data: bytes = b"") -> None:
-        """Send, as far as the exchange reads. Without data: what could not be delivered before."""
+        """Send, as far as the exchange reads, turn by turn of the loop. Without data: what could not be delivered
+        before."""
         self._waiting += data
-        while self._waiting and self.recorded.reading and not self.recorded.closing:
-            stop = self._step or len(self._waiting)
-            piece, self._waiting = self._waiting[:stop], self._waiting[stop:]
-            self._deliver(piece)
+        while True:
+            while self._waiting and self.recorded.reading and not self.recorded.closing:
+                self.send_once()
+            if not self._turn():
+                break
+
+    def send_once(self, data: bytes = b"") -> None:
+        """What one read brings, and no turn of the loop after it."""
+        self._waiting += data
+        stop = self._step or len(self._waiting)
+        piece, self._waiting = self._waiting[:stop], self._waiting[stop:]
+        self._deliver(piece)
 
     @property
     def unread(self) -> int:
@@ -170,6 +185,10 @@ class Peer:
         return len(self._waiting)
 
     def _deliver(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _turn(self) -> bool:
+        """The loop's next turn. False: nothing was put off to it."""
         raise NotImplementedError
 
 
@@ -182,6 +201,9 @@ class Client(Peer):
 
     def _deliver(self, data: bytes) -> None:
         self.exchange.request.received(data)
+
+    def _turn(self) -> bool:
+        return turn(self.exchange.side)
 
     def end(self) -> bool:
         """Close its sending half. When the exchange does not want to go on, its connection closes at once."""
@@ -226,6 +248,9 @@ class PlayedUpstream(Peer):
             self.unasked += data
         else:
             self.borrower.answer.received(data)
+
+    def _turn(self) -> bool:
+        return isinstance(self.borrower, Exchange) and turn(self.borrower.side)
 
     def end(self) -> bool:
         """Close its sending half. When the exchange does not want to go on, its connection closes at once."""

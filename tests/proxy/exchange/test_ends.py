@@ -12,7 +12,7 @@ import pytest
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
 from proxy.exchange.ports import FAR
 from tests.proxy.exchange.conftest import MakeBook
-from tests.proxy.exchange.playbook import OK, Client, Playbook, get, keyed, problem, ready, unready
+from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedPool, get, keyed, problem, ready, unready
 
 UPLOAD = b"POST / HTTP/1.1\r\nhost: users\r\ncontent-length: 100\r\n\r\nsome"
 UPGRADE = get("/ws", "connection: upgrade", "upgrade: websocket")
@@ -40,7 +40,90 @@ def test_a_client_that_has_said_all_still_gets_its_answer(make_book: MakeBook, s
     app.send(b"more")
     assert client.got == answer + b"more"
     assert client.calls == ["close"]
-    assert book.app.idle == [app]
+    assert app.calls == ["write_eof", "abort"]
+    assert book.app.idle == [], "its other half is closed"
+
+
+# -- a client that goes away with an ordinary close ---------------------------------------------------------------
+
+STREAM = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+
+
+def to_app(book: Playbook, request: bytes) -> tuple[Client, PlayedPool]:
+    client = book.connect(book.inbound())
+    client.send(request)
+    return client, book.app
+
+
+def to_shadow(book: Playbook, request: bytes) -> tuple[Client, PlayedPool]:
+    client = book.connect(book.inbound())
+    client.send(request.replace(b"\r\n\r\n", b"\r\nbaggage: routing-key=agent-42\r\n\r\n"))
+    return client, book.shadow
+
+
+def to_target(book: Playbook, request: bytes) -> tuple[Client, PlayedPool]:
+    client = book.connect(book.outbound())
+    client.send(request)
+    return client, book.target
+
+
+@pytest.mark.parametrize("way", [to_app, to_shadow, to_target])
+@pytest.mark.parametrize("request_bytes", [get(), get().replace(b"1.1", b"1.0"), UPGRADE])
+@pytest.mark.parametrize("answered", [False, True])
+def test_the_application_sees_the_end_of_a_client_while_it_is_silent(
+    make_book: MakeBook,
+    step: int,
+    way: Callable[[Playbook, bytes], tuple[Client, PlayedPool]],
+    request_bytes: bytes,
+    answered: bool,
+) -> None:
+    """And decides as it would without us: most give up the work that nobody waits for."""
+    book = make_book(step=step, routes=[ready()])
+    client, pool = way(book, request_bytes)
+    upstream = pool.accept()
+    if answered:
+        upstream.send(STREAM)
+    assert client.end()
+    assert upstream.calls == ["write_eof"]
+    upstream.vanish()
+    assert not pool.dials, "it has ended because its client has: it is not asked again"
+    assert client.recorded.closing
+
+
+def test_it_is_told_once(book: Playbook) -> None:
+    """An event loop may tell an end again when reading goes on."""
+    client = book.connect(book.inbound())
+    client.send(get())
+    app = book.app.accept()
+    assert client.end()
+    assert client.end()
+    assert app.calls == ["write_eof"]
+    app.send(OK)
+    assert client.got == OK
+
+
+def test_a_kept_connection_that_was_just_closed_costs_a_half_closed_client_nothing(make_book: MakeBook) -> None:
+    book = make_book()
+    old = book.app.keep()
+    client = book.connect(book.inbound())
+    client.recorded.during_write = None
+    client.exchange.ended = True
+    client.send(get())
+    old.vanish()
+    new = book.app.accept()
+    assert (new.got, new.calls) == (get(), ["write_eof"])
+    new.send(OK)
+    assert client.got == OK
+
+
+def test_an_upstream_that_is_closing_is_told_nothing(book: Playbook) -> None:
+    client = book.connect(book.inbound())
+    client.send(get())
+    app = book.app.accept()
+    app.recorded.closing = True
+    assert client.end()
+    assert app.calls == []
+    app.vanish()
 
 
 def test_a_pipeline_that_ends_is_answered_whole(make_book: MakeBook, step: int) -> None:
@@ -51,8 +134,11 @@ def test_a_pipeline_that_ends_is_answered_whole(make_book: MakeBook, step: int) 
     assert client.end()
     app.send(OK)
     assert client.calls == []
-    app.send(OK)
-    assert app.got == get("/1") + get("/2")
+    assert app.calls == ["abort"], "a request follows: the end is not its end"
+    last = book.app.accept()
+    assert last.calls == ["write_eof"]
+    last.send(OK)
+    assert app.got + last.got == get("/1") + get("/2")
     assert client.got == OK + OK
     assert client.calls == ["close"], "the third request will never be whole"
 

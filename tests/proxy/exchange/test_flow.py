@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.contract.routes import State
 from proxy.exchange.settings import ExchangeSettings
 from tests.proxy.exchange.conftest import MakeBook
-from tests.proxy.exchange.playbook import OK, Playbook, get, problem
+from tests.proxy.exchange.playbook import OK, Playbook, get, keyed, problem, unready
 
 PAUSED_ONCE = ["pause_reading", "resume_reading"]
 BIG_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"
@@ -58,22 +59,69 @@ def test_a_connection_goes_back_to_its_pool_being_read_from(book: Playbook) -> N
     assert app.calls == PAUSED_ONCE
     assert book.app.idle == [app]
     client.recorded.during_write = None
+    app.new()
 
     client.send(get())
-    assert app.calls == [*PAUSED_ONCE, "pause_reading"], "the client has not read the answer before this one"
+    assert (client.unread, app.got) == (len(get()), b""), "the client has not read the answer before this one"
     client.drained()
+    client.send()
     app.send(OK)
     assert client.got == OK + OK
-    assert app.calls == PAUSED_ONCE * 2
+    assert (client.calls, app.calls) == (PAUSED_ONCE, PAUSED_ONCE)
+
+
+def test_no_request_begins_for_a_client_that_takes_nothing(make_book: MakeBook, step: int) -> None:
+    """Whoever answers: our own answers would fill the memory as well."""
+    book = make_book(step=step, routes=[unready("bad", State.FAILED)])
+    client = book.connect(book.inbound())
+    client.recorded.during_write = client.full
+    client.send(keyed("bad") * 3)
+    assert client.new().count(b"HTTP/1.1 503 ") == 1
+    client.recorded.during_write = None
+    client.send(keyed("bad") * 100)
+    assert client.new() == b""
+    assert client.exchange.held + b"" in keyed("bad") * 3
+    client.drained()
+    client.send()
+    assert client.new().count(b"HTTP/1.1 503 ") == 102
+    assert client.exchange.paused == 0
+
+
+def test_a_client_that_never_takes_its_answers_is_cut_in_the_end(book: Playbook) -> None:
+    client = book.connect(book.inbound())
+    client.recorded.during_write = client.full
+    client.send(get("/1") + get("/2"))
+    book.app.accept().send(OK)
+    client.recorded.during_write = None
+    book.pass_ticks(book.settings.idle_ticks)
+    assert client.got == OK, "no 408 for a head that is whole"
+    assert client.calls == ["pause_reading", "close"]
+    client.drained()
+    book.pass_ticks(book.settings.idle_ticks)
+    assert client.calls == ["pause_reading", "close", "reset"]
+
+
+def test_a_client_that_ends_before_it_takes_its_answers_gets_them(book: Playbook) -> None:
+    client = book.connect(book.inbound())
+    client.recorded.during_write = client.full
+    client.send(get("/1") + get("/2"))
+    app = book.app.accept()
+    app.send(OK)
+    client.recorded.during_write = None
+    assert client.end()
+    client.drained()
+    assert app.got == get("/1") + get("/2")
+    app.send(OK)
+    assert client.got == OK + OK
+    assert client.calls[-1] == "close"
 
 
 def test_a_connection_that_is_dialled_for_a_full_client_waits(book: Playbook) -> None:
+    """A transport may say so when the loop's turn ends, and the next request has begun by then."""
     client = book.connect(book.inbound())
     client.send(get() + get())
-    app = book.app.accept()
-    client.recorded.during_write = client.full
-    app.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-    client.recorded.during_write = None
+    book.app.accept().send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    client.full()
     second = book.app.accept()
     assert second.calls == ["pause_reading"]
     client.drained()
@@ -87,9 +135,10 @@ def test_a_client_that_is_full_without_an_upstream(book: Playbook) -> None:
     client.send(get())
     client.recorded.during_write = client.full
     book.app.refuse()
+    assert client.calls == ["pause_reading"]
     client.drained()
     assert book.counters.inbound.paused_upstream == 0
-    assert client.calls == []
+    assert client.calls == PAUSED_ONCE
 
 
 def test_an_answer_before_its_upload_was_taken(book: Playbook) -> None:

@@ -220,3 +220,41 @@ async def test_it_turns_by_itself_until_it_is_stopped() -> None:
     assert item.told == [5]
     assert loop.time() - started >= 2 * TICK_SECONDS - 0.001, "never early"
     wheel.stop()
+
+
+# -- what is put off to the next turn of the loop -----------------------------------------------------------------
+
+
+def test_what_is_put_off_waits_for_a_turn_and_what_it_puts_off_for_the_next() -> None:
+    wheel, done = TimerWheel(), list[str]()
+
+    def first() -> None:
+        done.append("first")
+        wheel.soon(lambda: done.append("third"))
+
+    wheel.soon(first)
+    wheel.soon(lambda: done.append("second"))
+    assert done == []
+    assert wheel.turn()
+    assert done == ["first", "second"]
+    assert wheel.turn()
+    assert done == ["first", "second", "third"]
+    assert not wheel.turn()
+
+
+@on_uvloop
+async def test_the_loop_makes_the_turns() -> None:
+    wheel, done = TimerWheel(), list[int]()
+    wheel.start(asyncio.get_running_loop())
+
+    def put_off(number: int) -> None:
+        done.append(number)
+        if number < 3:
+            wheel.soon(lambda: put_off(number + 1))
+
+    wheel.soon(lambda: put_off(1))
+    for turns in range(3):
+        assert done == list(range(1, turns + 1))
+        await asyncio.sleep(0)
+    assert done == [1, 2, 3]
+    wheel.stop()
