@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -46,12 +47,14 @@ from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
 from proxy.net.descriptors import Descriptors
 from proxy.net.drain import drain
+from proxy.net.forbidden import ShadowRules
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.reset import reset
+from proxy.net.resolve import Resolver
 from proxy.net.silence import Opening
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
-from proxy.net.upstream import ConnectionPool, Pools
+from proxy.net.upstream import ConnectionPool, Forbids, Pools
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
@@ -71,6 +74,9 @@ RELEASED_AT_ONCE = 2_000
 
 _random_bits = random.SystemRandom().getrandbits
 """Trace ids that are made here are not to be guessed."""
+
+NAMES_SECONDS = 5.0
+"""Between two looks at the names that there are connections to: what is known for its TTL is asked of nobody."""
 
 _log = logging.getLogger("skycap.sidecar")
 
@@ -95,7 +101,9 @@ class Sidecar:
         self._link = _open_link(settings)
         self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
         self._notices = Notices(settings.workload)
-        self._inbound_pools = self._pools(INBOUND, self.counters.inbound)
+        self._resolver = Resolver(self._tasks)
+        rules = ShadowRules(self._resolver, _address_of(settings.registry))
+        self._inbound_pools = self._pools(INBOUND, self.counters.inbound, rules)
         self._outbound_pools = self._pools(OUTBOUND, self.counters.outbound)
         self._inbound_listeners: list[Listener] = []
         self._outbound_listeners: list[Listener] = []
@@ -116,13 +124,15 @@ class Sidecar:
 
     # -- building -------------------------------------------------------------------------------------------------
 
-    def _pools(self, direction: str, counters: SideCounters) -> Pools:
+    def _pools(self, direction: str, counters: SideCounters, forbids: Forbids | None = None) -> Pools:
         return Pools(
             counters=counters,
             wheel=self._wheel,
             own=self._own[direction],
             tasks=self._tasks,
             descriptors=self._descriptors,
+            resolver=self._resolver,
+            forbids=forbids,
         )
 
     def _parts(self, direction: str) -> SideParts:
@@ -155,6 +165,7 @@ class Sidecar:
             except ConfigurationError as error:
                 problems += error.problems
                 continue
+            self._inbound_pools.trust(app)
             side = self._guard(self._inbound_parts, app)
             self._inbound.append(side)
             self._listen(INBOUND, FixedEntrance(side, self._opening(listen.port)), sockets)
@@ -289,6 +300,7 @@ class Sidecar:
         if self._feed is not None:
             self._tasks.spawn(self._feed.run(), "route feed")
         self._tasks.spawn(self._give_up_later(), "sync timeout")
+        self._tasks.spawn(self._follow_names(), "names")
         admin = self._admin()
         if admin is not None:
             await admin.start()
@@ -355,6 +367,13 @@ class Sidecar:
                 more = self.correlation.release(RELEASED_AT_ONCE)
                 await asyncio.sleep(0)
             self._sweep()
+
+    async def _follow_names(self) -> None:
+        """Connections to names that have moved are drained."""
+        while True:
+            await asyncio.sleep(NAMES_SECONDS)
+            for pools in (self._inbound_pools, self._outbound_pools):
+                await pools.refresh()
 
     def _table_changed(self) -> None:
         for side in self._inbound_sides():
@@ -423,6 +442,14 @@ class Sidecar:
             yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
         for pool in self._outbound_pools:
             yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
+
+
+def _address_of(url: str) -> Endpoint | None:
+    if not url:
+        return None
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return Endpoint(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _open_link(settings: Settings) -> RegistryLink | None:

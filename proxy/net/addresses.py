@@ -8,6 +8,8 @@ import os
 import socket
 from collections.abc import Iterable
 
+from proxy.contract.addresses import Address, forms
+
 _log = logging.getLogger("skycap.connections")
 
 
@@ -40,10 +42,13 @@ class OwnAddresses:
             numeric = ipaddress.ip_address(str(host).partition("%")[0])
         except ValueError:
             return False
-        numeric = getattr(numeric, "ipv4_mapped", None) or numeric
-        if numeric.is_unspecified:  # as a destination, 0.0.0.0 and :: mean this machine
+        return any(self._has(form, port) for form in forms(numeric))
+
+    def _has(self, address: Address, port: int) -> bool:
+        if address.is_unspecified:  # as a destination, 0.0.0.0 and :: mean this machine
             return port in self._wildcard_ports or any(own == port for _, own in self._exact)
-        return (str(numeric), port) in self._exact or (port in self._wildcard_ports and _is_local(str(numeric)))
+        text = str(address)
+        return (text, port) in self._exact or (port in self._wildcard_ports and is_local(text))
 
 
 Ends = tuple[str, int, str, int]
@@ -93,7 +98,7 @@ class OwnConnections:
         self._arrived.discard(ends)
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """One of this machine's addresses: only those can be bound."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

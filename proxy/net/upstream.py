@@ -8,8 +8,8 @@ connections are watched: an end, or bytes without a request, discard them.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, cast
 
 from proxy.base.tasks import Tasks
@@ -20,6 +20,8 @@ from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.idle import IdleLimit
+from proxy.net.racing import first_connected
+from proxy.net.resolve import Resolver, UnresolvedError, is_address
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 
@@ -40,14 +42,16 @@ class UpstreamConnection(asyncio.Protocol):
     early: what its other end said before it was lent for the first time; None from then on.
     ends:  from where to where it goes, where the sidecar has to know its own connections; else None.
     since: the tick at which it was given back last.
+    to:    the address that was dialled.
     """
 
-    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "since", "slot", "stream")
+    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "since", "slot", "stream", "to")
 
     stream: Stream
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, to: str = "") -> None:
         self.pool = pool
+        self.to = to
         self.early: bytes | None = b""
         self.ends: Ends | None = None
         self.borrower: Borrower | None = None
@@ -123,13 +127,15 @@ class ConnectionPool:
 
     loopback: the endpoint is an application on this machine, which is dialled on loopback first, and on the endpoint's
               own address when it does not listen there.
+    forbids:  says why an address must not be dialled, "" when it may be.
     limit:    how long its connections may be idle.
     resting:  those that are not lent yet, because their last answer may have a body behind it, with the ticks until
               which they may be.
     """
 
     __slots__ = (
-        "_counters", "_descriptors", "_dials", "_hosts", "_own", "_speaks_late", "_tasks", "_wheel",
+        "_counters", "_descriptors", "_dials", "_forbids", "_hosts", "_moved", "_numeric", "_own", "_resolver",
+        "_speaks_late", "_tasks", "_wheel",
         "endpoint", "idle", "limit", "open", "resting",
     )  # fmt: skip
 
@@ -142,6 +148,8 @@ class ConnectionPool:
         own: OwnAddresses,
         tasks: Tasks,
         descriptors: Descriptors,
+        resolver: Resolver,
+        forbids: Forbids | None = None,
         loopback: bool = False,
     ) -> None:
         self.endpoint = endpoint
@@ -150,12 +158,17 @@ class ConnectionPool:
         # A server that is told to listen on it may have chosen either (Node.js 17 and later: ::1).
         hosts = LOOPBACKS if endpoint.host == "localhost" else (endpoint.host,)
         self._hosts = tuple(dict.fromkeys([*near, *hosts]))
+        self._numeric = all(map(is_address, self._hosts))
         self.open: set[UpstreamConnection] = set()
         self.idle: list[Upstream] = []
         self.resting: dict[Upstream, int] = {}
         self.limit = IdleLimit()
         self._speaks_late = False
         self._dials: dict[Borrower, asyncio.Task[None]] = {}
+        self._moved: set[Upstream] = set()
+        """Connections in use to addresses that the name has no more."""
+        self._resolver = resolver
+        self._forbids = forbids
         self._counters = counters
         self._wheel = wheel
         self._own = own
@@ -177,7 +190,7 @@ class ConnectionPool:
         ticks = self.limit.for_seconds(idle_seconds, now)
         if rests and (ticks <= RESTING_TICKS or len(self.resting) >= MAX_IDLE or self._speaks_late):
             ticks = 0
-        if ticks <= 0 or len(self.idle) >= MAX_IDLE:
+        if ticks <= 0 or len(self.idle) >= MAX_IDLE or upstream in self._moved:
             upstream.stream.close()
             return
         upstream.reused = True
@@ -241,8 +254,8 @@ class ConnectionPool:
 
     def lost(self, upstream: UpstreamConnection) -> None:
         """A connection has ended."""
-        self.open.discard(upstream)
-        self._descriptors.upstreams.discard(upstream)
+        self._discount(upstream)
+        self._moved.discard(upstream)
         if self._own.connections is not None and upstream.ends is not None:
             self._own.connections.unmade(upstream.ends)
         self._wheel.disarm(upstream)
@@ -259,10 +272,8 @@ class ConnectionPool:
 
     async def _dial(self, borrower: Borrower) -> None:
         self._counters.upstream_dials += 1
-        upstream = UpstreamConnection(self)
-        self._descriptors.dialling(upstream)
         try:
-            await self._connect(upstream)
+            upstream = await self._connect()
         except _OwnListenerError:
             self._dials.pop(borrower, None)
             borrower.dial_refused(LOOP, self._is_ours)
@@ -271,13 +282,6 @@ class ConnectionPool:
             self._dials.pop(borrower, None)
             self._failed(borrower, error)
             return
-        except asyncio.CancelledError:
-            # The borrower waits no more. uvloop closes a connection that was just made without telling its protocol.
-            self.open.discard(upstream)
-            raise
-        finally:
-            if upstream not in self.open:
-                self._descriptors.upstreams.discard(upstream)
         self._dials.pop(borrower, None)
         if self._own.connections is not None and not self._own.connections.made(upstream.note_ends()):
             upstream.stream.abort()
@@ -299,24 +303,67 @@ class ConnectionPool:
         else:
             borrower.dial_failed(_reason(error))
 
-    async def _connect(self, upstream: UpstreamConnection) -> None:
-        """Raises OSError when no host accepts, that of the first one: a machine may have no IPv6 to try behind it."""
-        loop = asyncio.get_running_loop()
+    async def _connect(self) -> UpstreamConnection:
+        """Dial exactly those addresses that were checked. Raises OSError when none accepts, that of the first one: a
+        machine may have no IPv6 to try behind it."""
         port = self.endpoint.port
-        failed: OSError | None = None
-        for host in self._hosts:
-            # Numeric addresses need no look-up; uvloop looks names up in a thread.
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            if any(address[4] in self._own for address in found):
+        found = self._hosts if self._numeric else await self._resolve()
+        for address in found:
+            if (address, port) in self._own:
                 raise _OwnListenerError
-            try:
-                await loop.create_connection(lambda: upstream, host, port)
-            except OSError as error:
-                failed = failed or error
-            else:
-                return
-        assert failed is not None
-        raise failed
+            if self._forbids is not None and (why := await self._forbids(address, port)):
+                raise ForbiddenError(f"{address} {why}")
+        return await first_connected(found, self._attempt, _superfluous)
+
+    async def _resolve(self) -> tuple[str, ...]:
+        found: list[str] = []
+        for host in self._hosts:
+            found += await self._resolver.resolve(host)
+        addresses = tuple(dict.fromkeys(found))
+        self.keep_only(addresses)
+        return addresses
+
+    async def refresh(self) -> None:
+        """Look whether the name has moved, where there are connections to it. Never raises for the look-up."""
+        if not self._numeric and self.open:
+            with contextlib.suppress(UnresolvedError):
+                await self._resolve()
+
+    def keep_only(self, addresses: Sequence[str]) -> None:
+        """Close idle connections to other addresses, and those in use when they are given back."""
+        for upstream in list(self.open):
+            if upstream.to not in addresses and upstream not in self._moved:
+                if upstream.borrower is None and self._take(upstream):
+                    upstream.stream.close()
+                else:
+                    self._moved.add(upstream)
+
+    async def _attempt(self, host: str) -> UpstreamConnection:
+        upstream = UpstreamConnection(self, host)
+        self._descriptors.dialling(upstream)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: upstream, host, self.endpoint.port)
+        except BaseException:
+            # Also when the borrower waits no more: uvloop closes a connection that was just made without telling it.
+            self._discount(upstream)
+            raise
+        return upstream
+
+    def _discount(self, upstream: UpstreamConnection) -> None:
+        self.open.discard(upstream)
+        self._descriptors.upstreams.discard(upstream)
+
+
+def _superfluous(upstream: UpstreamConnection) -> None:
+    upstream.stream.abort()
+
+
+Forbids = Callable[[str, int], Awaitable[str]]
+"""(numeric address, port) -> why it must not be dialled, as a phrase; "" when it may be."""
+
+
+class ForbiddenError(OSError):
+    """What was to be dialled must not be."""
 
 
 class _OwnListenerError(Exception):
@@ -324,11 +371,26 @@ class _OwnListenerError(Exception):
 
 
 class Pools:
-    """The pools of one direction, made when they are first asked for."""
+    """The pools of one direction, made when they are first asked for.
+
+    resolver: shared by both directions; without one, a resolver of its own.
+    forbids:  of endpoints that routes name; those of `trust` are the installation's own.
+    """
 
     def __init__(
-        self, *, counters: SideCounters, wheel: Wheel, own: OwnAddresses, tasks: Tasks, descriptors: Descriptors
+        self,
+        *,
+        counters: SideCounters,
+        wheel: Wheel,
+        own: OwnAddresses,
+        tasks: Tasks,
+        descriptors: Descriptors,
+        resolver: Resolver | None = None,
+        forbids: Forbids | None = None,
     ) -> None:
+        self._resolver = resolver or Resolver(tasks)
+        self._forbids = forbids
+        self._trusted: set[Endpoint] = set()
         self._counters = counters
         self._wheel = wheel
         self._own = own
@@ -343,13 +405,23 @@ class Pools:
         """The pool of an application on this machine that other machines know as `endpoint`."""
         return self._pool(endpoint, loopback=True)
 
+    def trust(self, endpoint: Endpoint) -> None:
+        """Whoever starts the sidecar has named it. Before its pool is first asked for."""
+        self._trusted.add(endpoint)
+
+    async def refresh(self) -> None:
+        """Drain connections to names that have moved."""
+        for pool in self:
+            await pool.refresh()
+
     def _pool(self, endpoint: Endpoint, *, loopback: bool) -> ConnectionPool:
         name = (endpoint.host, endpoint.port, loopback)
         pool = self._pools.get(name)
         if pool is None:
             pool = self._pools[name] = ConnectionPool(
                 endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks,
-                descriptors=self._descriptors, loopback=loopback,
+                descriptors=self._descriptors, resolver=self._resolver, loopback=loopback,
+                forbids=None if loopback or endpoint in self._trusted else self._forbids,
             )  # fmt: skip
         return pool
 
@@ -367,8 +439,8 @@ class Pools:
 
 
 def _reason(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return "the name cannot be resolved"
+    if isinstance(error, UnresolvedError | ForbiddenError):
+        return str(error)
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     return (error.strerror or str(error) or type(error).__name__).lower()

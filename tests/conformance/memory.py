@@ -25,6 +25,7 @@ from proxy.exchange.side import Side, SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
+from proxy.net.resolve import Resolver
 from proxy.net.upstream import ConnectionPool, UpstreamConnection
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
@@ -177,6 +178,7 @@ class MemoryPool(ConnectionPool):
             own=OwnAddresses(),
             tasks=Tasks("test"),
             descriptors=Descriptors(Counters()),
+            resolver=Resolver(Tasks("test")),
         )
         self._queue = queue
         self._origin = origin

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.contract import routes
@@ -98,6 +98,9 @@ class TestEndpoint:
             "169.254.169.254",
             "[fe80::1]",
             "[::ffff:169.254.169.254]",
+            "[::169.254.169.254]",
+            "[64:ff9b::169.254.169.254]",
+            "[2002:a9fe:a9fe::1]",
             "2852039166",  # the same in one number, as inet_aton reads it
             "0xa9fea9fe",
             "169.16689662",
@@ -230,6 +233,7 @@ ROUTES = st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # which is how busy the machine is
 @given(ROUTES)
 def test_what_is_encoded_is_decoded(route: Route) -> None:
     assert decode_route(encode_route(route)) == route

@@ -21,11 +21,13 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.ports import Upstream
-from proxy.exchange.settings import ExchangeSettings
+from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
+from proxy.net.forbidden import ShadowRules
 from proxy.net.reset import reset
+from proxy.net.resolve import Found, Resolver, UnresolvedError
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool, Pools
 from proxy.routing.correlation import Correlation
@@ -249,15 +251,26 @@ class Borrower:
 class Net:
     """The parts of a sidecar that have to do with sockets. The wheel stands still unless a test turns it."""
 
-    def __init__(self, routes: Sequence[Route] = (), settings: ExchangeSettings | None = None) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route] = (),
+        settings: ExchangeSettings | None = None,
+        registry: Endpoint | None = None,
+    ) -> None:
         self.settings = settings or ExchangeSettings()
         self.counters = Counters()
         self.wheel = TimerWheel()
         self.own = OwnAddresses()
         self.tasks = Tasks("test")
         self.descriptors = Descriptors(self.counters)
+        self.names: dict[str, tuple[str, ...]] = {}
+        """What a name server of this net's own knows; it never lies for longer than the test wants."""
+        self.asked: list[str] = []
+        self.resolver = Resolver(self.tasks, self._look_up, clock=lambda: self.wheel.now * TICK_SECONDS)
         self.pools = Pools(
             counters=self.counters.inbound,
+            resolver=self.resolver,
+            forbids=ShadowRules(self.resolver, registry),
             wheel=self.wheel,
             own=self.own,
             tasks=self.tasks,
@@ -265,6 +278,12 @@ class Net:
         )
         self.table = RouteTable(WORKLOAD)
         self.table.replace({route.key: route for route in routes})
+
+    async def _look_up(self, host: str) -> Found:
+        self.asked.append(host)
+        if host not in self.names:
+            raise UnresolvedError("domain name not found")
+        return Found(self.names[host], 60.0)
 
     def _parts(self, counters: SideCounters) -> SideParts:
         notices = Notices(WORKLOAD)
@@ -313,9 +332,11 @@ class Net:
 
 
 @asynccontextmanager
-async def net(routes: Sequence[Route] = (), settings: ExchangeSettings | None = None) -> AsyncIterator[Net]:
+async def net(
+    routes: Sequence[Route] = (), settings: ExchangeSettings | None = None, registry: Endpoint | None = None
+) -> AsyncIterator[Net]:
     """A net that holds nothing in the end."""
-    parts = Net(routes, settings)
+    parts = Net(routes, settings, registry)
     try:
         yield parts
     finally:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from ipaddress import ip_address
+from typing import cast
 
 import pytest
 
+from proxy.contract.addresses import why_no_shadow
 from proxy.contract.routes import Endpoint
+from proxy.exchange.settings import TICK_SECONDS
 from proxy.net import upstream as module
 from proxy.net.idle import IDLE_TICKS
+from proxy.net.resolve import UnresolvedError
 from proxy.net.tuning import HIGH_WATER
 from proxy.net.upstream import RESTING_TICKS, ConnectionPool, Pools, UpstreamConnection
 from tests.proxy.net.rig import Borrower, Line, Net, eventually, net, on_uvloop, origin
@@ -94,7 +100,10 @@ async def test_where_nobody_listens_on_localhost_that_is_what_is_said() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (socket.gaierror(-2, "Name or service not known"), "the name cannot be resolved"),
+        (
+            UnresolvedError("the name cannot be resolved: no name server answers"),
+            "the name cannot be resolved: no name server answers",
+        ),
         (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"), "connection refused"),
         (OSError(113, "No route to host"), "no route to host"),
         (OSError("Multiple exceptions: ..."), "multiple exceptions: ..."),
@@ -133,6 +142,130 @@ async def test_names_are_looked_up() -> None:
             parts.pools(Endpoint("localhost", listening.getsockname()[1])).dial(other)
             await eventually(lambda: other.events)
             assert other.events == ["refused"], "a name may hide that it is ourselves"
+
+
+@on_uvloop
+async def test_what_was_checked_is_what_is_dialled() -> None:
+    """A name is asked for once per dial: a second answer could be another one."""
+    async with net() as parts, origin() as app:
+        parts.names["users.test"] = ("127.0.0.1",)
+        await parts.borrow(parts.pools(Endpoint("users.test", app.endpoint.port)))
+        assert parts.asked == ["users.test"]
+
+
+@on_uvloop
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("169.254.169.254",),
+        ("127.0.0.1", "169.254.169.254"),
+        ("fe80::1",),
+        ("::ffff:169.254.169.254",),
+        ("64:ff9b::a9fe:a9fe",),
+        ("2002:a9fe:a9fe::1",),
+        ("::a9fe:a9fe",),
+        ("0.0.0.0",),
+        ("::",),
+        ("224.0.0.1",),
+    ],
+)
+async def test_a_name_that_leads_where_no_shadow_may_be(addresses: tuple[str, ...]) -> None:
+    async with net() as parts, origin() as app:
+        parts.names["users.test"] = addresses
+        borrower = Borrower()
+        pool = parts.pools(Endpoint("users.test", app.endpoint.port))
+        pool.dial(borrower)
+        await eventually(lambda: borrower.events)
+        (event,) = borrower.events
+        assert event == f"failed: {addresses[-1]} {why_no_shadow(ip_address(addresses[-1]))}"
+        assert pool.unused
+        assert not app.lines
+
+
+@on_uvloop
+async def test_the_installation_may_name_what_routes_may_not() -> None:
+    """Whoever starts the sidecar says where the application is."""
+    async with net() as parts, origin() as app:
+        endpoint = Endpoint("0.0.0.0", app.endpoint.port)
+        parts.pools.trust(endpoint)
+        await parts.borrow(parts.pools(endpoint))
+
+
+@on_uvloop
+@pytest.mark.parametrize("registry", ["127.0.0.1", "registry.test"])
+@pytest.mark.parametrize("shadow", ["127.0.0.1", "127.0.0.2", "users.test", "::ffff:127.0.0.1"])
+async def test_the_registry_is_no_shadow(registry: str, shadow: str) -> None:
+    """Through it a request could start processes; it may listen on all addresses of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with net(registry=Endpoint(registry, port)) as parts:
+            parts.names |= {"registry.test": ("127.0.0.1",), "users.test": ("127.0.0.1",)}
+            borrower = Borrower()
+            parts.pools(Endpoint(shadow, port)).dial(borrower)
+            await eventually(lambda: borrower.events)
+            (event,) = borrower.events
+            assert event.endswith("is the registry's address, where no shadow may be")
+            listening.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listening.accept()
+
+
+@on_uvloop
+async def test_another_port_or_machine_is_not_the_registry() -> None:
+    async with origin() as app:
+        for registry in (Endpoint("127.0.0.1", 1), Endpoint("192.0.2.1", app.endpoint.port)):
+            async with net(registry=registry) as parts:
+                await parts.borrow(parts.pools(app.endpoint))
+
+
+@on_uvloop
+async def test_a_dead_first_address_is_overtaken() -> None:
+    """RFC 8305: a listener whose queue is full swallows packets."""
+    async with net() as parts, origin(host="127.0.0.1") as app:
+        with socket.socket(socket.AF_INET6) as deaf, contextlib.ExitStack() as stack:
+            deaf.bind(("::1", app.endpoint.port))
+            deaf.listen(0)
+            for _ in range(4):  # the queue holds one or two more than it says
+                filler = stack.enter_context(socket.socket(socket.AF_INET6))
+                filler.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    filler.connect(deaf.getsockname())
+            parts.names["users.test"] = ("::1", "127.0.0.1")
+            started = asyncio.get_running_loop().time()
+            borrower = await parts.borrow(parts.pools(Endpoint("users.test", app.endpoint.port)))
+            assert asyncio.get_running_loop().time() - started < 4, "not the whole time of a dial"
+            assert borrower.upstream is not None
+            borrower.give_back(parts.pools(Endpoint("users.test", app.endpoint.port)), 0)
+
+
+@on_uvloop
+async def test_connections_to_a_name_that_moved_are_drained() -> None:
+    async with net() as parts, origin(host="127.0.0.1") as before:
+        with socket.create_server(("127.0.0.2", before.endpoint.port)):
+            endpoint = Endpoint("users.test", before.endpoint.port)
+            parts.names["users.test"] = ("127.0.0.1",)
+            pool = parts.pools(endpoint)
+            idle, used = await parts.borrow(pool), await parts.borrow(pool)
+            idle.give_back(pool)
+            await parts.pools.refresh()
+            assert len(pool.idle) == 1, "it is where it was"
+            parts.names["users.test"] = ("127.0.0.2",)
+            await parts.pools.refresh()
+            assert len(pool.idle) == 1, "its TTL is not over"
+            parts.pass_ticks(int(61 / TICK_SECONDS))
+            await parts.pools.refresh()
+            assert (len(pool.idle), used.events) == (0, ["connected"]), "what is in use goes on"
+            kept = used.give_back(pool)
+            assert kept not in pool.idle
+            await eventually(lambda: pool.unused)
+            again = await parts.borrow(pool)
+            assert again.upstream is not None
+            assert cast(UpstreamConnection, again.upstream).to == "127.0.0.2"
+            del parts.names["users.test"]
+            parts.pass_ticks(int(61 / TICK_SECONDS))
+            again.give_back(pool)
+            await parts.pools.refresh()
+            assert len(pool.idle) == 1, "who cannot be resolved has not moved"
 
 
 @on_uvloop
