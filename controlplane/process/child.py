@@ -106,7 +106,7 @@ class Child:
     async def _group_ends(self, seconds: float) -> bool:
         deadline = self._loop.time() + seconds
         await asyncio.wait([self.exited], timeout=seconds)
-        while (of_group := self._group_left()) or next(kin(self._mark), None) is not None:
+        while (of_group := self._group_left()) or kin(self._mark):
             if self._loop.time() >= deadline:
                 return False
             await asyncio.sleep(POLL_SECONDS if of_group else KIN_POLL_SECONDS)

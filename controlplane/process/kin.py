@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,29 +23,50 @@ _ROUNDS = 10
 """A process that forks all the time is met again in each of them, and stopped forking in the one before."""
 
 
-def kin(mark: str, *, below: bool = False) -> Iterator[Identity]:
+def kin(mark: str, *, below: bool = False) -> list[Identity]:
     """The processes that run with this mark. below: or with one that begins with it. None for an empty mark."""
     sought = f"{MARK}={mark}".encode()
-    for folder in _PROC.iterdir() if mark and _PROC.is_dir() else ():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                variables = (folder / "environ").read_bytes().split(b"\0")
-                if any(each.startswith(sought) and (below or each == sought) for each in variables):
-                    found = identify(int(folder.name))
-                    if found is not None:
-                        yield found
+    found: dict[Identity, None] = {}
+    for _ in range(_ROUNDS if mark else 0):
+        met, whole = _look(sought, below=below)
+        found |= dict.fromkeys(met)
+        if whole:
+            break
+    return [each for each in found if each.alive()]
+
+
+def _look(sought: bytes, *, below: bool) -> tuple[list[Identity], bool]:
+    """One look at every process; whether none ended meanwhile, which may have forked one that the list has not."""
+    met, whole = [], True
+    for folder in _PROC.iterdir() if _PROC.is_dir() else ():
+        if not folder.name.isdigit():
+            continue
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except PermissionError:
+            continue  # somebody else's
+        except OSError:
+            whole = False
+            continue
+        if any(each.startswith(sought) and (below or each == sought) for each in variables):
+            identity = identify(int(folder.name))
+            if identity is None:
+                whole = False
+            else:
+                met.append(identity)
+    return met, whole
 
 
 def kill_kin(mark: str) -> None:
     """SIGKILL all of them, those included that are being made meanwhile."""
-    killed: list[Identity] = []
+    killed: set[Identity] = set()
     for _ in range(_ROUNDS):
-        fresh = [each for each in kin(mark) if each not in killed]
+        fresh = set(kin(mark)) - killed
         if not fresh:
             break
         for each in fresh:
             send(each, signal.SIGKILL)
-        killed += fresh
+        killed |= fresh
 
 
 def send(process: Identity, number: signal.Signals) -> None:
