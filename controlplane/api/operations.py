@@ -145,6 +145,13 @@ SETTLED_WAIT = Parameter(
 GONE_WAIT = Parameter(
     "wait", "query", WAIT, f"answer when the shadows are stopped, at the latest after so long. {_BOUND}"
 )
+RESTART = Parameter(
+    "restart",
+    "query",
+    Grammar(rf"true|{WORKLOAD_NAME.pattern}", "true, or NAMESPACE/NAME of one fork"),
+    "start the forks anew, all of them or one, as a new revision, also when nothing in them has changed",
+    example="true",
+)
 FORK_FILTER = Parameter("workload", "query", WORKLOAD_NAME, "only this fork's", example="shop/users")
 LOG_LINES = Parameter("lines", "query", LINES, "the last so many lines of each copy, 100 by default")
 EXPLAINED_KEY = Parameter("key", "query", ANY_KEY, "the routing key, as a request carries it", True, "agent-42")

@@ -10,6 +10,7 @@ from controlplane.api.operations import (
     GONE_WAIT,
     LOG_LINES,
     REGISTRY,
+    RESTART,
     SANDBOX_NAME,
     SETTLED_WAIT,
     Answer,
@@ -21,6 +22,7 @@ from controlplane.api.operations import (
     wait_seconds,
 )
 from controlplane.model.output import Output
+from controlplane.model.problem import invalid, show
 from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
 from controlplane.rest import DEFAULT_LINES
 
@@ -35,7 +37,7 @@ def operations() -> tuple[Operation, ...]:
             "PUT", "/v1/sandboxes/{name}", "putSandbox",
             "Create or update a sandbox. The same spec again makes no revision and restarts the TTL", _put,
             {200: Answer("updated, or as it was", Sandbox), 201: Answer("created", Sandbox)},
-            (SANDBOX_NAME,), body=Manifest, problems=(408, 409, 413, 415, 422, 503, 507),
+            (SANDBOX_NAME, RESTART), body=Manifest, problems=(408, 409, 413, 415, 422, 503, 507),
         ),
         Operation(
             "GET", "/v1/sandboxes/{name}", "getSandbox", "One sandbox, at once or as soon as it is settled", _get,
@@ -60,7 +62,12 @@ async def _list(request: web.Request, _: Values) -> web.Response:
 
 async def _put(request: web.Request, values: Values) -> web.Response:
     sandbox = parse_sandbox(await read_json(request), values["name"])
-    stored, created = await request.app[REGISTRY].sandboxes.apply(sandbox)
+    asked = values.get("restart", "")
+    workloads = frozenset(fork.workload for fork in sandbox.spec.forks)
+    if asked not in {"", "true", *workloads}:
+        raise invalid("?restart", f"{show(asked)} is no fork of this sandbox")
+    restart = workloads if asked == "true" else frozenset(filter(None, [asked]))
+    stored, created = await request.app[REGISTRY].sandboxes.apply(sandbox, restart)
     return json_answer(stored, 201 if created else 200)
 
 

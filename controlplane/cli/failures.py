@@ -28,7 +28,7 @@ MEANINGS = {
     NOT_FOUND: "there is no such thing",
     NOT_READY: "not ready in time",
     UNREACHABLE: "the registry or the URL cannot be reached, or refuses us",
-    UNKNOWN_WORKLOAD: "it serves, and forks a workload that nobody knows: no request gets there",
+    UNKNOWN_WORKLOAD: "it serves, but forks a workload that nobody knows",
     INTERRUPTED: "interrupted (Ctrl-C)",
     PIPE_CLOSED: "the reader of the output went away",
 }

@@ -26,6 +26,7 @@ COMMANDS = {
     "sandbox": ("controlplane.cli.sandbox:sandbox", "Create, look at and remove sandboxes."),
     "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
     "explain": ("controlplane.cli.explain:explain", "Say where a request with a key goes, and why."),
+    "explain-file": ("controlplane.cli.explain_file:explain_file", "Say which fields a file may have."),
     "doctor": ("controlplane.cli.doctor:doctor", "Check that an environment is whole."),
     "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
     "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),

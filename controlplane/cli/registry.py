@@ -63,9 +63,9 @@ class Registry:
         """
         return self._ask("GET", path, read, query)
 
-    def put(self, path: str, document: object, read: Callable[[Any], _T]) -> _T:
+    def put(self, path: str, document: object, read: Callable[[Any], _T], query: Mapping[str, str] | None = None) -> _T:
         """The same for a PUT of a document."""
-        return self._ask("PUT", path, read, None, document)
+        return self._ask("PUT", path, read, query, document)
 
     def delete(self, path: str, seconds: float) -> bool:
         """Whether it is gone, after having waited for that at most `seconds`. Raises CommandError."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,11 @@ from controlplane.cli.failures import (
     NotReadyError,
     UnknownWorkloadError,
 )
+from controlplane.cli.manifest import by_hand, complete, load, pairs, place
 from controlplane.cli.output import Output, Row, output_option
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
 from controlplane.cli.view import Sandbox, left, read_sandbox
-from controlplane.rest import API_VERSION, DEFAULT_LINES, MAX_LINES, SANDBOX
+from controlplane.rest import DEFAULT_LINES, MAX_LINES
 from proxy.base.text import printable
 
 PATIENCE_SECONDS = 2.0
@@ -42,7 +41,17 @@ def sandbox() -> None:
     """Create, look at and remove sandboxes."""
 
 
-@sandbox.command(cls=Command, exits=REGISTRY_EXITS | {0: "accepted; `wait` tells whether it serves", USAGE: _REFUSED})
+@sandbox.command(
+    cls=Command,
+    exits=REGISTRY_EXITS
+    | {
+        0: "accepted; with --wait: every fork serves what was applied",
+        FAILED: "with --wait, a fork cannot; or the registry has a fault of its own",
+        USAGE: _REFUSED,
+        NOT_READY: "with --wait: not yet in the given time",
+        UNKNOWN_WORKLOAD: "with --wait: it forks a workload that nobody knows",
+    },
+)
 @click.argument("name", required=False)
 @click.option("-f", "--file", "path", metavar="FILE", help="The sandbox as YAML or JSON; - reads standard input.")
 @click.option("--fork", metavar="NAMESPACE/NAME", help="Without a file: the workload to replace.")
@@ -50,6 +59,23 @@ def sandbox() -> None:
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
 @click.option("--no-dial", is_flag=True, help="With --endpoint: the registry cannot reach it and does not look.")
+@click.option(
+    "--cwd", metavar="FOLDER", help="Where a command runs.  [default: the folder of FILE, without one the current one]"
+)
+@click.option("--ttl", metavar="TTL", help="How long it lives after the last apply: 90s, 30m, 4h or 7d.")
+@click.option(
+    "--on-unavailable",
+    type=click.Choice(["error", "baseline"]),
+    help="What its requests get when its copy cannot be reached.  [default: error]",
+)
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label; may be repeated.")
+@click.option("--owner", metavar="WHO", help="Whom to ask about it.")
+@click.option("--description", metavar="WHAT", help="What is tried in it.")
+@click.option("--restart", is_flag=True, help="Start every copy anew, also when nothing has changed.")
+@click.option("--wait", is_flag=True, help="Wait until it serves what was applied.")
+@click.option(
+    "--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0, 3600), help="With --wait: how long, at most."
+)
 @registry_options
 @output_option
 def apply(
@@ -60,8 +86,12 @@ def apply(
     env: tuple[str, ...],
     endpoints: tuple[str, ...],
     no_dial: bool,
+    restart: bool,
+    wait: bool,
+    timeout: float,
     registry: Registry,
     output: Output,
+    **said: Any,
 ) -> None:
     """Create or update a sandbox: from a FILE, or NAME with --fork.
 
@@ -74,20 +104,61 @@ def apply(
     if bool(path) == by_flags:
         raise click.UsageError("say either -f FILE, or NAME with --fork")
     if path:
-        document = _load(path)
+        document = load(path)
     else:
         if not name or not fork or bool(command) == bool(endpoints):
             raise click.UsageError("without a file, say NAME, --fork and one of --command and --endpoint")
         if no_dial and not endpoints:
             raise click.UsageError("--no-dial is for --endpoint, which is not given")
-        document = _document(name, fork, command, env, endpoints, no_dial)
-    path_name = document["metadata"].get("name") if isinstance(document.get("metadata"), dict) else None
+        document = by_hand(name, fork, command, env, endpoints, no_dial=no_dial)
+    complete(document, said)
+    folder = None if endpoints else _folder(path, said["cwd"])
+    placed = place(document, folder) if folder else []
+    applied = _apply(document, path, registry, "true" if restart else "")
+    if not wait:
+        output.result(applied.document, lambda: applied.show(output))
+    for line in placed:
+        output.remark(line)
+    if wait:
+        _until_settled(applied.name, timeout, registry, output)
+
+
+def _folder(path: str | None, cwd: str | None) -> Path:
+    """Where commands run that do not say so themselves: with what they are written beside."""
+    if cwd is not None:
+        folder = Path(cwd).absolute()
+        if not folder.is_dir():
+            raise click.BadParameter(f"there is no folder {cwd}", param_hint="--cwd")
+        return folder
+    return Path(path).absolute().parent if path and path != "-" else Path.cwd()
+
+
+def _apply(document: dict[str, Any], path: str | None, registry: Registry, restart: str) -> Sandbox:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     # A document without a name is sent all the same: the registry names everything that is wrong with it.
-    place = f"sandboxes/{segment(path_name) if isinstance(path_name, str) and path_name else 'unnamed'}"
+    where = f"sandboxes/{segment(name) if isinstance(name, str) and name else 'unnamed'}"
     try:
-        applied = registry.put(place, document, read_sandbox)
+        return registry.put(where, document, read_sandbox, {"restart": restart} if restart else None)
     except InvalidError as error:
         raise (_in_file(error, path) if path else error) from None
+
+
+@sandbox.command(
+    cls=Command, exits=_NAMED | {0: "its copies are being started anew; `wait` tells when they serve", USAGE: _REFUSED}
+)
+@click.argument("name")
+@click.option("--workload", metavar="NAMESPACE/NAME", help="Only the copy of this one.")
+@registry_options
+@output_option
+def restart(name: str, workload: str | None, registry: Registry, output: Output) -> None:
+    """Start the copies of a sandbox anew, as a new revision.
+
+    For a change of what they run: the same command in the same folder is no change of the sandbox.
+    """
+    found = registry.get(f"sandboxes/{segment(name)}", read_sandbox)
+    document = {part: value for part, value in found.document.items() if part != "status"}
+    applied = _apply(document, None, registry, workload or "true")
     output.result(applied.document, lambda: applied.show(output))
 
 
@@ -101,53 +172,22 @@ def _in_file(error: InvalidError, path: str) -> InvalidError:
     return InvalidError(*lines, document=document)
 
 
-def _document(
-    name: str, workload: str, command: str | None, env: tuple[str, ...], endpoints: tuple[str, ...], no_dial: bool
-) -> dict[str, Any]:
-    fork: dict[str, Any] = {"workload": workload}
-    if command:
-        try:
-            fork["command"] = shlex.split(command)
-        except ValueError as error:
-            raise click.BadParameter(f"{command!r}: {error}".lower(), param_hint="--command") from None
-    if endpoints:
-        fork["endpoints"] = list(endpoints)
-    if no_dial:
-        fork["reachable"] = False
-    if env:
-        pairs = [item.partition("=") for item in env]
-        if bad := [variable for variable, equals, _ in pairs if not equals]:
-            raise click.BadParameter(f"{bad[0]!r} is not NAME=VALUE", param_hint="--env")
-        fork["env"] = {variable: value for variable, _, value in pairs}
-    return {"apiVersion": API_VERSION, "kind": SANDBOX, "metadata": {"name": name}, "spec": {"forks": [fork]}}
-
-
-def _load(path: str) -> dict[str, Any]:
-    name = "standard input" if path == "-" else path
-    if path == "-" and sys.stdin is None:
-        raise InvalidError(f"{name}: is closed")
-    from controlplane.documents import parse_documents, read_documents  # only who has a file waits for YAML
-
-    documents = parse_documents(sys.stdin.buffer, name) if path == "-" else read_documents(Path(path))
-    if len(documents) != 1:
-        raise InvalidError(f"{name}: holds {len(documents)} documents: one sandbox per file")
-    if not isinstance(documents[0], dict):
-        raise InvalidError(f"{name}: holds no sandbox: it must be an object with apiVersion, kind, metadata and spec")
-    document: dict[str, Any] = documents[0]
-    return document
-
-
 @sandbox.command("list", cls=Command, exits=REGISTRY_EXITS)
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only those with it; may be repeated.")
+@click.option("--owner", metavar="WHO", help="Only those of this owner.")
 @registry_options
 @output_option
-def list_sandboxes(registry: Registry, output: Output) -> None:
-    """List all sandboxes."""
-    found = registry.get("sandboxes", lambda answer: list(map(read_sandbox, answer["items"])))
+def list_sandboxes(labels: tuple[str, ...], owner: str | None, registry: Registry, output: Output) -> None:
+    """List sandboxes."""
+    wanted = pairs(labels, "--label").items()
+    every = registry.get("sandboxes", lambda answer: list(map(read_sandbox, answer["items"])))
+    found = [item for item in every if wanted <= item.labels.items() and owner in (None, item.owner)]
 
     def show() -> None:
         if not found:
-            output.say("there are no sandboxes")
+            output.say("there are no sandboxes" + (" of that kind" if every else ""))
             return
+        owned = any(item.owner for item in found)
         rows: list[Row] = [
             [
                 item.name,
@@ -155,11 +195,13 @@ def list_sandboxes(registry: Registry, output: Output) -> None:
                 item.styled_phase(),
                 str(item.revision) if item.expires else "",
                 ", ".join(item.workloads),
+                *([item.owner] if owned else []),
                 left(item.expires) if item.expires else "",
             ]
             for item in found
         ]
-        output.table(["name", "key", "phase", "revision", "forks", "expires"], rows)
+        columns = ["name", "key", "phase", "revision", "forks", *(["owner"] if owned else []), "expires"]
+        output.table(columns, rows)
         for item in found:
             if item.unknown():
                 output.remark(f"{item.name}: {item.unknown()}")

@@ -28,6 +28,8 @@ class Fork(NamedTuple):
     revision: int
     endpoints: list[str]
     message: str
+    digest: str = ""
+    built: datetime | None = None
 
 
 class Condition(NamedTuple):
@@ -48,6 +50,9 @@ class Sandbox:
     document: dict[str, Any]
     name: str
     key: str
+    labels: dict[str, str]
+    owner: str
+    description: str
     workloads: list[str]
     phase: str
     revision: int
@@ -65,14 +70,22 @@ class Sandbox:
         told = [item.message for item in self.conditions if item.type == KNOWN and item.status == "False"]
         return one_line(told[0]) if told else ""
 
+    def label_text(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+
     def styled_phase(self) -> Text:
         return Text(self.phase, _PHASE_STYLES.get(self.phase, ""))
 
     def show(self, output: Output) -> None:
         revision = f", revision {self.revision}, expires {left(self.expires)}" if self.expires else ""
         output.say(Text(f"sandbox {self.name} is ").append(self.styled_phase()).append(f"{revision}, key {self.key}"))
+        for told, text in (("owner", self.owner), ("description", self.description), ("labels", self.label_text())):
+            if text:
+                output.say(f"{told}: {printable(text)}")
         if self.forks:
-            output.table(["fork", "state", "revision", "endpoints"], list(map(_row, self.forks)))
+            started = any(fork.digest for fork in self.forks)
+            columns = ["fork", "state", "revision", *(["build"] if started else []), "endpoints"]
+            output.table(columns, [_row(fork, started=started) for fork in self.forks])
         for fork in self.forks:
             if fork.message:
                 output.say(f"{fork.workload}: {printable(fork.message)}", "red")
@@ -89,16 +102,19 @@ class Sandbox:
 
 def read_sandbox(document: Any) -> Sandbox:
     """Raises KeyError, TypeError, ValueError or AttributeError for what is no sandbox."""
-    name, spec, status = document["metadata"]["name"], document["spec"], document.get("status") or {}
-    expires = status.get("expires")
+    metadata, spec, status = document["metadata"], document["spec"], document.get("status") or {}
+    name = metadata["name"]
     return Sandbox(
         document=document,
         name=name,
         key=spec.get("routingKey") or name,
+        labels=dict(metadata.get("labels") or {}),
+        owner=metadata.get("owner") or "",
+        description=metadata.get("description") or "",
         workloads=[fork["workload"] for fork in spec["forks"]],
         phase=status.get("phase", PENDING),
         revision=status.get("revision", 0),
-        expires=None if expires is None else datetime.fromisoformat(expires),
+        expires=_moment(status.get("expires")),
         forks=[
             Fork(
                 item["workload"],
@@ -106,6 +122,8 @@ def read_sandbox(document: Any) -> Sandbox:
                 item["revision"],
                 list(item.get("endpoints", ())),
                 item.get("message", ""),
+                item.get("digest") or "",
+                _moment(item.get("built")),
             )
             for item in status.get("forks", ())
         ],
@@ -118,17 +136,31 @@ def read_sandbox(document: Any) -> Sandbox:
 def left(moment: datetime) -> str:
     """`in 3h 59m`, rounded down; two units say enough."""
     seconds = int((moment - datetime.now(UTC)).total_seconds())
-    if seconds <= 0:
-        return "now"
+    return f"in {_span(seconds)}" if seconds > 0 else "now"
+
+
+def ago(moment: datetime) -> str:
+    """`3h 59m ago`."""
+    seconds = int((datetime.now(UTC) - moment).total_seconds())
+    return f"{_span(seconds)} ago" if seconds > 0 else "now"
+
+
+def _span(seconds: int) -> str:
     parts = []
     for name, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, seconds = divmod(seconds, size)
         if count:
             parts.append(f"{count}{name}")
-    return f"in {' '.join(parts[:2])}"
+    return " ".join(parts[:2])
 
 
-def _row(fork: Fork) -> Row:
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _row(fork: Fork, *, started: bool) -> Row:
     good = fork.state == "ready" and not fork.message
     style = "green" if good else "yellow" if fork.state == "pending" else "red"
-    return [fork.workload, Text(fork.state, style), str(fork.revision), ", ".join(fork.endpoints)]
+    written = f", written {ago(fork.built)}" if fork.built else ""
+    build = [f"{fork.digest}{written}" if fork.digest else "-"] if started else []
+    return [fork.workload, Text(fork.state, style), str(fork.revision), *build, ", ".join(fork.endpoints)]

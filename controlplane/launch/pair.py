@@ -45,12 +45,22 @@ class Pair:
 
     id:      the name of the folder.
     command: the application's, as one would type it: its name in messages.
+    build:   what the application was started from (`controlplane.launch.build`), as it stands in the handle.
     gone:    resolves when either of the two has ended: alone the other serves nobody.
     """
 
-    def __init__(self, folder: Path, command: str, ports: CopyPorts, app: Child, sidecar: Child) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        command: str,
+        ports: CopyPorts,
+        app: Child,
+        sidecar: Child,
+        build: Mapping[str, Any] | None = None,
+    ) -> None:
         self.id = folder.name
         self.command = command
+        self.build = dict(build or {})
         self.ports = ports
         self.stopping = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -67,7 +77,9 @@ class Pair:
         return f"<Pair {self.id} app={self.app!r} sidecar={self.sidecar!r}>"
 
     @classmethod
-    def spawn(cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts) -> Pair:
+    def spawn(
+        cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts, build: Mapping[str, Any] | None = None
+    ) -> Pair:
         """Start both. Raises SpawnError or OSError, with nothing left behind."""
         folder.mkdir(mode=0o700, parents=True)
         command = shlex.join(app.argv)
@@ -84,7 +96,7 @@ class Pair:
             raise
         finally:
             os.close(log)
-        return cls(folder, command, ports, started[0], started[1])
+        return cls(folder, command, ports, started[0], started[1], build)
 
     @classmethod
     def find(cls, state_dir: Path, handle: Mapping[str, Any]) -> Pair | None:
@@ -98,10 +110,13 @@ class Pair:
             Child(identity or Identity(app.pid, ""), ours=False, mark=_mark(state_dir / name, kind))
             for identity, kind in zip((app, sidecar), KINDS, strict=True)
         ]
-        return cls(state_dir / name, str(handle.get("command", "")), ports, children[0], children[1])
+        told = handle.get("build")
+        build = told if isinstance(told, Mapping) else None
+        return cls(state_dir / name, str(handle.get("command", "")), ports, children[0], children[1], build)
 
     def handle(self) -> dict[str, Any]:
-        return _record(self.id, self.command, self.ports, [self.app, self.sidecar])
+        record = _record(self.id, self.command, self.ports, [self.app, self.sidecar])
+        return record | ({"build": self.build} if self.build else {})
 
     def how_it_ended(self) -> str:
         """One sentence without a full stop about the half that ended, "" while both run."""

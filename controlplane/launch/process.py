@@ -17,10 +17,12 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from controlplane.launch.build import build
 from controlplane.launch.pair import Pair, read_records
 from controlplane.launch.plan import (
     LOOPBACK,
@@ -158,9 +160,10 @@ class ProcessLauncher:
         name = f"{request.sandbox}.{request.workload.replace('/', '.')}.r{request.revision}.{secrets.token_hex(3)}"
         folder = self._state_dir / name
         shadow = Shadow(request.sandbox, request.routing_key, request.revision)
+        cwd = request.fork.cwd or definition.cwd
         app = app_command(
             request.fork.command or definition.command,
-            definition.cwd,
+            cwd,
             {**definition.env, **(request.fork.env or {})},
             upstreams,
             ports,
@@ -169,7 +172,8 @@ class ProcessLauncher:
         )
         sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
         try:
-            pair = Pair.spawn(folder, app, sidecar, ports)
+            made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC))
+            pair = Pair.spawn(folder, app, sidecar, ports, made.encode())
         except SpawnError as error:
             self._ports.give_back(ports.all())
             raise LaunchError(str(error)) from None

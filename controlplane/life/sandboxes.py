@@ -88,13 +88,15 @@ class Sandboxes:
             count[life.record.phase] += 1
         return count
 
-    async def apply(self, sandbox: Sandbox) -> tuple[Sandbox, bool]:
+    async def apply(self, sandbox: Sandbox, restart: frozenset[str] = frozenset()) -> tuple[Sandbox, bool]:
         """Create or update; True: it is new. Returns when it is stored and the sidecars are being told.
+
+        restart: workloads whose forks are started anew, also when nothing in them has changed.
 
         Raises Conflict (the key is taken), DocumentError (what cannot be changed or started), TooMany, Closing,
         StoreError; then nothing has changed.
         """
-        return await asyncio.shield(self._around.tasks.begin(self._apply(sandbox), f"apply {sandbox.name}"))
+        return await asyncio.shield(self._around.tasks.begin(self._apply(sandbox, restart), f"apply {sandbox.name}"))
 
     async def delete(self, name: str) -> None:
         """Remove the routes and begin to stop the shadows. Raises NotFound, Closing, StoreError."""
@@ -137,7 +139,7 @@ class Sandboxes:
             around.sidecars.hurry()
             await self._rest(lives)
 
-    async def _apply(self, sandbox: Sandbox) -> tuple[Sandbox, bool]:
+    async def _apply(self, sandbox: Sandbox, restart: frozenset[str]) -> tuple[Sandbox, bool]:
         async with self._turns.setdefault(sandbox.name, asyncio.Lock()):
             if self._around.closing.is_set():
                 raise Closing("the registry is shutting down")
@@ -146,7 +148,7 @@ class Sandboxes:
             self._check(sandbox, living.record if living else None)
             claimed = self._claim(sandbox)
             try:
-                if life is None or not await self._update(life, sandbox):
+                if life is None or not await self._update(life, sandbox, restart):
                     life = await self._create(sandbox)
             except BaseException:
                 if claimed:
@@ -157,16 +159,18 @@ class Sandboxes:
             return life.sandbox(), living is None
 
     async def _create(self, sandbox: Sandbox) -> SandboxLife:
-        record = created(sandbox.name, sandbox.spec, self._around.clock.now(), self._default_ttl)
+        record = created(sandbox.name, sandbox.spec, self._around.clock.now(), self._default_ttl, sandbox.metadata)
         life = SandboxLife(record, self._around, self._observe)
         await life.create()
         return life
 
-    async def _update(self, life: SandboxLife, sandbox: Sandbox) -> bool:
+    async def _update(self, life: SandboxLife, sandbox: Sandbox, restart: frozenset[str]) -> bool:
         """False: the last trace of it has gone meanwhile, so it has to be created."""
 
         def step(record: Record, now: datetime) -> Record | None:
-            return None if record.finished else record.updated_to(sandbox.spec, now, self._default_ttl)
+            if record.finished:
+                return None
+            return record.updated_to(sandbox.spec, now, self._default_ttl, sandbox.metadata, restart)
 
         if not await life.step(step):
             return False

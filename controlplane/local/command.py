@@ -118,6 +118,7 @@ async def _announce(environment: Environment, observe: Observer) -> None:
             name=service.name,
             workload=service.definition.workload,
             command=service.definition.command,
+            cwd=service.definition.cwd,
             address=service.address,
             app=f"127.0.0.1:{service.ports.app}",
             admin=f"127.0.0.1:{service.admin}",

@@ -75,6 +75,7 @@ class Leftover:
 class Service:
     """One service of the overview.
 
+    cwd:            absolute; of the command.
     address:        for callers.
     app:            the application itself, behind the sidecar.
     copyable:       the file leaves the application's port to us, so that a second copy can be given another.
@@ -84,6 +85,7 @@ class Service:
     name: str
     workload: str
     command: tuple[str, ...]
+    cwd: str
     address: str
     app: str
     admin: str

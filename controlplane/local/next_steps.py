@@ -34,7 +34,7 @@ def next_steps(up: Up, program: str) -> list[str]:
     command = shlex.quote(shlex.join(forked.command))
     lines = [
         f"Next, a second copy of {forked.name} for the routing key {SANDBOX}; put the command of your changed one:",
-        f"  {program} sandbox apply {SANDBOX}{registry} --fork {forked.workload} --command {command}",
+        f"  {program} sandbox apply {SANDBOX}{registry} --fork {forked.workload} --command {command}{_folder(forked)}",
         f"  {program} sandbox wait {SANDBOX}{registry}",
     ]
     if forked.readiness_path:
@@ -45,6 +45,16 @@ def next_steps(up: Up, program: str) -> list[str]:
         )
         lines.append(f"  baggage: routing-key={SANDBOX}")
     return lines
+
+
+def _folder(service: Service) -> str:
+    """Where the command is found, for whoever stands elsewhere."""
+    folder = Path(service.cwd)
+    if folder == Path.cwd():
+        return ""
+    with suppress(ValueError):
+        folder = folder.relative_to(Path.cwd())
+    return f" --cwd {shlex.quote(str(folder))}"
 
 
 def _unknown(up: Up) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from controlplane.model.sandbox import Fork, Spec, ttl_seconds
+from controlplane.model.sandbox import Fork, Metadata, Spec, ttl_seconds
 
 
 class Part(BaseModel):
@@ -23,11 +23,13 @@ class DesiredFork(Part):
 
 
 class Desired(Part):
-    """revision: grows with every change of the spec.
+    """metadata: as it was last applied; it makes no revision.
+    revision: grows with every change of the spec, and when a fork is started anew.
     forks:    those of the spec, each with the revision that is wanted.
     """
 
     spec: Spec
+    metadata: Metadata | None = None
     revision: int
     created: datetime
     updated: datetime
@@ -35,20 +37,28 @@ class Desired(Part):
     deleting: bool = False
     forks: tuple[DesiredFork, ...]
 
-    def updated_to(self, spec: Spec, now: datetime, default_ttl: int) -> Desired:
-        """The same spec again restarts the TTL; another one makes a revision.
+    def updated_to(
+        self,
+        spec: Spec,
+        now: datetime,
+        default_ttl: int,
+        metadata: Metadata | None = None,
+        restart: frozenset[str] = frozenset(),
+    ) -> Desired:
+        """The same spec again restarts the TTL; another one makes a revision, and so do workloads to `restart`.
 
         A fork that the update does not touch keeps its revision. What is being deleted begins anew.
         """
-        times = {"updated": now, "expires": expiry(spec, now, default_ttl)}
-        if not self.deleting and spec == self.spec:
+        times = {"updated": now, "expires": expiry(spec, now, default_ttl), "metadata": metadata}
+        if not self.deleting and spec == self.spec and not restart:
             return self.model_copy(update=times)
         revision = self.revision + 1
         known = {} if self.deleting else {wanted.fork.workload: wanted for wanted in self.forks}
 
         def kept(fork: Fork) -> DesiredFork:
             old = known.get(fork.workload)
-            return old if old is not None and old.fork == fork else DesiredFork(fork=fork, revision=revision)
+            same = old is not None and old.fork == fork and fork.workload not in restart
+            return old if old is not None and same else DesiredFork(fork=fork, revision=revision)
 
         forks = tuple(map(kept, spec.forks))
         created = now if self.deleting else self.created
@@ -59,11 +69,12 @@ class Desired(Part):
         return self.model_copy(update={"deleting": True})
 
 
-def desired(name: str, spec: Spec, now: datetime, default_ttl: int) -> Desired:
+def desired(name: str, spec: Spec, now: datetime, default_ttl: int, metadata: Metadata | None = None) -> Desired:
     """What is wanted of a new sandbox, revision 1."""
     spec = resolved(spec, name)
     return Desired(
         spec=spec,
+        metadata=metadata,
         revision=1,
         created=now,
         updated=now,

@@ -25,10 +25,12 @@ import difflib
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
+from controlplane.model.fields import misspelt
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, field_problems, show
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import (
@@ -81,6 +83,9 @@ Listen = Annotated[str, StringConstraints(max_length=300), AfterValidator(_check
 class UpstreamSpec(Strict):
     """A workload that the service calls: `name` is another service of the file, or says workload and address.
 
+    name:   how the service knows it; PAYMENTS_URL says where `payments` is.
+    workload: of one outside of the file, NAMESPACE/NAME.
+    address: where one outside of the file answers, HOST:PORT: the inbound side of its sidecar.
     port:   where the service's own sidecar listens for calls to it.
     scheme: of the variable NAME_URL; `none` makes it HOST:PORT.
     """
@@ -95,12 +100,15 @@ class UpstreamSpec(Strict):
 class ServiceSpec(Strict):
     """One service: an application, and the sidecar that stands beside it.
 
+    name:     of the service, and of its workload behind the namespace.
     command:  argument vector; `${PORT}`, `${NAME_URL}`, `${NAME_HOST}` and `${NAME_PORT}` become what the variables of
               that name say: the port it shall listen on, and where it reaches its upstream NAME.
     env:      may name the same, and set those of an upstream: `redis://:secret@${CACHE_HOST}:${CACHE_PORT}/0`.
     port:     the one that callers use: the sidecar's inbound side.
     app_port: the one that the application listens on.
     cwd:      relative to the folder of the file.
+    upstreams: what it calls.
+    readiness: when it counts as started.
     """
 
     name: Label
@@ -114,11 +122,16 @@ class ServiceSpec(Strict):
 
 
 class RegistrySpec(Strict):
+    """listen: where the registry answers, HOST:PORT on the loopback interface; port 0 is a free one."""
+
     listen: Listen = DEFAULT_LISTEN
 
 
 class EnvironmentSpec(Strict):
-    """namespace: of all services' workloads; the environment's name when it is left out."""
+    """namespace: of all services' workloads; the environment's name when it is left out.
+    registry:  the process that owns the sandboxes.
+    services:  what runs.
+    """
 
     namespace: Label | None = None
     registry: RegistrySpec = RegistrySpec()
@@ -126,6 +139,8 @@ class EnvironmentSpec(Strict):
 
 
 class EnvironmentMetadata(Strict):
+    """name: of the environment, and of the folder of its state."""
+
     name: Label
 
 
@@ -156,7 +171,7 @@ def parse_environment(document: object) -> EnvironmentFile:
     try:
         environment = EnvironmentFile.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += map(_with_hint, field_problems(error))
+        problems += map(_with_hint, field_problems(error, partial(misspelt, EnvironmentFile)))
     problems += _whole(document)
     if problems or environment is None:
         raise DocumentError(bounded(problems))

@@ -25,6 +25,11 @@ class Copy(Part):
     endpoints: tuple[str, ...]
     handle: dict[str, Any]
 
+    def build(self) -> dict[str, Any]:
+        """What it was started from, as its launcher has written it down; empty where nothing was started."""
+        told = self.handle.get("build")
+        return {name: told.get(name) for name in ("digest", "built", "started")} if isinstance(told, dict) else {}
+
 
 class Setback(Part):
     """Why a revision does not serve. `message` is one sentence, `log` the last lines of its output.
@@ -159,6 +164,7 @@ class ForkState:
                 revision=serving.revision,
                 endpoints=serving.endpoints,
                 message=message,
+                **serving.build(),
             )
         state = State.FAILED if self.broken else State.PENDING
         return ForkStatus(workload=self.fork.workload, state=state, revision=self.revision, message=message)

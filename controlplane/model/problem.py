@@ -66,6 +66,10 @@ NAME = Grammar(DNS_LABEL, "a DNS label (1 to 63 characters of a-z, 0-9 and -, no
 WORKLOAD_NAME = Grammar(WORKLOAD.pattern, "NAMESPACE/NAME, each a DNS label")
 KEY = Grammar(ROUTING_KEY.pattern, "1 to 63 characters of A-Za-z0-9._-")
 TTL = Grammar(r"[1-9][0-9]{0,8}[smhd]", "a number with a unit: 90s, 30m, 4h or 7d")
+LABEL = Grammar(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?",
+    "the name of a label (1 to 63 characters of A-Za-z0-9._/-, which begin and end with a letter or digit)",
+)
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
 SCHEME = Grammar(r"[a-z][a-z0-9+.-]*", "the scheme of a URL, such as http or redis, or none for HOST:PORT")
@@ -73,7 +77,7 @@ ABSOLUTE_PATH = Grammar(r"/.*", "a path that begins with /")
 
 _WORDS = {
     f"^{grammar.pattern}$": grammar.words
-    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, ENV_NAME, SIDECAR_ID, SCHEME, ABSOLUTE_PATH)
+    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, LABEL, ENV_NAME, SIDECAR_ID, SCHEME, ABSOLUTE_PATH)
 }
 
 
@@ -87,10 +91,18 @@ def invalid(path: str, message: str) -> DocumentError:
     return DocumentError([FieldProblem(path=path, message=message)])
 
 
-def field_problems(error: ValidationError, prefix: str = "") -> list[FieldProblem]:
-    """Everything that pydantic found, in our words and with our paths."""
+def field_problems(
+    error: ValidationError, meant: Callable[[Sequence[int | str]], str] = lambda location: ""
+) -> list[FieldProblem]:
+    """Everything that pydantic found, in our words and with our paths.
+
+    meant: what to say behind "unknown field" of the one at this location, or "".
+    """
     return [
-        FieldProblem(path=written_path(item["loc"], prefix), message=_message(item))
+        FieldProblem(
+            path=written_path(item["loc"]),
+            message=_message(item) + (meant(item["loc"]) if item["type"] == "extra_forbidden" else ""),
+        )
         for item in error.errors(include_url=False)
         if not _follows_from_another(item)
     ]
@@ -105,9 +117,9 @@ def bounded(problems: Iterable[FieldProblem]) -> list[FieldProblem]:
     return [*unique[:MAX_PROBLEMS], rest]
 
 
-def written_path(location: Iterable[int | str], prefix: str = "") -> str:
+def written_path(location: Iterable[int | str]) -> str:
     """`("spec", "forks", 0, "command")` as `spec.forks[0].command`."""
-    path = prefix
+    path = ""
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
@@ -149,13 +161,19 @@ def _message(item: Any) -> str:
         "too_short": lambda: f"must have at least {context['min_length']} of them",
         "string_too_long": lambda: f"has more than {context['max_length']} characters",
         "string_too_short": lambda: "must not be empty",
-        "string_pattern_mismatch": lambda: f"{show(item['input'])} is not {_words(context['pattern'])}",
+        "string_pattern_mismatch": lambda: f"{show(item['input'])} is not {words(context['pattern'])}",
     }
     found = plain.get(item["type"])
     return found() if found else f"{item['msg'][0].lower()}{item['msg'][1:]}"
 
 
-def _words(pattern: str) -> str:
+def says(pattern: str) -> bool:
+    """Whether there are words for it."""
+    return pattern in _WORDS
+
+
+def words(pattern: str) -> str:
+    """A pattern as a person would say it."""
     return _WORDS.get(pattern, f"of the form {pattern}")
 
 

@@ -91,17 +91,28 @@ class Record(Part):
             forks=tuple(fork.status() for fork in self.forks),
         )
         return Sandbox(
-            api_version=API_VERSION, kind=SANDBOX, metadata=Metadata(name=self.name), spec=wanted.spec, status=status
+            api_version=API_VERSION,
+            kind=SANDBOX,
+            metadata=wanted.metadata or Metadata(name=self.name),
+            spec=wanted.spec,
+            status=status,
         )
 
     # What people ask for.
 
-    def updated_to(self, spec: Spec, now: datetime, default_ttl: int) -> Record:
+    def updated_to(
+        self,
+        spec: Spec,
+        now: datetime,
+        default_ttl: int,
+        metadata: Metadata | None = None,
+        restart: frozenset[str] = frozenset(),
+    ) -> Record:
         """The same spec again restarts the TTL and tries again what failed; another one makes a revision.
 
-        A fork that the update does not touch keeps its revision and its shadow.
+        A fork that the update does not touch keeps its revision and its shadow, unless it is to `restart`.
         """
-        wanted = self.desired.updated_to(resolved(spec, self.name), now, default_ttl)
+        wanted = self.desired.updated_to(resolved(spec, self.name), now, default_ttl, metadata, restart)
         known = {} if self.deleting else {fork.workload: fork for fork in self.observed.forks}
         same = {fork.fork.workload: fork.revision for fork in self.desired.forks}
 
@@ -211,8 +222,8 @@ class Record(Part):
         return record.model_copy(update={"observed": told})
 
 
-def created(name: str, spec: Spec, now: datetime, default_ttl: int) -> Record:
+def created(name: str, spec: Spec, now: datetime, default_ttl: int, metadata: Metadata | None = None) -> Record:
     """A new sandbox, revision 1, nothing of which runs yet."""
-    wanted = desired(name, spec, now, default_ttl)
+    wanted = desired(name, spec, now, default_ttl, metadata)
     forks = tuple(ObservedFork(workload=fork.workload) for fork in wanted.spec.forks)
     return Record(name=name, desired=wanted, observed=Observed(forks=forks)).unsettled(now)

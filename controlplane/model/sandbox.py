@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
@@ -36,8 +37,10 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
+from controlplane.model.fields import misspelt
 from controlplane.model.problem import (
     KEY,
+    LABEL,
     NAME,
     TTL,
     DocumentError,
@@ -47,11 +50,13 @@ from controlplane.model.problem import (
     field_problems,
     show,
 )
-from controlplane.model.workload import Address, Command, Environment, IsNumber, WorkloadName
+from controlplane.model.workload import Address, Command, Cwd, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State
 
 MAX_FORKS = 32
 """Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
+
+MAX_LABELS = 64
 
 MAX_TTL_SECONDS = 90 * 86400
 """A quarter of a year: a sandbox that lives longer is a baseline."""
@@ -79,6 +84,8 @@ Ttl = Annotated[
     StringConstraints(pattern=anchored(TTL), max_length=10),
     AfterValidator(_checked_ttl),
 ]
+Label = Annotated[str, StringConstraints(pattern=anchored(LABEL), max_length=63)]
+LabelValue = Annotated[str, StringConstraints(max_length=200)]
 Timestamp = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -120,7 +127,18 @@ class Resource(BaseModel):
 
 
 class Metadata(Resource):
+    """What a person calls it; nothing but the name decides anything."""
+
     name: Name
+    labels: Annotated[dict[Label, LabelValue], Field(max_length=MAX_LABELS)] | None = Field(
+        default=None, description="for whoever lists sandboxes, as `team: payments`"
+    )
+    owner: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+        default=None, description="whom to ask about it"
+    )
+    description: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = Field(
+        default=None, description="what is tried in it"
+    )
 
 
 _ABSENT: JsonDict = {"type": "null"}
@@ -137,7 +155,10 @@ _PROCESS_FORK: JsonDict = {
 }
 _STATIC_FORK: JsonDict = {
     "required": ["endpoints"],
-    "properties": {"endpoints": {"type": "array"}, "command": _ABSENT, "env": _ABSENT, "image": _ABSENT},
+    "properties": {
+        "endpoints": {"type": "array"},
+        **dict.fromkeys(("command", "env", "cwd", "image"), _ABSENT),
+    },
 }
 """For the JSON Schema: what `_launcher` checks. A field that is null counts as left out."""
 
@@ -147,11 +168,16 @@ class Fork(Resource):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK, _IMAGE_FORK]})
 
-    workload: WorkloadName
+    workload: WorkloadName = Field(description="that it replaces, NAMESPACE/NAME")
     command: Command | None = Field(
         default=None, description="argument vector of the shadow; `${PORT}` becomes the port it shall listen on"
     )
     env: Environment | None = Field(default=None, description="added to the baseline's environment")
+    cwd: Cwd | None = Field(
+        default=None,
+        description="absolute working directory of the command; absent: that of the baseline. "
+        "`skycap sandbox apply` puts in the folder of the file, and reads a relative one from there",
+    )
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
         default=None, description="of the shadow's containers; an installation without Kubernetes refuses it"
     )
@@ -176,7 +202,11 @@ class Fork(Resource):
 
 
 class Preview(Resource):
-    """A link that leads a browser into the sandbox. It needs a gateway."""
+    """A link that leads a browser into the sandbox. It needs a gateway.
+
+    name:     of the link.
+    workload: that the browser enters by.
+    """
 
     name: Name
     workload: WorkloadName
@@ -185,9 +215,14 @@ class Preview(Resource):
 class Spec(Resource):
     routing_key: Key | None = Field(default=None, description="by default the sandbox's name")
     ttl: Ttl | None = Field(default=None, description="counted from the last update; absent: the registry's default")
-    on_unavailable: OnUnavailable = OnUnavailable.ERROR
+    on_unavailable: OnUnavailable = Field(
+        default=OnUnavailable.ERROR,
+        description="whether its requests get 503 or the baseline when its shadow cannot be reached",
+    )
     capture: Capture = Field(default=Capture.ERRORS, description="whose bodies the hop records keep")
-    forks: Annotated[tuple[Fork, ...], Field(min_length=1, max_length=MAX_FORKS)]
+    forks: Annotated[tuple[Fork, ...], Field(min_length=1, max_length=MAX_FORKS)] = Field(
+        description="the workloads that it replaces"
+    )
     previews: Annotated[tuple[Preview, ...], Field(max_length=MAX_FORKS)] | None = Field(
         default=None, description="links for reviewers; an installation without a gateway refuses them"
     )
@@ -217,6 +252,10 @@ class ForkStatus(Reported):
     state:     that of the route: ready, pending or failed.
     revision:  the one that serves when ready, else the one that is wanted.
     message:   why it does not serve what is wanted, with the last lines of its output; else empty.
+    digest:    of what serves: its program, arguments, folder and the files that they name; absent where nothing was
+               started. Another digest is another build, also of the same command.
+    built:     when the newest of these files was written.
+    started:   when what serves was started.
     """
 
     workload: str
@@ -224,6 +263,9 @@ class ForkStatus(Reported):
     revision: Annotated[int, IsNumber]
     endpoints: tuple[str, ...] = ()
     message: str = ""
+    digest: str | None = None
+    built: Timestamp | None = None
+    started: Timestamp | None = None
 
 
 class Status(Reported):
@@ -290,7 +332,7 @@ def parse_sandbox(document: object, name: str | None = None) -> Sandbox:
             api_version=manifest.api_version, kind=manifest.kind, metadata=manifest.metadata, spec=manifest.spec
         )
     except ValidationError as error:
-        problems += field_problems(error)
+        problems += field_problems(error, partial(misspelt, Manifest))
     if isinstance(document, Mapping):
         problems += _whole(document, name)
     if problems or sandbox is None:
@@ -335,6 +377,9 @@ def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
     if fork.get("reachable") is not None and not endpoints:
         message = "needs endpoints: a shadow that we start is always reached"
         problems.append(FieldProblem(path=f"{path}.reachable", message=message))
+    if fork.get("cwd") is not None and not command:
+        message = "needs a command: only a process that we start has a working directory of ours"
+        problems.append(FieldProblem(path=f"{path}.cwd", message=message))
     if fork.get("env") is not None and not (command or image):
         message = "needs a command: only a process that we start has an environment of ours"
         problems.append(FieldProblem(path=f"{path}.env", message=message))

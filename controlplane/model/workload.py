@@ -73,6 +73,18 @@ def _has_program(command: tuple[str, ...]) -> tuple[str, ...]:
 
 Arguments = Annotated[tuple[Text, ...], Field(max_length=MAX_ARGUMENTS), AfterValidator(_has_program)]
 Command = Annotated[Arguments, Field(min_length=1)]
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f"{show(path)} is not absolute: the registry stands in a folder of its own")
+    return path
+
+
+Cwd = Annotated[
+    str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_no_nul), AfterValidator(_absolute)
+]
+"""A working directory of a command."""
 Scheme = Annotated[str, StringConstraints(pattern=anchored(SCHEME), max_length=32)]
 VariableName = Annotated[str, StringConstraints(pattern=anchored(ENV_NAME), max_length=256)]
 Environment = Annotated[dict[VariableName, Text], Field(max_length=MAX_VARIABLES)]
@@ -101,11 +113,14 @@ class Upstream(Strict):
 
 
 class Readiness(Strict):
-    """When a copy counts as started: `path` answers 2xx or 3xx, or, without a path, the port accepts."""
+    """When a copy counts as started: `path` answers 2xx or 3xx, or, without a path, the port accepts.
+
+    path:    that a GET of which tells it; absent: the port accepts.
+    timeout: seconds until a start counts as failed.
+    """
 
     path: str | None = Field(default=None, max_length=1024, pattern=anchored(ABSOLUTE_PATH))
     timeout: Annotated[float, Field(gt=0, le=600), IsNumber] = 30.0
-    """Seconds until a start counts as failed."""
 
 
 class Workload(Strict):

@@ -34,6 +34,34 @@ async def test_create_update_and_the_same_again(api: Served) -> None:
     assert (status, body["status"]["revision"]) == (200, 2)
 
 
+async def test_the_same_again_can_be_started_anew(api: Served) -> None:
+    both = document("agent-42", fork(), fork("shop/cart", port=2))
+    await api.ask("PUT", "/v1/sandboxes/agent-42", json=both)
+    _, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42?restart=shop/cart", json=both)
+    assert body["status"]["revision"] == 2
+    _, body, _ = await api.ask("GET", "/v1/sandboxes/agent-42?wait=10s")
+    assert [item["revision"] for item in body["status"]["forks"]] == [1, 2]
+    _, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42?restart=true", json=both)
+    assert body["status"]["revision"] == 3
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42?restart=shop/typo", json=both)
+    assert (status, body["problems"]) == (
+        422,
+        [{"path": "?restart", "message": "'shop/typo' is no fork of this sandbox"}],
+    )
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42?restart=yes", json=both)
+    assert (status, body["code"]) == (400, "bad-query")
+
+
+async def test_labels_owner_and_description_come_back(api: Served) -> None:
+    said = document()
+    said["metadata"] |= {"labels": {"team": "payments"}, "owner": "ada", "description": "a loyalty tier"}
+    _, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42", json=said)
+    assert body["metadata"] == said["metadata"]
+    said["metadata"]["labels"] = {"not a name": "x"}
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42", json=said)
+    assert (status, body["problems"][0]["path"]) == (422, "metadata.labels['not a name']")
+
+
 async def test_a_bad_sandbox_is_refused_with_every_path_and_nothing_is_stored(api: Served) -> None:
     bad = document("agent-42", {"workload": "users", "endpoint": ["127.0.0.1:80"]}, ttl="soon")
     writes = api.store.writes
@@ -49,7 +77,7 @@ async def test_a_bad_sandbox_is_refused_with_every_path_and_nothing_is_stored(ap
         "problems": [
             {"path": "spec.ttl", "message": "'soon' is not a number with a unit: 90s, 30m, 4h or 7d"},
             {"path": "spec.forks[0].workload", "message": "'users' is not NAMESPACE/NAME, each a DNS label"},
-            {"path": "spec.forks[0].endpoint", "message": "unknown field"},
+            {"path": "spec.forks[0].endpoint", "message": "unknown field (did you mean 'endpoints'?)"},
             {
                 "path": "spec.forks[0]",
                 "message": "says nothing that could start a shadow: give command or endpoints",

@@ -32,6 +32,18 @@ def test_the_version_is_an_option_too(skycap: Skycap, monkeypatch: pytest.Monkey
     assert json.loads(skycap("--version").out)["skycap"].startswith("0.")
 
 
+def test_what_a_file_may_say(skycap: Skycap) -> None:
+    whole = skycap("explain-file", "environment").out
+    assert "spec.services[].port  number from 1 to 65535\n    the one that callers use" in whole
+    part = skycap("explain-file", "sandbox", "spec.forks").out
+    assert part.startswith("spec.forks[]  list of objects; required\n")
+    assert "spec.ttl" not in part
+    items = json.loads(skycap("explain-file", "sandbox", "spec.ttl", "-o", "json").out)["items"]
+    assert [item["path"] for item in items] == ["spec.ttl"]
+    ended = skycap("explain-file", "sandbox", "spec.fork")
+    assert (ended.code, ended.err) == (3, "skycap: sandbox has no field 'spec.fork' (did you mean 'spec.forks[]'?)\n")
+
+
 def every_command(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
     """The words of all commands and groups, but of `skycap proxy`, which is another program."""
     context = click.Context(group)
@@ -64,10 +76,10 @@ def test_help_is_whole(skycap: Skycap, words: tuple[str, ...]) -> None:
         (("explain",), {0, 1, 2, 3, 5, 130}),
         (("doctor",), {0, 1, 2, 130}),
         (("sandbox", "list"), {0, 1, 2, 5, 130}),
-        (("sandbox", "wait"), {0, 1, 2, 3, 4, 5, 130}),
+        (("sandbox", "wait"), {0, 1, 2, 3, 4, 5, 6, 130}),
         (("controlplane",), {0, 2}),
         (("up",), {0, 2, 141}),
-        ((), {0, 1, 2, 3, 4, 5, 130, 141}),
+        ((), {0, 1, 2, 3, 4, 5, 6, 130, 141}),
     ],
 )
 def test_help_tells_the_codes_that_the_command_can_return(words: tuple[str, ...], codes: set[int]) -> None:

@@ -35,6 +35,9 @@ spec:
 """
 
 
+FORK = 'BASELINE, command: ["true"]CWD'
+
+
 def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -230,6 +233,86 @@ def test_apply_by_flags_with_a_command(registry: str, baseline: str, name: str, 
     [fork] = json.loads(ended.out)["spec"]["forks"]
     assert fork["command"] == ["python", "a b.py", "--port", "${PORT}"]
     assert fork["env"] == {"A": "1", "B": "x=y"}
+
+
+def test_a_command_runs_where_its_author_stands(
+    registry: str, baseline: str, name: str, skycap: Skycap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply(*more: str) -> tuple[str, str]:
+        arguments = ("sandbox", "apply", name, "--fork", baseline, "--command", "true", "--registry", registry)
+        ended = skycap(*arguments, "-o", "json", *more)
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)["spec"]["forks"][0]["cwd"], skycap(*arguments, *more).err
+
+    worktree = tmp_path / "worktree"
+    worktree.mkdir()
+    monkeypatch.chdir(worktree)
+    assert apply() == (str(worktree), f"skycap: {baseline} runs in {worktree}\n")
+    assert apply("--cwd", "..")[0] == str(worktree / "..")
+    ended = skycap("sandbox", "apply", name, "--fork", baseline, "--command", "true", "--cwd", "nowhere")
+    assert (ended.code, ended.err) == (
+        2,
+        "skycap: Invalid value for --cwd: there is no folder nowhere (see skycap sandbox apply --help)\n",
+    )
+
+
+def test_a_command_in_a_file_runs_beside_the_file(
+    registry: str, baseline: str, name: str, skycap: Skycap, tmp_path: Path
+) -> None:
+    text = SANDBOX.replace("NAME", name).replace('shop/users, endpoints: ["127.0.0.1:9102"], reachable: false', FORK)
+    file = tmp_path / "sandbox.yaml"
+    for said, cwd in (("", tmp_path), (", cwd: sub", tmp_path / "sub"), (", cwd: /srv", Path("/srv"))):
+        file.write_text(text.replace("CWD", said).replace("BASELINE", baseline))
+        ended = skycap("sandbox", "apply", "-f", str(file), "--registry", registry, "-o", "json")
+        assert ended.code == 0, ended.err
+        assert json.loads(ended.out)["spec"]["forks"][0]["cwd"] == str(cwd)
+
+
+def test_what_flags_say_of_a_sandbox(registry: str, applied: str, skycap: Skycap, tmp_path: Path) -> None:
+    file = tmp_path / "sandbox.yaml"
+    said = ("--ttl", "2h", "--on-unavailable", "baseline", "--label", "team=payments", "--owner", "ada")
+    arguments = ("sandbox", "apply", "-f", str(file), "--registry", registry, *said, "--description", "a\x1b[2Jtier")
+    document = json.loads(skycap(*arguments, "-o", "json").out)
+    assert (document["spec"]["ttl"], document["spec"]["onUnavailable"]) == ("2h", "baseline")
+    assert document["metadata"]["labels"] == {"team": "payments"}
+    shown = skycap("sandbox", "get", applied, "--registry", registry).out.splitlines()
+    assert shown[1:4] == ["owner: ada", "description: a\\x1b[2Jtier", "labels: team=payments"]
+
+    def listed(*more: str) -> str:
+        return skycap("sandbox", "list", "--registry", registry, *more).out
+
+    assert applied in listed("--label", "team=payments", "--owner", "ada")
+    assert applied not in listed("--owner", "grace")
+    assert listed("--label", "team=orders") == "there are no sandboxes of that kind\n"
+    assert "OWNER" in listed()
+
+
+def test_restart_makes_a_new_revision_of_the_same(
+    registry: str, applied: str, sidecar: str, skycap: Skycap, tmp_path: Path
+) -> None:
+    def revision(*arguments: str) -> int:
+        ended = skycap(*arguments, "--registry", registry, "-o", "json")
+        assert ended.code == 0, ended.err
+        document = json.loads(ended.out)
+        assert document["spec"]["ttl"] == "1h"
+        number: int = document["status"]["revision"]
+        return number
+
+    file = str(tmp_path / "sandbox.yaml")
+    assert revision("sandbox", "apply", "-f", file) == 1
+    assert revision("sandbox", "restart", applied) == 2
+    assert revision("sandbox", "apply", "-f", file, "--restart", "--wait") == 3
+    assert revision("sandbox", "restart", applied, "--workload", "shop/users") == 4
+    ended = skycap("sandbox", "restart", applied, "--workload", "shop/typo", "--registry", registry)
+    assert (ended.code, "'shop/typo' is no fork of this sandbox" in ended.err) == (2, True)
+
+
+def test_apply_and_wait_in_one(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    arguments = ("sandbox", "apply", name, "--fork", baseline, "--command", "false", "--registry", registry)
+    ended = skycap(*arguments, "--wait")
+    assert ended.code == 1
+    assert f"sandbox {name} is Failed" in ended.out
+    assert f"skycap: sandbox {name} is Failed (skycap sandbox logs {name})\n" in ended.err
 
 
 def test_a_fork_that_cannot_start_is_told_by_wait(registry: str, baseline: str, name: str, skycap: Skycap) -> None:

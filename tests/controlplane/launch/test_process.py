@@ -10,6 +10,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -27,6 +29,7 @@ from controlplane.process.identity import decode_identity
 from tests.controlplane.process.marked import Marked, eventually
 
 APP = str(Path(__file__).with_name("app.py"))
+CODE = Path(APP).read_bytes()
 PYTHON = sys.executable
 
 
@@ -98,6 +101,26 @@ async def test_a_shadow_is_the_baseline_but_for_what_differs(
     assert content(folder) == []
     await port.stop(running)
     assert await port.log(running, 10) == ""
+
+
+async def test_a_fork_may_run_in_a_folder_of_its_own_and_tells_its_build(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "users.py").write_bytes(CODE)
+    asked = request(of=definition(cwd=str(tmp_path)))
+    fork = Fork(workload="shop/users", command=(PYTHON, "users.py"), cwd=str(mine))
+    running = await launcher.start(replace(asked, fork=fork))
+    who = await (await get(running, "/who")).json()
+    assert who["cwd"] == str(mine)
+    first = running.handle["build"]
+    assert first["built"] == datetime.fromtimestamp((mine / "users.py").stat().st_mtime, UTC).isoformat()
+    found = await ProcessLauncher(tmp_path / "shadows", launcher._environ).adopt(asked, running.handle)
+    assert found is None or found.handle["build"] == first
+    (mine / "users.py").write_bytes(CODE + b"# another")
+    again = await launcher.start(replace(asked, fork=fork))
+    assert again.handle["build"]["digest"] != first["digest"]
 
 
 async def test_without_a_command_it_runs_that_of_the_baseline(launcher: ProcessLauncher) -> None:

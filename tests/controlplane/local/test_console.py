@@ -27,12 +27,14 @@ from controlplane.local.events import (
     Warned,
 )
 
+CWD = str(Path.cwd())
+
 FRONTEND = Service(
-    "frontend", "shop/frontend", ("python", "f.py"), "127.0.0.1:18080", "127.0.0.1:20001", "127.0.0.1:20002",
+    "frontend", "shop/frontend", ("python", "f.py"), CWD, "127.0.0.1:18080", "127.0.0.1:20001", "127.0.0.1:20002",
     ("users",), ready=True, copyable=True, readiness_path="/health",
 )  # fmt: skip
 USERS = Service(
-    "users", "shop/users", ("python", "users.py"), "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
+    "users", "shop/users", ("python", "users.py"), CWD, "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
     (), ready=False, copyable=True, readiness_path="",
 )  # fmt: skip
 UP = Up("shop", "http://127.0.0.1:7171", "frontend", (FRONTEND, USERS), ("users: GET /health answers 503",))

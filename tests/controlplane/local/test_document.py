@@ -88,7 +88,7 @@ def test_every_problem_of_the_document_is_a_line(file: Path) -> None:
     )
     assert problems(file) == [
         "kind: 'Sandbox' is not 'Environment'",
-        "spec.services[1].prot: unknown field",
+        "spec.services[1].prot: unknown field (did you mean 'port'?)",
         "spec.services[1].name: repeats 'users' of spec.services[0].name",
     ]
 

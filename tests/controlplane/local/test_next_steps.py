@@ -9,12 +9,14 @@ import pytest
 from controlplane.local.events import Service, Up
 from controlplane.local.next_steps import invocation, next_steps
 
+CWD = str(Path.cwd())
+
 FRONTEND = Service(
-    "frontend", "shop/frontend", ("python", "f.py"), "127.0.0.1:18080", "127.0.0.1:20001", "127.0.0.1:20002",
+    "frontend", "shop/frontend", ("python", "f.py"), CWD, "127.0.0.1:18080", "127.0.0.1:20001", "127.0.0.1:20002",
     ("users",), ready=True, copyable=True, readiness_path="/health",
 )  # fmt: skip
 USERS = Service(
-    "users", "shop/users", ("python", "a b.py"), "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
+    "users", "shop/users", ("python", "a b.py"), CWD, "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
     (), ready=True, copyable=True, readiness_path="/up?a&b",
 )  # fmt: skip
 
@@ -38,6 +40,14 @@ def test_a_registry_where_nobody_looks_for_it_needs_a_flag() -> None:
     lines = [line for line in steps(FRONTEND, registry="http://127.0.0.1:7171") if " sandbox " in line]
     assert len(lines) == 2
     assert all(" --registry http://127.0.0.1:7171" in line for line in lines)
+
+
+def test_who_stands_elsewhere_is_told_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = [line for line in steps(replace(FRONTEND, cwd="/srv/a b")) if " apply " in line]
+    assert line.endswith(" --cwd '/srv/a b'")
+    monkeypatch.chdir(tmp_path)
+    (line,) = [line for line in steps(replace(FRONTEND, cwd=str(tmp_path / "services"))) if " apply " in line]
+    assert line.endswith(" --cwd services")
 
 
 def test_without_a_path_no_request_is_certain_to_be_answered() -> None:

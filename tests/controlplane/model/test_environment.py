@@ -77,8 +77,12 @@ def test_the_least_that_there_must_be() -> None:
 
 def test_its_fields_are_those_of_the_file_only() -> None:
     """Python's own names are no second spelling."""
-    assert problems(shop(*FRONTEND, app_port=18083)) == ["spec.services[0].app_port: unknown field"]
-    assert "api_version: unknown field" in problems({**SHOP, "api_version": "skycap.dev/v1alpha1"})
+    assert problems(shop(*FRONTEND, app_port=18083)) == [
+        "spec.services[0].app_port: unknown field (did you mean 'appPort'?)"
+    ]
+    assert "api_version: unknown field (did you mean 'apiVersion'?)" in problems(
+        {**SHOP, "api_version": "skycap.dev/v1alpha1"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_its_fields_are_those_of_the_file_only() -> None:
         (shop("spec", services="users"), ["spec.services: must be a list, not text"]),
         (shop(*USERS, command=[]), ["spec.services[1].command: must have at least 1 of them"]),
         (shop(*USERS, command="python users.py"), ["spec.services[1].command: must be a list, not text"]),
-        (shop(*USERS, prot=80), ["spec.services[1].prot: unknown field"]),
+        (shop(*USERS, prot=80), ["spec.services[1].prot: unknown field (did you mean 'port'?)"]),
         (shop(*USERS, env={"A": 1}), ["spec.services[1].env.A: must be text, not a number: put it in quotes"]),
         (shop(*USERS, env={"A": True}), ["spec.services[1].env.A: must be text, not true or false: put it in quotes"]),
     ],
@@ -203,7 +207,7 @@ def test_all_problems_at_once_whatever_their_kind() -> None:
     document["spec"]["services"].append("not an object")
     assert problems(document) == [
         "spec.services[1].command: must have at least 1 of them",
-        "spec.services[1].prot: unknown field",
+        "spec.services[1].prot: unknown field (did you mean 'port'?)",
         "spec.services[2]: must be an object, not text",
         "spec.services[1].name: repeats 'frontend' of spec.services[0].name",
         "spec.services[1].port: repeats 18080 of spec.services[0].port",

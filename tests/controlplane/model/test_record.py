@@ -10,7 +10,7 @@ import pytest
 from controlplane.model.observed import LOG_CHARACTERS, MESSAGE_CHARACTERS, Copy, Setback
 from controlplane.model.record import Record, created
 from controlplane.model.routes import routes_of
-from controlplane.model.sandbox import Condition, ForkStatus, Phase
+from controlplane.model.sandbox import Condition, ForkStatus, Metadata, Phase
 from proxy.contract.routes import State
 from tests.controlplane.sandboxes import USERS, fork, sandbox
 
@@ -337,3 +337,34 @@ def test_what_is_told_of_a_failure_is_bounded() -> None:
     assert len(setback.log) == LOG_CHARACTERS
     assert len(status(record).message) < MESSAGE_CHARACTERS + 100
     assert status(record).message.endswith("x" * 100)
+
+
+def test_a_restart_is_a_new_revision_of_the_same() -> None:
+    record = ready(fork(), fork("shop/cart", port=2))
+    spec = record.desired.spec
+    again = record.updated_to(spec, LATER, DEFAULT_TTL, restart=frozenset({USERS}))
+    assert (again.desired.revision, again.desired.spec) == (2, spec)
+    assert [(one.fork.workload, one.revision, one.current) for one in again.forks] == [
+        (USERS, 2, False),
+        ("shop/cart", 1, True),
+    ]
+    assert again.phase is Phase.PENDING
+    assert status(again).revision == 1  # which serves until the new one does
+    assert sure(again.started(copy_of(again), LATER)).phase is Phase.READY
+
+
+def test_what_a_person_calls_it_is_kept_and_makes_no_revision() -> None:
+    metadata = Metadata(name="a", labels={"team": "payments"}, owner="ada", description="loyalty")
+    record = created("a", sandbox("a").spec, NOW, DEFAULT_TTL, metadata)
+    assert record.sandbox().metadata == metadata
+    renamed = record.updated_to(record.desired.spec, LATER, DEFAULT_TTL, Metadata(name="a", owner="grace"))
+    assert (renamed.desired.revision, renamed.sandbox().metadata) == (1, Metadata(name="a", owner="grace"))
+    assert ready().sandbox().metadata == Metadata(name="a")
+
+
+def test_what_serves_tells_what_it_was_started_from() -> None:
+    record = new()
+    build = {"digest": "0123456789ab", "built": None, "started": NOW.isoformat()}
+    told = status(sure(record.started(copy_of(record).model_copy(update={"handle": {"build": build}}), NOW)))
+    assert (told.digest, told.built, told.started) == ("0123456789ab", None, NOW)
+    assert status(started(record)).digest is None
