@@ -21,6 +21,7 @@ from proxy.net.addresses import Ends, OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.idle import IdleLimit
 from proxy.net.racing import first_connected
+from proxy.net.reset import left_behind
 from proxy.net.resolve import Resolver, UnresolvedError, is_address
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
@@ -103,6 +104,8 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and self.borrower is not None and (left := left_behind(self.stream)):
+            self.borrower.answer.received(left)
         self.pool.lost(self)
         borrower, self.borrower = self.borrower, None
         if borrower is not None:

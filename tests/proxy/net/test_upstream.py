@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from ipaddress import ip_address
 from typing import cast
 
@@ -392,6 +393,27 @@ async def test_an_idle_connection_that_ends_is_dropped() -> None:
             assert borrower.events == ["connected"]
         assert figures(parts)[2] == 3
         assert repr(parts.wheel) == "<TimerWheel now=0 items=0>"
+
+
+# -- what was said before a reset ---------------------------------------------------------------------------------
+
+
+@on_uvloop
+@pytest.mark.parametrize("size", [100, 60_000])
+async def test_an_answer_with_a_reset_behind_it_is_read(size: int) -> None:
+    """An application that answers an upload early and closes makes its kernel reset the connection. The write that
+    fails must not be what the borrower hears first."""
+    async with net() as parts:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            borrower = await parts.borrow(parts.pools(Endpoint(*listening.getsockname())))
+            app, _ = listening.accept()
+            assert borrower.upstream is not None
+            app.sendall(b"x" * size)
+            app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            app.close()
+            borrower.upstream.stream.write(b"y" * 1_000_000)
+            await borrower.happens("reset")
+            assert borrower.got == b"x" * size
 
 
 # -- resting ------------------------------------------------------------------------------------------------------
