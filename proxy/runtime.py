@@ -15,7 +15,6 @@ import gc
 import logging
 import os
 import random
-import re
 import resource
 import signal
 import socket
@@ -55,6 +54,7 @@ from proxy.net.silence import Opening
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
 from proxy.net.upstream import ConnectionPool, Forbids, Pools
+from proxy.routing.context import WRITTEN
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
@@ -486,7 +486,7 @@ def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
             path=head.target.partition(b"?")[0].decode("latin-1"),
             status=status,
             error=failure,
-            carrier=_trace_context(head.low[:-2] + passage.insert),
+            carrier=_trace_context(passage),
             start_ns=end - int((time.perf_counter() - passage.started) * 1e9),
             end_ns=end,
         )
@@ -494,12 +494,17 @@ def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
     return record
 
 
-_CONTEXT = re.compile(rb"\r\n(" + b"|".join(re.escape(name.encode()) for name in CARRIERS) + rb"):[ \t]*([^\r]*)")
-
-
-def _trace_context(head: bytes) -> dict[str, bytes | None]:
+def _trace_context(passage: Passage) -> dict[str, bytes | None]:
     """The fields that say who the parent is, as the request was forwarded."""
-    return {name.decode(): value.strip(b" \t") for name, value in _CONTEXT.findall(head)}
+    added = dict(passage.fields)
+    if passage.written is not None:
+        added.update(zip(WRITTEN, passage.written, strict=True))
+    found: dict[str, bytes | None] = {}
+    for name in CARRIERS:
+        field = name.encode()
+        sent = [] if field in passage.drop else passage.head.values(field)
+        found[name] = added[field] if field in added else sent[-1].lower() if sent else None
+    return found
 
 
 def _raise_file_limit() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from proxy.exchange.ports import Reporter
+from proxy.routing.fields import Field, Fields
 from proxy.routing.key import BAGGAGE, NO_KEY, TRACESTATE, KeyReader, KeyReading, with_key
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.head import RequestHead
@@ -19,13 +19,17 @@ MAX_RAW_BYTES: Final = 512
 500 of a reading, two keys and a place in the dictionary). Longer ones are read each time."""
 
 
+BAGGAGE_NAME: Final = BAGGAGE.encode()
+_TRACESTATE_NAME: Final = TRACESTATE.encode()
+
+
 class Carriers:
     """Finds the fields that may carry a key and remembers what was in them. One per direction, for its counters.
 
     fields: the names of those fields, lower case.
     """
 
-    __slots__ = ("_counters", "_lines", "_reader", "_readings", "_reporter", "fields")
+    __slots__ = ("_counters", "_names", "_reader", "_readings", "_reporter", "fields")
 
     def __init__(self, reader: KeyReader, counters: SideCounters, reporter: Reporter) -> None:
         self._reader = reader
@@ -34,57 +38,50 @@ class Carriers:
         self._readings: dict[bytes, KeyReading] = {}
         names = [BAGGAGE, TRACESTATE, *reader.key_headers]
         self.fields = frozenset(name.encode() for name in names)
-        # The field lines of a head that may carry a key, from their leading CRLF on.
-        named = b"|".join(re.escape(name.encode()) for name in names)
-        self._lines = re.compile(rb"\r\n(?:" + named + rb"):[^\r]*", re.IGNORECASE)
+        self._names = [name.encode() for name in names]
 
     def read(self, head: RequestHead) -> KeyReading:
         """What the head says about a key. Counts it."""
         if head.plain:
             if head.baggage is None:
                 return NO_KEY
-            # The bare value: it cannot be taken for lines, each of which begins with a CR.
+            # The bare value: it cannot be taken for those of several fields, which have a CR in between.
             reading = self._readings.get(head.baggage) or self._read_baggage(head.baggage)
         else:
-            lines = b"".join(self._lines.findall(head.data[: head.end]))
-            reading = self._readings.get(lines) or self._read_lines(lines, lines)
+            reading = self._read_fields(head)
         if reading.key:
             self._counters.key_carriers[reading.carrier] += 1
         if reading.malformed or reading.conflict:
             self._count_mistakes(reading)
         return reading
 
-    def normalised(self, head: RequestHead, key: str) -> bytes:
-        """The field lines that take the place of all carriers (`fields`) when they disagree: `key` once, and every
-        other member that they hold."""
-        values: dict[bytes, list[bytes]] = {}
-        for line in self._lines.findall(head.data[: head.end]):
-            name, _, value = line[2:].partition(b":")
-            values.setdefault(name.lower(), []).append(value.strip(b" \t"))
-        others = self._reader.without_keys(values.get(b"baggage", ()))
-        baggage = with_key([others], self._reader.key_names[0], key)
-        state = self._reader.without_keys(values.get(b"tracestate", ()))
-        return b"baggage: %b\r\n" % baggage + (b"tracestate: %b\r\n" % state if state else b"")
+    def normalised(self, head: Fields, key: str) -> list[Field]:
+        """What takes the place of all carriers (`fields`) when they disagree: `key` once, and every other member that
+        they hold."""
+        others = self._reader.without_keys(head.values(BAGGAGE_NAME))
+        state = self._reader.without_keys(head.values(_TRACESTATE_NAME))
+        found = [(BAGGAGE_NAME, with_key([others], self._reader.key_names[0], key))]
+        return [*found, (_TRACESTATE_NAME, state)] if state else found
 
     def _read_baggage(self, value: bytes) -> KeyReading:
         if not self._reader.may_hold_key(value):
             return NO_KEY  # not remembered: other members vary with every request
-        return self._read_lines(b"\r\nbaggage:" + value, value)
+        return self._remember(value, self._reader.read([value]))
 
-    def _read_lines(self, lines: bytes, raw: bytes) -> KeyReading:
-        """Take lines apart; what was in them is remembered under `raw`."""
-        if not self._reader.key_headers and not self._reader.may_hold_key(lines):
+    def _read_fields(self, head: Fields) -> KeyReading:
+        values = [head.values(name) for name in self._names]
+        # A CR stands in no value: nothing else joins to the same bytes.
+        raw = b"\r\r".join([b"\r".join(lines) for lines in values])
+        reading = self._readings.get(raw)
+        if reading is not None:
+            return reading
+        baggage, tracestate, *others = values
+        headers = [value for lines in others for value in lines]
+        if not headers and not self._reader.may_hold_key(raw):
             return NO_KEY
-        values: dict[str, list[bytes]] = {}
-        for line in lines.split(b"\r\n")[1:]:
-            name, _, value = line.partition(b":")
-            field = name.decode().lower()
-            if field in self._reader.key_headers or self._reader.may_hold_key(value):
-                values.setdefault(field, []).append(value.strip(b" \t"))
-        if not values:
-            return NO_KEY
-        headers = [value for name in self._reader.key_headers for value in values.get(name, ())]
-        reading = self._reader.read(values.get(BAGGAGE, ()), values.get(TRACESTATE, ()), headers)
+        return self._remember(raw, self._reader.read(baggage, tracestate, headers))
+
+    def _remember(self, raw: bytes, reading: KeyReading) -> KeyReading:
         if len(raw) <= MAX_RAW_BYTES:
             if len(self._readings) >= MAX_READINGS:
                 self._readings.clear()

@@ -190,7 +190,8 @@ class Exchange(Way):
         passage = self.passage
         passage.head = NO_HEAD
         passage.plan = None
-        passage.insert = b""
+        passage.written = None
+        passage.fields = ()
         passage.drop = NOTHING
         passage.retried = False
         passage.kept = b""

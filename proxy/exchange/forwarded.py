@@ -35,11 +35,10 @@ def append_peer(passage: Passage, peer: bytes) -> None:
         addresses = b", ".join(_address(quoted or token) for quoted, token in _FOR.findall(forwarded))
     elif addresses and not forwarded:
         forwarded = b", ".join(_node(address) for part in addresses.split(b",") if (address := part.strip(b" \t")))
-    passage.insert += b"%b: %b\r\n%b: %b\r\n" % (
-        X_FORWARDED_FOR,
-        b"%b, %b" % (addresses, peer) if addresses else peer,
-        FORWARDED,
-        b"%b, %b" % (forwarded, _node(peer)) if forwarded else _node(peer),
+    passage.fields = (
+        *passage.fields,
+        (X_FORWARDED_FOR, b"%b, %b" % (addresses, peer) if addresses else peer),
+        (FORWARDED, b"%b, %b" % (forwarded, _node(peer)) if forwarded else _node(peer)),
     )
     if any(sent):
         passage.drop |= _FIELDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
@@ -18,7 +18,7 @@ from proxy.errors import (
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
 from proxy.exchange.side import Side, SideParts
-from proxy.routing.context import TraceContext
+from proxy.routing.context import MAX_HEAD_BYTES, MAX_HEAD_LINES, TraceContext
 from proxy.routing.correlation import UNKEYED
 from proxy.routing.decision import Action, decide
 from proxy.routing.served import (
@@ -33,9 +33,9 @@ from proxy.routing.served import (
     speaks_for,
 )
 from proxy.routing.table import RouteTable
-from proxy.routing.trace import KEPT_BYTES, names
+from proxy.routing.trace import names
 from proxy.wire.edit import OURS
-from proxy.wire.fields import NOTHING_ADDED, Addition
+from proxy.wire.fields import NOTHING_ADDED, Addition, Field
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
 VISITED: Final = b"skycap-visited"
@@ -46,7 +46,7 @@ MAX_PLANS: Final = 4096
 
 _VISITED_LINE: Final = b"\r\n" + VISITED + b":"
 _SERVED: Final = frozenset({NAME})
-_ZERO: Final = b"0" * 16
+_REQUEST_ID: Final = b"x-request-id"
 
 
 class Inbound(Side):
@@ -111,15 +111,19 @@ class Inbound(Side):
             done = None
             parent = head.traceparent
             # The value is in lower case, in which alone it is valid (W3C Trace Context section 3.2).
-            if head.plain and not head.traced and parent is not None and parent in head.data:
-                done = self._context.plain(head.low, parent, head.request_id)
+            large = head.end > MAX_HEAD_BYTES or head.low.count(b"\r\n") > MAX_HEAD_LINES
+            if not large and head.plain and not head.traced and parent is not None and parent in head.data:
+                done = self._context.plain(parent, head.request_id)
+            fields: Sequence[Field] = ()
             if done is None:
                 self._check_visited(passage, head)
-                ids, insert, passage.drop = self._context.complete(head.low, head.data)
+                ids, fields, passage.drop = self._context.complete(head, large=large)
             else:
-                ids, insert = done
+                ids, passage.written, made = done
+                if made:
+                    fields = ((_REQUEST_ID, made),)
             if reading.conflict is not None:
-                insert += self.carriers.normalised(head, key)
+                fields = (*fields, *self.carriers.normalised(head, key))
                 passage.drop |= self.carriers.fields
                 passage.note = conflict(reading.conflict[1])
             if not correlation.awake:
@@ -130,24 +134,13 @@ class Inbound(Side):
         except Exception as error:  # noqa: BLE001 (a bug in routing must not cost the application its request)
             return self._despite(passage, error)
         passage.ids = ids
-        passage.insert = insert
+        passage.fields = fields
         passage.told = True
         return plan
 
     def _mask(self, passage: Passage, head: RequestHead) -> None:
         """A request without a key has its ids for itself: nobody's key goes with its calls."""
-        parent, request_id = head.traceparent, head.request_id
-        if (
-            head.traced
-            or not head.plain
-            or (parent is not None and parent[3:19] == _ZERO)
-            or (request_id or b"")[KEPT_BYTES:]
-        ):
-            ids = names(self.traces.ids(head.low, head.data))
-        else:
-            ids = [parent[3:35], b"~" + parent[19:35]] if parent is not None else []
-            if request_id is not None:
-                ids.append(b"=" + request_id)
+        ids = names(self.ids(head))
         if ids:
             passage.flight = self.correlation.enter(ids, UNKEYED)
             passage.ids = ids

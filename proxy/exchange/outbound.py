@@ -16,21 +16,20 @@ from typing import Final
 
 from proxy.contract.routes import Endpoint, parse_endpoint
 from proxy.errors import BAD_REQUEST, TARGET_UNREACHABLE, UNSUPPORTED_METHOD, Refused
+from proxy.exchange.carriers import BAGGAGE_NAME
 from proxy.exchange.passage import NO_IDS, NOTHING, Passage
 from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.side import Side, SideParts
 from proxy.routing.correlation import DISPUTED, UNKEYED, UNKNOWN
 from proxy.routing.decision import Action
-from proxy.routing.key import BAGGAGE, with_key
+from proxy.routing.key import with_key
 from proxy.routing.served import NAME
 from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
-_BAGGAGE_NAME: Final = BAGGAGE.encode()
-_BAGGAGE: Final = frozenset({_BAGGAGE_NAME})
-_BAGGAGE_LINE: Final = b"\r\nbaggage:"
+_BAGGAGE: Final = frozenset({BAGGAGE_NAME})
 _NO_KEYS: Final = frozenset({UNKNOWN, UNKEYED, DISPUTED})
 
 
@@ -54,11 +53,11 @@ class Outbound(Side):
         correlation = self.correlation
         reading = self.carriers.read(head)
         key = reading.key
-        ids = self.traces.ids(head.low, head.data) if correlation.awake else NO_IDS
+        ids = self.ids(head) if correlation.awake else NO_IDS
         if not key:
             key = self._whose(passage, head, correlation.recall(ids))
         elif reading.conflict is not None:
-            passage.insert = self.carriers.normalised(head, key)
+            passage.fields = self.carriers.normalised(head, key)
             passage.drop = self.carriers.fields
         if key:
             passage.told = True
@@ -81,8 +80,8 @@ class Outbound(Side):
             if verdict == DISPUTED or (verdict == UNKNOWN and self.correlation.keyed_in_flight):
                 self._report_loss(head, disputed=verdict == DISPUTED)
             return ""
-        lines = field_values(head, _BAGGAGE_NAME) if _BAGGAGE_LINE in head.low else []
-        passage.insert = b"baggage: %b\r\n" % with_key(lines, self._key_name, key)
+        lines = head.values(BAGGAGE_NAME)
+        passage.fields = ((BAGGAGE_NAME, with_key(lines, self._key_name, key)),)
         passage.drop = _BAGGAGE if lines else NOTHING
         return key
 
@@ -91,7 +90,7 @@ class Outbound(Side):
         self.keys_lost += 1
         self.correlation.losses += 1
         self.reporter.key_lost(
-            target, head.method.decode("latin-1"), head.target.decode("latin-1"), self.traces.seen(head.low), disputed
+            target, head.method.decode("latin-1"), head.target.decode("latin-1"), self.traces.seen(head), disputed
         )
 
     def _forward(self, head: RequestHead, key: str) -> Plan:

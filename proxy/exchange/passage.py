@@ -14,12 +14,14 @@ What happens to a passage, in this order, each at one place:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.routing.correlation import Flight
 from proxy.wire.body import BodyReader
+from proxy.wire.fields import Field
 from proxy.wire.head import RequestHead
 
 NOTHING: Final[frozenset[bytes]] = frozenset()
@@ -34,7 +36,8 @@ class Passage:
     last:    no request follows on this connection: it ends behind the answer.
 
     plan:    what was decided, None before.
-    insert:  field lines to add, each with its CRLF.
+    written: values of the fields `proxy.routing.context.WRITTEN`, when all of them are added; None otherwise.
+    fields:  what is added besides, and besides what the plan adds.
     drop:    names of fields to leave out, lower case.
     ids:     the names of its trace ids, when they were entered into the correlation.
     flight:  its claim to them; of a call, that of the request in flight that caused it. None without either.
@@ -63,11 +66,11 @@ class Passage:
         "attempt",
         "body",
         "drop",
+        "fields",
         "flight",
         "head",
         "idle_seconds",
         "ids",
-        "insert",
         "kept",
         "last",
         "note",
@@ -81,6 +84,7 @@ class Passage:
         "started",
         "status",
         "told",
+        "written",
     )
 
     def __init__(self) -> None:
@@ -88,7 +92,8 @@ class Passage:
         self.started = 0.0
         self.last = False
         self.plan: Plan | None = None
-        self.insert = b""
+        self.written: tuple[bytes, ...] | None = None
+        self.fields: Sequence[Field] = ()
         self.drop = NOTHING
         self.ids = NO_IDS
         self.flight: Flight | None = None

@@ -15,12 +15,15 @@ from typing import Final
 
 from proxy.errors import BAD_REQUEST, Refused
 from proxy.exchange.forwarded import append_peer
+from proxy.exchange.passage import Passage
 from proxy.exchange.phase import IDLE, TUNNEL
+from proxy.exchange.plan import Plan
 from proxy.exchange.relay import AHEAD
 from proxy.exchange.way import Way
+from proxy.routing.context import WRITTEN
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.edit import request_head
-from proxy.wire.fields import field_lines
+from proxy.wire.fields import field_lines, lines_of
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead
 
@@ -93,10 +96,10 @@ class Request:
         if stop != end:
             passage.kept = data[end:stop] if stop - end <= side.settings.replay_bytes else None
         insert = plan.request.lines
-        if insert is None:
-            insert = field_lines(plan.request)
-        if passage.insert:
-            insert = passage.insert + insert
+        if insert is None or passage.fields:
+            insert = added_lines(passage, plan)
+        elif passage.written is not None:
+            insert += _WRITTEN_LINES % passage.written
         if not head.plain or passage.drop or head.authority or head.hop:
             data = request_head(head, insert, passage.drop, side.default_host) + data[end:stop]
         elif insert:
@@ -112,8 +115,8 @@ class Request:
         plan, kept = passage.plan, passage.kept
         assert plan is not None
         assert kept is not None
-        insert = passage.insert + field_lines(plan.request)
-        return request_head(passage.head, insert, passage.drop, self._way.side.default_host) + kept
+        side = self._way.side
+        return request_head(passage.head, added_lines(passage, plan), passage.drop, side.default_host) + kept
 
     def _body_with_head(self, head: RequestHead, data: bytes) -> int:
         """Where the part of the body ends that came with the head; the rest is to be followed. Raises Refused."""
@@ -187,3 +190,14 @@ class Request:
         # A head that is in its turn has the limit of heads, not the one of what comes ahead.
         if way.paused & AHEAD and (way.phase == IDLE or len(way.held) <= way.side.settings.held_bytes):
             way.resume(AHEAD)
+
+
+_WRITTEN_LINES: Final = lines_of([(name, b"%b") for name in WRITTEN])
+
+
+def added_lines(passage: Passage, plan: Plan) -> bytes:
+    """The field lines that a request gets: its plan's, its trace context, and what else is its own."""
+    lines = field_lines(plan.request)
+    if passage.written is not None:
+        lines += _WRITTEN_LINES % passage.written
+    return lines + lines_of(passage.fields)

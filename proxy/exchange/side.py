@@ -18,7 +18,7 @@ from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Whee
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import UNKEYED, Correlation
 from proxy.routing.served import LOST_KEY, NAME, error_item
-from proxy.routing.trace import TraceReader
+from proxy.routing.trace import TraceReader, hexadecimal_id, text_id
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.fields import Addition, Field
 from proxy.wire.head import HeadParser, RequestHead, ResponseHead
@@ -113,6 +113,15 @@ class Side(ABC):
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
         """What is added to the answer and the names of fields to drop from it. Asked when the passage's `told` is set,
         or the head `claims` something."""
+
+    def ids(self, head: RequestHead) -> list[bytes]:
+        """The trace ids that a head names."""
+        if head.traced or not head.plain:
+            return self.traces.ids(head)
+        parent, request_id = head.traceparent, head.request_id
+        ids = [hexadecimal_id(parent[3:35])] if parent is not None else []
+        text = text_id(request_id) if request_id is not None else b""
+        return [*ids, text] if text else ids
 
     def error_fields(self, passage: Passage, code: str) -> Sequence[Field]:
         """What is added to an answer of our own; code: of its failure."""

@@ -23,6 +23,7 @@ from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from proxy.routing.fields import Field, Fields, FieldValues
 from proxy.routing.trace import (
     KEPT_BYTES,
     MAX_IDS,
@@ -206,49 +207,47 @@ PARENT, REQUEST_ID = FORMATS[0], FORMATS[-1]
 
 CONTEXT_FIELDS: Final = frozenset(name for form in FORMATS for name in form.fields)
 
-_FIELD_LINES: Final = re.compile(
-    rb"\r\n(%b):[ \t]*+([^\r]*+)" % b"|".join(map(re.escape, sorted(CONTEXT_FIELDS, reverse=True))), re.IGNORECASE
-)
 _ZERO: Final = b"0" * 16
-_SKYWALKING_PARENT: Final = b"-MQ==-0-c2t5Y2Fw-c2t5Y2Fw-c2t5Y2Fw-c2t5Y2Fw\r\n"
+_TAGS: Final = b"x-datadog-tags"
+_SKYWALKING_PARENT: Final = b"-MQ==-0-c2t5Y2Fw-c2t5Y2Fw-c2t5Y2Fw-c2t5Y2Fw"
 """The first segment of an instance and service called `skycap`."""
 
+WRITTEN: Final = (
+    b"b3", b"x-b3-traceid", b"x-b3-spanid", b"x-b3-sampled", b"uber-trace-id", b"x-datadog-trace-id",
+    b"x-datadog-parent-id", b"x-datadog-sampling-priority", b"x-datadog-tags", b"x-amzn-trace-id",
+    b"x-cloud-trace-context", b"sentry-trace", b"elastic-apm-traceparent", b"ot-tracer-traceid", b"ot-tracer-spanid",
+    b"ot-tracer-sampled", b"request-id", b"sw8",
+)  # fmt: skip
+"""The fields of every format but `traceparent` and `x-request-id`."""
 
-def written(both: bytes, sampled: bool) -> bytes:
-    """Every format but `traceparent` and `x-request-id`, one field line behind the other.
+
+def written(both: bytes, sampled: bool) -> tuple[bytes, ...]:
+    """The values of WRITTEN.
 
     both: trace and span as `traceparent` has them, 32 digits, a dash, 16 digits.
     """
-    text = both.decode()
-    t, s = text[:32], text[33:]
-    flag = "1" if sampled else "0"
-    parent = int(s, 16)
-    tags = "" if t[:16] == "0000000000000000" else f"x-datadog-tags: _dd.p.tid={t[:16]}\r\n"
+    trace, span = both[:32], both[33:]
+    flag = b"1" if sampled else b"0"
+    parent = b"%d" % int(span, 16)
     return (
-        (
-            f"b3: {text}-{flag}\r\n"
-            f"x-b3-traceid: {t}\r\nx-b3-spanid: {s}\r\nx-b3-sampled: {flag}\r\n"
-            f"uber-trace-id: {t}:{s}:0:{flag}\r\n"
-            f"x-datadog-trace-id: {int(t[16:], 16)}\r\nx-datadog-parent-id: {parent}\r\n"
-            f"x-datadog-sampling-priority: {flag}\r\n{tags}"
-            f"x-amzn-trace-id: Root=1-{t[:8]}-{t[8:]};Parent={s};Sampled={flag}\r\n"
-            f"x-cloud-trace-context: {t}/{parent};o={flag}\r\n"
-            f"sentry-trace: {text}\r\n"
-            f"elastic-apm-traceparent: 00-{text}-0{flag}\r\n"
-            f"ot-tracer-traceid: {t}\r\not-tracer-spanid: {s}\r\n"
-            f"ot-tracer-sampled: {'true' if sampled else 'false'}\r\n"
-            f"request-id: |{t}.{s}.\r\nsw8: 1-"
-        ).encode()
-        + b2a_base64(both[:32], newline=False)
-        + _SKYWALKING_PARENT
-    )
+        b"%b-%b" % (both, flag), trace, span, flag,
+        b"%b:%b:0:%b" % (trace, span, flag),
+        b"%d" % int(trace[16:], 16), parent, flag, b"_dd.p.tid=" + trace[:16],
+        b"Root=1-%b-%b;Parent=%b;Sampled=%b" % (trace[:8], trace[8:], span, flag),
+        b"%b/%b;o=%b" % (trace, parent, flag),
+        both,
+        b"00-%b-0%b" % (both, flag),
+        trace, span, b"true" if sampled else b"false",
+        b"|%b.%b." % (trace, span),
+        b"1-%b%b" % (b2a_base64(trace, newline=False), _SKYWALKING_PARENT),
+    )  # fmt: skip
 
 
 class Completed(NamedTuple):
-    """names: of the ids that the application sees; insert: field lines to add; drop: names of fields to leave out."""
+    """names: of the ids that the application sees; fields: to add; drop: names of fields to leave out."""
 
     names: list[bytes]
-    insert: bytes
+    fields: list[Field]
     drop: frozenset[bytes]
 
 
@@ -261,18 +260,18 @@ _SUSPECT: Final = frozenset({b"0", b"00", b"0-", b"0.", b"0_", b"0:", b"ff"})
 """How values begin that may stand for none (`proxy.routing.trace.names_none`)."""
 
 
-def _lines(form: Format, values: Values) -> bytes:
-    """The field lines of one format, as they came."""
-    return b"".join(b"%b: %b\r\n" % (name, value) for name in form.fields for value in values.get(name, ()))
+def _as_they_came(form: Format, values: Values) -> list[Field]:
+    return [(name, value) for name in form.fields for value in values[name]]
 
 
-def _written(form: Format, trace: Trace) -> bytes:
-    """The field lines of one format that name a trace."""
+def _naming(form: Format, trace: Trace) -> list[Field]:
+    """The fields of one format that name a trace."""
     ident = trace.ident.rjust(32, b"0")
     if form is PARENT:
-        return b"traceparent: 00-%b-%b-0%b\r\n" % (ident, trace.span, trace.sampled)
-    lines = written(b"%b-%b" % (ident, trace.span), trace.sampled == b"1").split(b"\r\n")[:-1]
-    return b"".join(b"%b\r\n" % line for line in lines if line.partition(b":")[0] in form.fields)
+        return [(b"traceparent", b"00-%b-%b-0%b" % (ident, trace.span, trace.sampled))]
+    all_of_them = zip(WRITTEN, written(b"%b-%b" % (ident, trace.span), trace.sampled == b"1"), strict=True)
+    short = ident[:16] == _ZERO  # then Datadog has no upper half to say
+    return [(name, value) for name, value in all_of_them if name in form.fields and not (short and name == _TAGS)]
 
 
 class TraceContext:
@@ -290,16 +289,18 @@ class TraceContext:
         self._mark = mark
         self._random_bits = random_bits
 
-    def plain(self, low: bytes, traceparent: bytes, request_id: bytes | None) -> tuple[list[bytes], bytes] | None:
-        """What `complete` says, (names, insert), of a head that has nothing but a `traceparent` and perhaps an
-        `x-request-id`; None where it takes a closer look."""
+    def plain(
+        self, traceparent: bytes, request_id: bytes | None
+    ) -> tuple[list[bytes], tuple[bytes, ...], bytes] | None:
+        """What `complete` says of a head that is not large and has nothing but a `traceparent` and perhaps an
+        `x-request-id`: names, the values of WRITTEN, and an `x-request-id`, b"" when it has one. None where it takes a
+        closer look."""
         trace = traceparent[3:35]
-        if trace[:16] == _ZERO or low[MAX_HEAD_BYTES:] or low.count(b"\r\n") > MAX_HEAD_LINES:
+        if trace[:16] == _ZERO:
             return None
-        lines = written(traceparent[3:52], traceparent[54] in _SAMPLED)
+        made = b""
         if request_id is None:
-            request_id = self._request_id()
-            lines += b"x-request-id: " + request_id + b"\r\n"
+            request_id = made = self._request_id()
         elif (
             request_id in NONE_WORDS
             or request_id[:2] in _SUSPECT
@@ -310,38 +311,37 @@ class TraceContext:
             or request_id[KEPT_BYTES:]
         ):
             return None
-        return [trace, b"~" + trace[16:], b"=" + request_id], lines
+        ids = [trace, b"~" + trace[16:], b"=" + request_id]
+        return ids, written(traceparent[3:52], traceparent[54] in _SAMPLED), made
 
-    def complete(self, low: bytes, data: bytes) -> Completed:
-        """low: the head in lower case; data: what it was made of."""
-        values: dict[bytes, list[bytes]] = {}
-        for name, value in _FIELD_LINES.findall(data[: len(low)]):
-            values.setdefault(name.lower(), []).append(value.rstrip(b" \t"))
+    def complete(self, head: Fields, *, large: bool) -> Completed:
+        """large: the head gets no more than CORE."""
+        values = {name: head.values(name) for name in CONTEXT_FIELDS}
         found = [form.read(values) for form in FORMATS]
         main = self._main(found, values)
         repair = False
         ids = [main.ident]
-        kept = lines = b""
-        everything = len(low) <= MAX_HEAD_BYTES and low.count(b"\r\n") <= MAX_HEAD_LINES
+        kept: list[Field] = []
+        fields: list[Field] = []
         for form, trace in zip(FORMATS, found, strict=True):
             if trace is not None:
                 ids.append(trace.ident)
-                kept += _lines(form, values)
+                kept += _as_they_came(form, values)
                 continue
-            unusable = any(name in values for name in form.fields)
+            unusable = any(values[name] for name in form.fields)
             repair = repair or unusable
             if form is REQUEST_ID:
                 made = self._request_id()
                 ids.append(b"=" + made)
-                lines += b"x-request-id: %b\r\n" % made
-            elif unusable or everything or form.core:
+                fields.append((b"x-request-id", made))
+            elif unusable or not large or form.core:
                 ident = (unusable and self._readable(form, values)) or main.ident
                 ids.append(ident)
-                lines += _written(form, main._replace(ident=ident))
-        ids = list(dict.fromkeys([main.ident, ids[-1], *ids, *self._reader.configured(low)]))[:MAX_IDS]
+                fields += _naming(form, main._replace(ident=ident))
+        ids = list(dict.fromkeys([main.ident, ids[-1], *ids, *self._reader.configured(head)]))[:MAX_IDS]
         if repair:  # one set of names for all repairs: who sends what cannot be used must not choose among patterns
-            return Completed(names(ids), kept + lines, CONTEXT_FIELDS)
-        return Completed(names(ids), lines, _NOTHING)
+            return Completed(names(ids), kept + fields, CONTEXT_FIELDS)
+        return Completed(names(ids), fields, _NOTHING)
 
     def _main(self, found: Sequence[Trace | None], values: Values) -> Trace:
         """The trace that the formats which are missing shall name."""
@@ -359,8 +359,7 @@ class TraceContext:
 
     def _readable(self, form: Format, values: Values) -> bytes:
         """The trace that a format names although it cannot be used; b"" for none."""
-        lines = b"\r\n" + _lines(form, values)
-        for ident in self._reader.ids(lines.lower(), lines):
+        for ident in self._reader.ids(FieldValues({name: values[name] for name in form.fields})):
             if not ident.startswith(b"="):
                 return ident
         return b""

@@ -33,6 +33,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
+from proxy.routing.fields import Fields
+
 TRACE_FIELDS: Final = (
     "traceparent", "b3", "x-b3-traceid", "uber-trace-id", "x-datadog-trace-id", "x-amzn-trace-id", "sentry-trace",
     "x-cloud-trace-context", "elastic-apm-traceparent", "ot-tracer-traceid", "request-id", "sw8", "x-request-id",
@@ -121,9 +123,25 @@ def names(ids: Sequence[bytes]) -> list[bytes]:
 
 
 _TRACE: Final = re.compile(rb"[0-9a-f]{32}")
-_TAGS: Final = re.compile(rb"\r\nx-datadog-tags:[ \t]*+([^\r]*+)")
-_SKYWALKING: Final = re.compile(rb"\r\nsw8:[ \t]*+([^\r]*+)", re.IGNORECASE)
-_SEEN: Final = re.compile(rb"\r\n(%b):" % b"|".join(re.escape(name.encode()) for name in TRACE_FIELDS))
+
+_PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})(?![^- \t])")
+_SHORT_OR_LONG: Final = re.compile(rb"([0-9a-f]{16}(?:[0-9a-f]{16})?)(?![^- \t])")
+_HEXADECIMAL: Final = {
+    b"traceparent": _PARENT,
+    b"elastic-apm-traceparent": _PARENT,
+    b"b3": _SHORT_OR_LONG,
+    b"x-b3-traceid": _SHORT_OR_LONG,
+    b"ot-tracer-traceid": _SHORT_OR_LONG,
+    b"sentry-trace": re.compile(rb"([0-9a-f]{32})(?![^- \t])"),
+    b"x-cloud-trace-context": re.compile(rb"([0-9a-f]{32})(?![^/; \t])"),
+    b"uber-trace-id": re.compile(rb"([0-9a-f]{1,32})(?:%3a|:)"),
+}
+"""How values begin whose id is hexadecimal."""
+
+_ROOT: Final = re.compile(rb".{0,200}?root=1-([0-9a-f]{8})-([0-9a-f]{24})(?![0-9a-z])", re.DOTALL)
+_DECIMAL: Final = re.compile(rb"[0-9]{1,20}")
+_DOTNET: Final = re.compile(rb"(?:\|?([0-9a-f]{32})(?![^. \t])|00-([0-9a-f]{32})-)")
+_DOTNET_ROOT: Final = re.compile(rb"\|?+([^.]{1,%d}+)(?![^.])" % MAX_ID_BYTES)
 
 
 class TraceReader:
@@ -132,61 +150,56 @@ class TraceReader:
     fields: further fields whose whole value is an id, lower case.
     """
 
-    __slots__ = ("_configured", "_pattern", "fields")
+    __slots__ = ("_names", "_own", "fields")
 
     def __init__(self, fields: Sequence[str] = ()) -> None:
         self.fields = tuple(name for name in dict.fromkeys(map(str.lower, fields)) if name not in TRACE_FIELDS)
-        opaque = b"|".join(re.escape(name.encode()) for name in ("x-request-id", *self.fields))
-        own = b"|".join(re.escape(name.encode()) for name in self.fields)
-        self._configured = re.compile(rb"\r\n(?:%b):[ \t]*+([^\r]*+)" % own) if own else None
-        # One pass for all formats. Groups: hexadecimal; the halves of X-Ray's; decimal; the root of .NET's; text.
-        self._pattern = re.compile(
-            rb"\r\n(?:(?:(?:elastic-apm-)?traceparent:[ \t]*+(?!ff)[0-9a-f]{2}-(?=[0-9a-f]{32}[-\r \t])"
-            rb"|(?:b3|(?:x-b3|ot-tracer)-traceid):[ \t]*+(?=[0-9a-f]{16}(?:[0-9a-f]{16})?[-\r \t])"
-            rb"|sentry-trace:[ \t]*+(?=[0-9a-f]{32}[-\r \t])"
-            rb"|x-cloud-trace-context:[ \t]*+(?=[0-9a-f]{32}[/;\r \t])"
-            rb"|uber-trace-id:[ \t]*+(?=[0-9a-f]{1,32}(?:%3a|:))"
-            rb"|request-id:[ \t]*+(?:\|?(?=[0-9a-f]{32}[.\r \t])|00-(?=[0-9a-f]{32}-)))([0-9a-f]++)"
-            rb"|x-amzn-trace-id:[^\r]{0,200}?root=1-([0-9a-f]{8})-([0-9a-f]{24})(?![0-9a-z])"
-            rb"|x-datadog-trace-id:[ \t]*+([0-9]{1,20})[ \t]*+(?=\r)"
-            + rb"|request-id:[ \t]*+\|?+([^\r.]{1,%d}+)(?=[.\r])" % MAX_ID_BYTES
-            + rb"|(?:%b):[ \t]*+([^\r]{1,%d}+)(?=\r))" % (opaque, MAX_ID_BYTES)
-        )
+        self._own = [name.encode() for name in self.fields]
+        self._names = [*(name.encode() for name in TRACE_FIELDS), *self._own]
 
-    def ids(self, low: bytes, data: bytes) -> list[bytes]:
-        """The ids that the head names, each once, in the order of its lines; MAX_IDS at most.
-
-        low: the head in lower case; data: what it was made of.
-        """
+    def ids(self, head: Fields) -> list[bytes]:
+        """The ids that the head names, each once; MAX_IDS at most."""
         found: list[bytes] = []
-        for hexadecimal, epoch, rest, decimal, root, text in self._pattern.findall(low):
-            if hexadecimal or epoch:
-                ident = hexadecimal_id(hexadecimal or epoch + rest)
-            elif decimal:
-                tags = _TAGS.search(low)
-                ident = datadog_id(decimal, tags[1] if tags else b"")
-            else:
-                ident = text_id((root or text).rstrip(b" \t"))
-            if ident and ident not in found:
-                found.append(ident)
-                if len(found) == MAX_IDS:
-                    return found
-        if b"\r\nsw8:" in low:
-            match = _SKYWALKING.search(data)
-            ident = skywalking_id(match[1].strip(b" \t")) if match else b""
-            if ident and ident not in found:
-                found.append(ident)
+        for name in self._names:
+            for value in head.values(name):
+                ident = _ident(name, value, head)
+                if ident and ident not in found:
+                    found.append(ident)
+                    if len(found) == MAX_IDS:
+                        return found
         return found
 
-    def configured(self, low: bytes) -> list[bytes]:
+    def configured(self, head: Fields) -> list[bytes]:
         """The ids that the configured fields name."""
-        values = self._configured.findall(low) if self._configured is not None else []
-        return [ident for value in values if (ident := text_id(value.rstrip(b" \t")))]
+        return [ident for name in self._own for value in head.values(name) if (ident := text_id(value.lower()))]
 
-    def seen(self, low: bytes) -> list[str]:
-        """The names of the fields that may name a trace, usable or not, for whoever has to say why a key was lost."""
-        known = [name.decode() for name in dict.fromkeys(_SEEN.findall(low))]
-        return known + [name for name in self.fields if b"\r\n%b:" % name.encode() in low]
+    def seen(self, head: Fields) -> list[str]:
+        """The names of the fields that may name a trace, usable or not: they say why a key was lost."""
+        return [name.decode() for name in self._names if head.values(name)]
+
+
+def _ident(name: bytes, value: bytes, head: Fields) -> bytes:
+    """The id that a value of the field `name` names; b"" for none."""
+    if name == b"sw8":
+        return skywalking_id(value)
+    value = value.lower()
+    pattern = _HEXADECIMAL.get(name)
+    if pattern is not None:
+        match = pattern.match(value)
+        return hexadecimal_id(match[1]) if match is not None else b""
+    if name == b"x-amzn-trace-id":
+        match = _ROOT.match(value)
+        return hexadecimal_id(match[1] + match[2]) if match is not None else b""
+    if name == b"x-datadog-trace-id":
+        tags = head.values(b"x-datadog-tags")
+        return datadog_id(value, tags[0].lower() if tags else b"") if _DECIMAL.fullmatch(value) else b""
+    if name == b"request-id":
+        match = _DOTNET.match(value)
+        if match is not None:
+            return hexadecimal_id(match[1] or match[2])
+        match = _DOTNET_ROOT.match(value)
+        return text_id(match[1].rstrip(b" \t")) if match is not None else b""
+    return text_id(value)
 
 
 _UPPER: Final = re.compile(rb"(?:^|,)[ \t]*+_dd\.p\.tid=([0-9a-f]{16})(?![^, \t])")

@@ -28,9 +28,14 @@ class Addition:
 NOTHING_ADDED: Final = Addition(())
 
 
-def field_lines(addition: Addition) -> bytes:
+def lines_of(fields: Sequence[Field]) -> bytes:
     """The field lines of HTTP/1 (RFC 9112 section 5), each with its CRLF."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def field_lines(addition: Addition) -> bytes:
+    """`lines_of` what is added, made once."""
     lines = addition.lines
     if lines is None:
-        lines = addition.lines = b"".join([b"%b: %b\r\n" % field for field in addition.fields])
+        lines = addition.lines = lines_of(addition.fields)
     return lines

@@ -118,6 +118,10 @@ class RequestHead:
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
 
+    def values(self, name: bytes, /) -> list[bytes]:
+        """As in `proxy.routing.fields`."""
+        return field_values(self, name)
+
     @property
     def target(self) -> bytes:
         """As sent."""

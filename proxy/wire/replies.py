@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from proxy.errors import Failure
-from proxy.wire.fields import Addition, Field, field_lines
+from proxy.wire.fields import Field, lines_of
 
 REASONS = {
     400: b"Bad Request",
@@ -55,4 +55,4 @@ def problem(
         head += b"retry-after: 1\r\n"
     if close:
         head += b"connection: close\r\n"
-    return head + field_lines(Addition(fields)) + b"\r\n", body
+    return head + lines_of(fields) + b"\r\n", body

@@ -8,6 +8,7 @@ from proxy.exchange import carriers
 from proxy.exchange.carriers import Carriers
 from proxy.routing.key import NO_KEY, KeyReader
 from proxy.telemetry.counters import SideCounters
+from proxy.wire.fields import lines_of
 from proxy.wire.head import HeadParser, Limits
 from tests.proxy.exchange.playbook import Reports, get
 
@@ -104,7 +105,7 @@ def test_carriers_that_disagree_become_one(monkeypatch: pytest.MonkeyPatch, line
     assert head is not None
     found = reading.carriers.read(head)
     assert found.conflict is not None
-    assert reading.carriers.normalised(head, found.key) == left.encode()
+    assert lines_of(reading.carriers.normalised(head, found.key)) == left.encode()
     assert reading.carriers.fields == {b"baggage", b"tracestate", b"x-first"}
 
 

@@ -386,3 +386,15 @@ def test_endpoints_in_use(make_book: MakeBook) -> None:
     book.table.put(ready("agent-42", elsewhere))
     assert side.endpoints_in_use() == {APP}
     assert side.workload == WORKLOAD
+
+
+def test_a_large_head_gets_no_more_than_the_core_of_its_trace_context(make_book: MakeBook) -> None:
+    """Servers limit heads; a usual one gets every format."""
+    trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for filling, every in (([], True), ([f"x-{number}: 1" for number in range(80)], False)):
+        book = make_book(routes=[ready("agent-42")])
+        client = book.connect(book.inbound())
+        client.send(keyed("agent-42", "/", trace, *filling))
+        shadow = book.shadow.accept()
+        assert len(field_lines(shadow.got, "b3")) == 1
+        assert bool(field_lines(shadow.got, "uber-trace-id")) == every

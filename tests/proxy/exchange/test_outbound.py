@@ -185,7 +185,7 @@ def test_a_call_with_a_trace_that_nobody_knows_is_reported(make_book: MakeBook, 
     client, app = work_on(book, keyed())
     call(book, get("/", "x-request-id: something-else", "b3: 0"))
     assert book.reports.losses == [(str(TARGET), "GET", "/")]
-    assert book.reports.reasons == ["x-request-id,b3"]
+    assert book.reports.reasons == ["b3,x-request-id"]
     app.send(OK)
     assert field_lines(client.got, "skycap-served-by") == ["shop/users;baseline;lost=1"]
     client.new()

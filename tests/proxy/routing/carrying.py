@@ -17,6 +17,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from proxy.wire.head import RequestHead
+
 W3C = TraceContextTextMapPropagator()
 B3_SINGLE = B3SingleFormat()
 B3_MULTI = B3MultiFormat()
@@ -62,6 +64,6 @@ def head_of(*fields: dict[str, str] | tuple[str, str]) -> bytes:
     return f"GET / HTTP/1.1\r\nHost: shop\r\n{lines}\r\n".encode("latin-1")
 
 
-def fields_of(lines: bytes) -> dict[str, str]:
-    """Field lines, each with its CRLF, by name."""
-    return dict(line.split(": ", 1) for line in lines.decode("ascii").split("\r\n")[:-1])
+def fields_in(head: bytes) -> RequestHead:
+    """The head as what carriers and readers ask (`proxy.routing.fields`)."""
+    return RequestHead(head, head.lower(), b"GET")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,12 +19,15 @@ from proxy.routing.context import (
     MARK_DIGITS,
     MAX_HEAD_BYTES,
     MAX_HEAD_LINES,
+    WRITTEN,
+    Completed,
     TraceContext,
     written,
 )
 from proxy.routing.trace import MAX_IDS, TRACE_FIELDS, TraceReader, names
+from proxy.wire.fields import lines_of
 from proxy.wire.head import HeadParser, Limits
-from tests.proxy.routing.carrying import B3_MULTI, B3_SINGLE, W3C, extracted, fields_of, head_of, injected
+from tests.proxy.routing.carrying import B3_MULTI, B3_SINGLE, W3C, extracted, fields_in, head_of, injected
 
 TRACE = "0af7651916cd43dd8448eb211c803190"
 SPAN = "b7ad6b7169203331"
@@ -39,6 +43,18 @@ SPANS = st.integers(1, 2**64 - 1)
 PROPAGATORS = pytest.mark.parametrize("propagator", [W3C, B3_SINGLE, B3_MULTI], ids=["w3c", "b3", "b3-multi"])
 
 
+def text(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Fields as an application sees them; each stands there once."""
+    pairs = [(name.decode(), value.decode()) for name, value in fields]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+def completed(context: TraceContext, head: bytes) -> Completed:
+    large = len(head) > MAX_HEAD_BYTES or head.count(b"\r\n") > MAX_HEAD_LINES
+    return context.complete(fields_in(head), large=large)
+
+
 def context(seed: int = 1) -> TraceContext:
     return TraceContext(READER, MARK, random.Random(seed).getrandbits)
 
@@ -51,14 +67,13 @@ class Seen:
 
     def __init__(self, *sent: Sent, seed: int = 1) -> None:
         head = head_of(*sent)
-        done = context(seed).complete(head.lower(), head)
+        done = completed(context(seed), head)
         self.names = done.names
         self.repaired = bool(done.drop)
-        self.added = fields_of(done.insert)
+        self.added = text(done.fields)
         pairs = [pair for some in sent for pair in (some.items() if isinstance(some, dict) else [some])]
         left = [(name.lower(), value) for name, value in pairs if name.lower().encode() not in done.drop]
         assert not {name for name, _ in left} & self.added.keys(), "nothing stands there twice"
-        assert len(self.added) == done.insert.count(b"\r\n")
         self.fields = {**dict(left), **self.added}
 
     def __getitem__(self, name: str) -> str:
@@ -73,7 +88,7 @@ def known(seen: Seen, name: str) -> list[bytes]:
         else {}
     )
     head = head_of({name: seen[name], **more})
-    return names(READER.ids(head.lower(), head))
+    return names(READER.ids(fields_in(head)))
 
 
 class TestFormats:
@@ -112,7 +127,7 @@ class TestFormats:
 
     @pytest.mark.parametrize("trace", [TRACE, "0" * 16 + TRACE[16:]])
     def test_every_format_leads_to_the_others(self, trace: str) -> None:
-        given_all = fields_of(written(f"{trace}-{SPAN}".encode(), sampled=True))
+        given_all = text(zip(WRITTEN, written(f"{trace}-{SPAN}".encode(), sampled=True), strict=True))
         given_all["traceparent"] = f"00-{trace}-{SPAN}-01"
         for form in FORMATS[:-1]:
             own = {name.decode(): given_all[name.decode()] for name in form.fields if name.decode() in given_all}
@@ -142,8 +157,8 @@ class TestMade:
 
     def test_it_is_never_zero(self) -> None:
         head = head_of()
-        done = TraceContext(READER, MARK, lambda bits: 0).complete(head.lower(), head)
-        assert extracted(W3C, fields_of(done.insert)) == (int(MARK + b"0" * 23 + b"1", 16), 1, True)
+        done = completed(TraceContext(READER, MARK, lambda bits: 0), head)
+        assert extracted(W3C, text(done.fields)) == (int(MARK + b"0" * 23 + b"1", 16), 1, True)
 
     @pytest.mark.parametrize("sent", [{"b3": "0"}, {"x-b3-sampled": "0"}, {"x-b3-sampled": "False"}], ids=str)
     def test_a_caller_that_denies_sampling_is_not_sampled(self, sent: dict[str, str]) -> None:
@@ -296,7 +311,7 @@ class TestRepairs:
     def test_what_is_left_out_is_chosen_by_us(self) -> None:
         """One set of names, whatever cannot be used: a pattern is compiled for each set."""
         head = head_of({"sw8": "1"})
-        assert context().complete(head.lower(), head).drop is CONTEXT_FIELDS
+        assert completed(context(), head).drop is CONTEXT_FIELDS
 
 
 class TestRoom:
@@ -309,11 +324,9 @@ class TestRoom:
         assert Seen(*filling).added.keys() == {"traceparent", "b3", "x-request-id"}
         seen = Seen(*filling, {"uber-trace-id": "undefined"})
         assert seen.added.keys() == {"traceparent", "b3", "x-request-id", "uber-trace-id"}, "and what it needs repaired"
-        head = head_of(*filling, {"traceparent": PARENT})
-        assert context().plain(head.lower(), PARENT.encode(), None) is None
 
     def test_others_stay_below_what_servers_take(self) -> None:
-        added = context().complete(head_of().lower(), head_of()).insert
+        added = lines_of(completed(context(), head_of()).fields)
         assert MAX_HEAD_BYTES + len(added) < 8 * 1024
         assert MAX_HEAD_LINES + added.count(b"\r\n") < 100
 
@@ -339,36 +352,36 @@ class TestPlain:
     ) -> None:
         parent = f"{version}-{trace:032x}-{span:016x}-{flags:02x}"
         head = head_of({"traceparent": parent} | ({} if request_id is None else {"x-request-id": request_id}))
-        low = head.lower()
         found = PARSER.request(head)
         assert found is not None
         assert found.plain
-        short = context().plain(low, parent.encode(), found.request_id)
+        short = context().plain(parent.encode(), found.request_id)
         long = Seen({"traceparent": parent} | ({} if request_id is None else {"x-request-id": request_id}))
         if short is None:
             return
-        assert fields_of(short[1]).keys() == long.added.keys()
-        assert {**fields_of(short[1]), "x-request-id": ""} == {**long.added, "x-request-id": ""}
+        given_by_it = text(zip(WRITTEN, short[1], strict=True))
+        if short[2]:
+            given_by_it["x-request-id"] = short[2].decode()
+        assert given_by_it.keys() == long.added.keys()
+        assert {**given_by_it, "x-request-id": ""} == {**long.added, "x-request-id": ""}
         assert not long.repaired
         mine, theirs = ({name for name in found if request_id or name[:1] != b"="} for found in (short[0], long.names))
         assert mine == theirs
 
     def test_usual_requests_go_this_way(self) -> None:
         for request_id in (b"6f1b1f0e-7b1e-4b6e-9f0a-1234567890ab", b"1", b"0f-1", b"abc_def.1"):
-            head = head_of({"traceparent": PARENT, "x-request-id": request_id.decode()})
-            assert context().plain(head.lower(), PARENT.encode(), request_id) is not None
+            assert context().plain(PARENT.encode(), request_id) is not None
 
     def test_what_it_makes(self) -> None:
-        head = head_of({"traceparent": PARENT})
-        done = context().plain(head.lower(), PARENT.encode(), None)
+        done = context().plain(PARENT.encode(), None)
         assert done is not None
-        made = fields_of(done[1])["x-request-id"]
+        made = done[2].decode()
         assert re.fullmatch(MARK.decode() + "(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
         assert done[0] == [TRACE.encode(), b"~" + TRACE[16:].encode(), b"=" + made.encode()]
 
     def test_a_short_trace_takes_the_long_way(self) -> None:
         parent = f"00-{'0' * 16}{TRACE[16:]}-{SPAN}-01"
-        assert context().plain(head_of({"traceparent": parent}).lower(), parent.encode(), None) is None
+        assert context().plain(parent.encode(), None) is None
 
 
 @pytest.mark.timeout(20)
@@ -377,4 +390,4 @@ class TestPlain:
 def test_hostile_heads_of_64_kib(name: str, part: str) -> None:
     """Read at once; see tests/proxy/wire/test_grammar.py for what makes a quadratic search impossible."""
     head = head_of({name: part * (65_000 // len(part)) + "x"}, {"x-datadog-trace-id": "1"})
-    context().complete(head.lower(), head)
+    completed(context(), head)
