@@ -37,6 +37,7 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
+from proxy.exchange.settings import NO_LIMIT
 from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
@@ -48,9 +49,11 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.drain import drain
 from proxy.net.forbidden import ShadowRules
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
+from proxy.net.pipes import Pipes, pipe_limit
 from proxy.net.reset import reset
 from proxy.net.resolve import Resolver
 from proxy.net.silence import Opening
+from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
 from proxy.net.upstream import ConnectionPool, Forbids, Pools
@@ -96,6 +99,7 @@ class Sidecar:
         """What `skycap-visited` calls this process; nobody else needs to know it by that."""
         self.counters = Counters()
         self._descriptors = Descriptors(self.counters)
+        self._splicer = self._open_splicer()
         self.correlation = Correlation(time.monotonic, b"%08x" % (_random_bits(32) | 1))
         self.table = RouteTable(settings.workload)
         self._link = _open_link(settings)
@@ -135,6 +139,12 @@ class Sidecar:
             forbids=forbids,
         )
 
+    def _open_splicer(self) -> Splicer | None:
+        if self._settings.exchange.splice_bytes == NO_LIMIT:
+            return None
+        descriptors = self._descriptors
+        return Splicer(Pipes(pipe_limit(descriptors.limit), room=lambda: not descriptors.paused))
+
     def _parts(self, direction: str) -> SideParts:
         settings = self._settings
         inbound = direction == INBOUND
@@ -153,6 +163,7 @@ class Sidecar:
             reporter=self._notices,
             spans=_span_recorder(self._tracing, direction) if self._tracing is not None else None,
             reset=reset,
+            splicer=self._splicer,
         )
 
     def _open_listeners(self) -> None:
@@ -331,6 +342,8 @@ class Sidecar:
         if self._link is not None:
             await self._link.close()
         self._wheel.stop()
+        if self._splicer is not None:
+            self._splicer.close()
         if self._tracing is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
         _log.info("drained in %.1f s, %d connections cut", time.monotonic() - started, cut)

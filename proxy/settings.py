@@ -166,6 +166,9 @@ _FLAGS = (
           "bytes of pipelined requests held per connection; then reading pauses", DEFAULTS.held_bytes, "65536"),
     Flag("max-replay-bytes", "N", number(0, 1 << 24), "bytes of a request kept, so that it can be sent again",
           DEFAULTS.replay_bytes, "65536"),
+    Flag("splice-bytes", "N", number(0, 1 << 40),
+         "bodies with so many bytes to come, and bulk in tunnels, are moved by the kernel; 0: never",
+         DEFAULTS.splice_bytes, "262144"),
     _timeout("header", DEFAULTS.header_ticks, "longest time for a request head to arrive"),
     _timeout("idle", DEFAULTS.idle_ticks, "longest pause between two requests of a connection"),
     _timeout("connect", DEFAULTS.connect_ticks, "longest time for one dial"),
@@ -329,6 +332,7 @@ def _assemble(values: dict[str, Any]) -> Settings:
         sync_ticks=ticks("sync"),
         held_bytes=values.pop("max_held_bytes"),
         replay_bytes=values.pop("max_replay_bytes"),
+        splice_bytes=values.pop("splice_bytes") or NO_LIMIT,
     )
     limits = Limits(values.pop("max_head_bytes"), values.pop("max_header_lines"))
     values["sniff_seconds"] = values.pop("sniff_delay")

@@ -15,6 +15,7 @@ from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.exchange.ports import Upstream
 from proxy.exchange.request import FAIR_MESSAGES, FAIR_WORK
+from proxy.exchange.tunnel import BULK_BYTES
 from proxy.exchange.way import Way
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import ChunkedReader
@@ -78,10 +79,8 @@ class Answer:
         if way.phase == ANSWERING:
             self._more(data)
         else:
-            assert way.tunnel is not None
             way.passage.answer_bytes += len(data)
-            way.due = way.side.wheel.now + way.side.settings.stream_ticks
-            way.tunnel.upstream_received(data)
+            way.tunnel_down(data)
 
     def _interim(self, head: ResponseHead | None) -> ResponseHead | None:
         """Pass interim answers on (RFC 9110 section 15.2). Returns the final head, None when it has not come."""
@@ -157,6 +156,7 @@ class Answer:
         else:
             passage.answer_body = reader
             way.begin_answering()
+            way.splice_answer(reader)
 
     def _wait_a_turn(self) -> None:
         """The upstream has had its share of this turn of the loop."""
@@ -170,7 +170,7 @@ class Answer:
     def _turn_came(self) -> None:
         way, passage = self._way, self._way.passage
         upstream, self._waits = self._waits, None
-        if upstream is None or way.upstream is not upstream or way.clogged:
+        if upstream is None or way.upstream is not upstream or way.clogged or way.down is not None:
             return  # it goes on when the client has taken what it has got
         upstream.stream.resume_reading()
         if way.phase == WAITING and passage.partial:
@@ -209,6 +209,8 @@ class Answer:
         elif reader.work > FAIR_WORK:
             reader.work = 0
             self._wait_a_turn()
+        elif len(data) >= BULK_BYTES:
+            way.splice_answer(reader)
 
     def _switch(self, head: ResponseHead) -> None:
         """101 (RFC 9110 section 7.8): the rest is the other protocol's."""

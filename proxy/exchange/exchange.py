@@ -105,6 +105,7 @@ class Exchange(Way):
     # -- the ends of the two connections, deadlines ---------------------------------------------------------------
 
     def upstream_lost(self, *, error: bool) -> None:
+        self.stop_splices()
         upstream, self.upstream = self.upstream, None
         self.resume(FULL)
         if self.phase == TUNNEL:
@@ -169,6 +170,10 @@ class Exchange(Way):
             self.cut()
         elif self.phase == TUNNEL:
             timeouts["tunnel"] += 1
+            if self.stop_splices() and self.upstream is not None:
+                # Behind what is missing, an orderly end would look like one of the whole.
+                self.side.reset(self.upstream.stream)
+                self.side.reset(self.stream)
             self._tunnel_over()
         elif self.phase == LINGER:
             self._close()

@@ -91,11 +91,13 @@ class Upstream(Timed, Protocol):
 
     borrower: uses it now, None while it is idle.
     reused:   it has carried an exchange before, so its other end may just have closed it.
+    broken:   it was reset, which its stream may not know: its loss is to be told as one by an error.
     """
 
     borrower: Borrower | None
     reused: bool
     since: int
+    broken: bool
 
     @property
     def stream(self) -> Stream: ...
@@ -166,9 +168,17 @@ class SpliceOwner(Protocol):
         """The sink has taken so many bytes."""
         ...
 
-    def splice_done(self, left: int, /) -> None:
-        """It is over. So many bytes were not moved, 0 when all were: read the source again, which will tell why, or go
-        on as before."""
+    def splice_full(self) -> None:
+        """The sink takes no more for now, so that the source is not read."""
+        ...
+
+    def splice_done(self, left: int, /, *, behind: bool) -> None:
+        """It is over: the source is to be read again.
+
+        left:   bytes that were not moved, 0 when all were. The source's stream will tell if it has ended; else the rest
+                comes in pieces too small to be moved like this.
+        behind: the source has sent more than was to be moved.
+        """
         ...
 
     def splice_source_failed(self) -> None:
@@ -187,9 +197,9 @@ class Splice(Protocol):
         """The sink has taken all that was written to it."""
         ...
 
-    def cancel(self) -> None:
-        """Stop; what is on its way is lost. To be called before either stream is closed or used otherwise. No harm when
-        it is over."""
+    def cancel(self) -> bool:
+        """Stop. True: bytes were on their way, and are lost. To be called before either stream is closed or used
+        otherwise. No harm when it is over."""
         ...
 
 
@@ -199,7 +209,7 @@ class Splicer(Protocol):
     def splice(self, source: Stream, sink: Stream, count: int, owner: SpliceOwner, /) -> Splice | None:
         """Begin to move the next `count` bytes; None when that is not possible, and nothing has changed.
 
-        Reading from the source is paused by the caller, and stays so. Nothing is written to the sink before it is over.
+        Until it is over the caller does not read from the source, and writes nothing to the sink.
         """
         ...
 

@@ -1,7 +1,8 @@
 """A client's connection and the upstream that it has: deadline and back-pressure, whatever the bytes mean.
 
 Reading from one end pauses while the other takes no more. Reading from the client also pauses while too much has come
-ahead of its turn, and for what else is told below; reading goes on when no reason holds.
+ahead of its turn, while what it sends is moved without being read (port `Splicer`), and for what else is told below;
+reading goes on when no reason holds.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from proxy.exchange.phase import TUNNEL
-from proxy.exchange.ports import FAR, Stream, Upstream
+from proxy.exchange.ports import FAR, Splice, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.exchange.tunnel import Tunnel
 
@@ -22,6 +23,11 @@ TURN: Final = 4
 """Reading from the client is paused until the loop's next turn: it has had its share of this one."""
 CLOGGED: Final = 8
 """Reading from the client is paused because it does not take its answers: no request of it begins."""
+SPLICED: Final = 16
+"""Reading from the client is paused because what it sends is moved without being read."""
+
+ENDLESS: Final = 1 << 60
+"""Bytes that nobody will ever have sent: the end of a tunnel is that of its connections."""
 
 
 class Relay(ABC):
@@ -35,10 +41,12 @@ class Relay(ABC):
     ended:    the client sends no more.
     paused:   why nothing is read from the client, 0 when it is.
     clogged:  the client takes no more.
+    up, down: what is moved from the client to the upstream, and back, without being read; None when nothing is.
     """
 
     __slots__ = (
         "clogged",
+        "down",
         "due",
         "ended",
         "held",
@@ -48,6 +56,7 @@ class Relay(ABC):
         "slot",
         "stream",
         "tunnel",
+        "up",
         "upstream",
     )
 
@@ -63,10 +72,16 @@ class Relay(ABC):
         self.ended = False
         self.paused = 0
         self.clogged = False
+        self.up: Splice | None = None
+        self.down: Splice | None = None
 
     @abstractmethod
     def expired(self) -> None:
         """The deadline of the current phase has passed."""
+
+    @abstractmethod
+    def upstream_lost(self, *, error: bool) -> None:
+        """The upstream's connection is gone; `error` when it was reset rather than closed."""
 
     def arm(self, ticks: int) -> None:
         """Set the deadline of a phase."""
@@ -84,7 +99,9 @@ class Relay(ABC):
 
     def client_drained(self) -> None:
         self.clogged = False
-        if self.upstream is not None:
+        if self.down is not None:
+            self.down.sink_drained()
+        elif self.upstream is not None:
             self.upstream.stream.resume_reading()
 
     def upstream_full(self) -> None:
@@ -93,6 +110,8 @@ class Relay(ABC):
         self.pause(FULL)
 
     def upstream_drained(self) -> None:
+        if self.up is not None:
+            self.up.sink_drained()
         self.resume(FULL)
 
     def pause(self, reason: int) -> None:
@@ -125,6 +144,146 @@ class Relay(ABC):
             tunnel.client_eof()
         self.resume(AHEAD)
 
+    def tunnel_up(self, data: bytes) -> None:
+        """Bytes of the tunnel, from the client."""
+        assert self.tunnel is not None
+        self.due = self.side.wheel.now + self.side.settings.stream_ticks
+        if self.tunnel.client_received(data):
+            self.splice_up(ENDLESS)
+
+    def tunnel_down(self, data: bytes) -> None:
+        """Bytes of the tunnel, from the upstream."""
+        assert self.tunnel is not None
+        self.due = self.side.wheel.now + self.side.settings.stream_ticks
+        if self.tunnel.upstream_received(data):
+            self.splice_down(ENDLESS)
+
+    # -- what is moved without being read ---------------------------------------------------------------------------
+
+    def splice_up(self, count: int) -> None:
+        """The next `count` bytes of the client need not be read, if there is a way to move them so."""
+        upstream = self.upstream
+        if self.side.splicer is not None and upstream is not None:
+            self.up = self.side.splicer.splice(self.stream, upstream.stream, count, SpliceUp(self))
+            if self.up is not None:
+                self.pause(SPLICED)
+
+    def splice_down(self, count: int) -> None:
+        """The next `count` bytes of the upstream need not be read, if there is a way to move them so."""
+        upstream = self.upstream
+        if self.side.splicer is not None and upstream is not None:
+            self.down = self.side.splicer.splice(upstream.stream, self.stream, count, SpliceDown(self))
+            if self.down is not None:
+                upstream.stream.pause_reading()
+
+    def stop_splices(self) -> bool:
+        """Before either connection is closed, let go or used otherwise. True: bytes were on their way, and are lost."""
+        up, self.up = self.up, None
+        down, self.down = self.down, None
+        lost = up is not None and up.cancel()
+        if down is not None and down.cancel():
+            lost = True
+        self.resume(SPLICED)
+        return lost
+
+    def moved_up(self, count: int) -> None:
+        """So many bytes have gone from the client to the upstream without being read."""
+        self.due = self.side.wheel.now + self.side.settings.stream_ticks
+
+    def moved_down(self, count: int) -> None:
+        """So many bytes have gone from the upstream to the client without being read."""
+        self.due = self.side.wheel.now + self.side.settings.stream_ticks
+
+    @abstractmethod
+    def spliced_up(self) -> None:
+        """Reading from the client goes on."""
+
+    @abstractmethod
+    def spliced_down(self, *, behind: bool) -> None:
+        """Reading from the upstream goes on. behind: it has sent more than was to be moved."""
+
+    def client_failed(self) -> None:
+        """The client was reset, which its stream may not know."""
+        self.stop_splices()
+        self.stream.abort()
+
+    def upstream_failed(self) -> None:
+        """The upstream was reset, which its stream may not know."""
+        upstream = self.upstream
+        assert upstream is not None
+        self.stop_splices()
+        upstream.borrower = None
+        upstream.stream.abort()
+        self.upstream_lost(error=True)
+
+    @abstractmethod
+    def upstream_refuses(self) -> None:
+        """It was reset while bytes were moved to it; what it has said before may not have been read."""
+
     def upstream_eof(self) -> bool:
         """The upstream sends no more. True: keep the way to it open."""
         return self.tunnel is not None and self.tunnel.upstream_eof()
+
+
+class SpliceUp:
+    """From the client to the upstream. Implements the port `SpliceOwner`."""
+
+    __slots__ = ("_relay",)
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def splice_moved(self, count: int, /) -> None:
+        relay = self._relay
+        relay.side.counters.spliced_bytes += count
+        relay.moved_up(count)
+
+    def splice_full(self) -> None:
+        self._relay.side.counters.paused_downstream += 1
+
+    def splice_done(self, left: int, /, *, behind: bool) -> None:
+        relay = self._relay
+        relay.up = None
+        relay.resume(SPLICED)
+        relay.spliced_up()
+
+    def splice_source_failed(self) -> None:
+        self._relay.up = None
+        self._relay.client_failed()
+
+    def splice_sink_failed(self) -> None:
+        self._relay.up = None
+        self._relay.upstream_refuses()
+
+
+class SpliceDown:
+    """From the upstream to the client. Implements the port `SpliceOwner`."""
+
+    __slots__ = ("_relay",)
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def splice_moved(self, count: int, /) -> None:
+        relay = self._relay
+        relay.side.counters.spliced_bytes += count
+        relay.moved_down(count)
+
+    def splice_full(self) -> None:
+        self._relay.side.counters.paused_upstream += 1
+
+    def splice_done(self, left: int, /, *, behind: bool) -> None:
+        relay = self._relay
+        assert relay.upstream is not None
+        relay.down = None
+        if not relay.clogged:
+            relay.upstream.stream.resume_reading()
+        relay.spliced_down(behind=behind)
+
+    def splice_source_failed(self) -> None:
+        self._relay.down = None
+        self._relay.upstream_failed()
+
+    def splice_sink_failed(self) -> None:
+        self._relay.down = None
+        self._relay.client_failed()

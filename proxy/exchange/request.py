@@ -137,9 +137,8 @@ class Request:
         """Bytes while a request is in hand."""
         way = self._way
         if way.tunnel is not None:
-            way.due = way.side.wheel.now + way.side.settings.stream_ticks
             way.passage.request_bytes += len(data)
-            way.tunnel.client_received(data)
+            way.tunnel_up(data)
         elif way.phase > TUNNEL:
             return
         elif way.passage.body is not None:

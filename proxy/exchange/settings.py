@@ -29,6 +29,8 @@ class ExchangeSettings:
     held_bytes:     of requests that came ahead of their turn (pipelining) or before their upstream was connected;
                     beyond it, reading pauses.
     replay_bytes:   of a request kept until its answer begins, so that it can be sent again.
+    splice_bytes:   of a body still to come, from which on the kernel moves them (256 KiB: below, what it saves is less
+                    than what it costs to begin); NO_LIMIT for never.
     """
 
     header_ticks: int = 300
@@ -41,3 +43,4 @@ class ExchangeSettings:
     sync_ticks: int = 20
     held_bytes: int = 64 * 1024
     replay_bytes: int = 64 * 1024
+    splice_bytes: int = 256 * 1024

@@ -14,7 +14,7 @@ from typing import Protocol
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
-from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Stream, Wheel
+from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Splicer, Stream, Wheel
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import UNKEYED, Correlation
 from proxy.routing.served import LOST_KEY, NAME, error_item
@@ -54,6 +54,7 @@ class SideParts:
     pools:    connections to endpoints.
     spans:    None without tracing.
     reset:    aborts a connection so that its other end sees that, and not an orderly end.
+    splicer:  moves large bodies without their being read, None where nothing can.
     """
 
     workload: str
@@ -69,6 +70,7 @@ class SideParts:
     reporter: Reporter
     spans: SpanRecorder | None = None
     reset: Callable[[Stream], None] = _abort
+    splicer: Splicer | None = None
 
 
 class Side(ABC):
@@ -98,6 +100,7 @@ class Side(ABC):
         self.reporter = parts.reporter
         self.spans = parts.spans
         self.reset = parts.reset
+        self.splicer = parts.splicer
         self.default_host = default_host.encode()
         self.default_pool = default_pool
         self.forwarded = forwarded

@@ -21,6 +21,8 @@ from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, TURN, Relay
 from proxy.exchange.side import Side
+from proxy.exchange.tunnel import BULK_BYTES
+from proxy.wire.body import BodyReader, LengthReader
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2."""
@@ -48,10 +50,6 @@ class Way(Relay):
     @abstractmethod
     def connected(self, upstream: Upstream) -> None:
         """There is a connection, dialled or from the pool: `send` the request in the form that this protocol has."""
-
-    @abstractmethod
-    def upstream_lost(self, *, error: bool) -> None:
-        """The upstream's connection is gone; `error` when it was reset rather than closed."""
 
     @abstractmethod
     def answered(self, status: int) -> None:
@@ -161,6 +159,8 @@ class Way(Relay):
             upstream.stream.pause_reading()
         if self.paused & AHEAD and len(self.held) <= settings.held_bytes:
             self.resume(AHEAD)
+        if passage.body is not None and passage.kept is None:
+            self._splice_request(passage.body)
 
     def send_more(self, data: bytes) -> None:
         """More of the request's body."""
@@ -179,6 +179,8 @@ class Way(Relay):
         if self.phase == WAITING:
             self.arm(side.settings.response_ticks if passage.body is None else side.settings.stream_ticks)
         self.upstream.stream.write(data)
+        if passage.body is not None and passage.kept is None and len(data) >= BULK_BYTES:
+            self._splice_request(passage.body)
 
     def pass_end_on(self) -> None:
         """The client has ended its side, and this is its last request: whether it has gone or only says no more, the
@@ -192,6 +194,56 @@ class Way(Relay):
         """The answer's head has been forwarded, its body goes on."""
         self.phase = ANSWERING
         self.arm(self.side.settings.stream_ticks)
+
+    # -- large bodies, which nobody reads ---------------------------------------------------------------------------
+
+    def _splice_request(self, body: BodyReader) -> None:
+        """The rest of the request's body. Not before it is too long to be sent again, which it cannot be then."""
+        if isinstance(body, LengthReader) and body.left >= self.side.settings.splice_bytes:
+            self.splice_up(body.left)
+
+    def splice_answer(self, body: BodyReader) -> None:
+        """The rest of the answer's body, if it is worth it."""
+        if isinstance(body, LengthReader) and body.left >= self.side.settings.splice_bytes:
+            self.splice_down(body.left)
+
+    def moved_up(self, count: int) -> None:
+        passage = self.passage
+        passage.request_bytes += count
+        if isinstance(passage.body, LengthReader):
+            passage.body.skip(count)
+        if self.phase != ANSWERING:
+            super().moved_up(count)
+
+    def moved_down(self, count: int) -> None:
+        passage = self.passage
+        passage.answer_bytes += count
+        if isinstance(passage.answer_body, LengthReader):
+            passage.answer_body.skip(count)
+        super().moved_down(count)
+
+    def spliced_up(self) -> None:
+        passage = self.passage
+        if passage.body is not None and passage.body.done:
+            passage.body = None
+            if self.phase == WAITING:
+                self.arm(self.side.settings.response_ticks)
+
+    def spliced_down(self, *, behind: bool) -> None:
+        passage = self.passage
+        if passage.answer_body is not None and passage.answer_body.done:
+            passage.answer_body = None
+            if behind:
+                passage.reusable = False  # bytes behind the answer: their sender is confused
+            self.answered(passage.status)
+
+    def upstream_refuses(self) -> None:
+        """An answer may lie there that was given before, and behind it is the loss."""
+        if self.tunnel is not None:
+            self.upstream_failed()
+            return
+        assert self.upstream is not None
+        self.upstream.broken = True
 
     def try_again(self, upstream: Upstream) -> bool:
         """Send the request on a fresh connection, when this one may have been closed while we wrote: the request is as
@@ -228,6 +280,7 @@ class Way(Relay):
         if upstream is None or self.phase == TUNNEL:
             self.release(reuse=False)
             return
+        self.stop_splices()
         upstream.borrower = None
         self.upstream = None
         self.resume(FULL)
@@ -235,6 +288,7 @@ class Way(Relay):
 
     def release(self, *, reuse: bool) -> None:
         """Let go of the upstream: back to its pool, or closed."""
+        self.stop_splices()
         upstream, self.upstream = self.upstream, None
         if upstream is None:
             return

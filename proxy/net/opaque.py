@@ -73,11 +73,10 @@ class OpaqueConnection(Relay):
 
     def received(self, data: bytes) -> None:
         """Bytes from the upstream."""
-        assert self.tunnel is not None
-        self.due = self.side.wheel.now + self.side.settings.stream_ticks
-        self.tunnel.upstream_received(data)
+        self.tunnel_down(data)
 
     def upstream_lost(self, *, error: bool) -> None:
+        self.stop_splices()
         self.upstream = None
         self._close()
         if error:
@@ -91,8 +90,7 @@ class OpaqueConnection(Relay):
     def client_received(self, data: bytes) -> None:
         """Bytes from the client."""
         if self.tunnel is not None:
-            self.due = self.side.wheel.now + self.side.settings.stream_ticks
-            self.tunnel.client_received(data)
+            self.tunnel_up(data)
         elif self.phase == ROUTING:
             self.held += data
             if len(self.held) > self.side.settings.held_bytes:
@@ -107,6 +105,7 @@ class OpaqueConnection(Relay):
         """The connection to the client is gone; `error` when it was reset rather than closed."""
         if self.phase == ROUTING:
             self._pool.forget(self)
+        self.stop_splices()
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.borrower = None
@@ -119,6 +118,19 @@ class OpaqueConnection(Relay):
                 upstream.stream.close()
         self._close()
 
+    def client_failed(self) -> None:
+        self.client_lost(error=True)
+        self.stream.abort()
+
+    def upstream_refuses(self) -> None:
+        self.upstream_failed()
+
+    def spliced_up(self) -> None:
+        """Nothing else: a tunnel has no end but that of its connections."""
+
+    def spliced_down(self, *, behind: bool) -> None:
+        """Nothing else, as above."""
+
     # -- small things ---------------------------------------------------------------------------------------------
 
     def expired(self) -> None:
@@ -130,9 +142,13 @@ class OpaqueConnection(Relay):
             self.dial_failed("no connection in time")
         elif self.phase == TUNNEL:
             timeouts["tunnel"] += 1
-            self.client_lost(error=False)
-            self.arm(self.side.settings.idle_ticks)
-            self.stream.close()
+            lost = self.stop_splices()
+            self.client_lost(error=lost)
+            if lost:
+                self.side.reset(self.stream)  # behind what is missing, an end would look like one of the whole
+            else:
+                self.arm(self.side.settings.idle_ticks)
+                self.stream.close()
         else:
             self.side.reset(self.stream)
 

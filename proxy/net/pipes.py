@@ -45,24 +45,25 @@ class Pipes:
     """The pipes of one process.
 
     limit: how many may exist at a time.
+    lent:  how many are in use.
     room:  whether there are descriptors for another one.
     """
 
     def __init__(self, limit: int = MAX_PIPES, room: Callable[[], bool] = lambda: True) -> None:
         self.limit = limit
+        self.lent = 0
         self._room = room
         self._kept: list[Pipe] = []
-        self._lent = 0
 
     def __repr__(self) -> str:
-        return f"<Pipes lent={self._lent} kept={len(self._kept)} limit={self.limit}>"
+        return f"<Pipes lent={self.lent} kept={len(self._kept)} limit={self.limit}>"
 
     def take(self) -> Pipe | None:
         """An empty pipe of PIPE_BYTES, None when none is to be had."""
         if self._kept:
-            self._lent += 1
+            self.lent += 1
             return self._kept.pop()
-        if self._lent >= self.limit or not self._room():
+        if self.lent >= self.limit or not self._room():
             return None
         try:
             pipe = Pipe(*os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC))
@@ -73,12 +74,12 @@ class Pipes:
         if fcntl.fcntl(pipe.writing, fcntl.F_GETPIPE_SZ) < PIPE_BYTES:
             pipe.close()
             return None
-        self._lent += 1
+        self.lent += 1
         return pipe
 
     def give(self, pipe: Pipe) -> None:
         """Take it back. One that still holds somebody's bytes must not meet another body."""
-        self._lent -= 1
+        self.lent -= 1
         if pipe.held or len(self._kept) >= min(KEPT_PIPES, self.limit):
             pipe.close()
         else:

@@ -8,7 +8,7 @@ Rules:
 
 * The sink's transport has sent all that was written to it before the first byte is moved: what its buffer held would
   come too late. Until the splice is over nobody writes to it.
-* The source's transport is paused by the owner. A paused transport is out of the event loop's poll and *never sees its
+* The owner pauses the source's transport. A paused transport is out of the event loop's poll and *never sees its
   peer's end or reset*: this module sees both, and tells the owner.
 * A splice is over before its owner is told, and before the descriptor of either connection is closed: the event loop
   closes that behind `connection_lost`, by which the owner has cancelled.
@@ -24,10 +24,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
 import socket
 import sys
+import termios
 from collections.abc import Callable
 from typing import cast
 
@@ -38,6 +40,9 @@ from proxy.net.tuning import set_water_marks
 TURN_BYTES = 1024 * 1024
 """Of one splice in one turn of the event loop: about 0.3 ms."""
 
+QUIET_SECONDS = 2.0
+"""So long after the last splice, the poll and the pipes that were kept are closed: an idle sidecar has none."""
+
 LEAN_BYTES = 16 * 1024
 LEAN_TURNS = 16
 """When so many turns in a row have each moved fewer bytes than that, the splice ends. One that moves 64 bytes at a
@@ -46,6 +51,8 @@ time costs 2.2 times as much as the transports."""
 if sys.platform == "linux":
     _NO_WAITING = os.SPLICE_F_NONBLOCK
     _MORE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MORE
+    _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+    _WRITABLE = select.EPOLLOUT | select.EPOLLET
     _FAILED = select.EPOLLERR | select.EPOLLHUP
 
 
@@ -57,6 +64,9 @@ class Splicer:
         self._epoll: select.epoll | None = None
         self._sources: dict[int, Splice] = {}
         self._sinks: dict[int, Splice] = {}
+        self._tidying: asyncio.TimerHandle | None = None
+        self._quiet = False
+        """Nothing has begun since the timer was set."""
         self._usable = sys.platform == "linux"
 
     def __repr__(self) -> str:
@@ -72,10 +82,14 @@ class Splicer:
         pipe = self.pipes.take()
         if pipe is None:
             return None
+        self._quiet = False
         return Splice(self, pipe, source, sink, descriptors, count, owner)
 
     def close(self) -> None:
         """Nothing is under way any more."""
+        if self._tidying is not None:
+            self._tidying.cancel()
+            self._tidying = None
         if self._epoll is not None:
             asyncio.get_running_loop().remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -108,38 +122,58 @@ class Splicer:
             elif sink is not None and events & select.EPOLLOUT:
                 sink.turn()
 
+    def ended(self, pipe: Pipe) -> None:
+        """A splice is over."""
+        self.pipes.give(pipe)
+        if not self.pipes.lent and self._tidying is None:
+            self._tidy_later()
+
+    def _tidy_later(self) -> None:
+        self._quiet = True
+        self._tidying = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self._quiet:
+            self.close()
+        elif not self.pipes.lent:
+            self._tidy_later()
+
     def enter(self, splice: Splice) -> None:
         """Its two descriptors are watched from now on."""
-        assert self._epoll is not None
-        for table, others, descriptor in (
-            (self._sources, self._sinks, splice.source_descriptor),
-            (self._sinks, self._sources, splice.sink_descriptor),
+        self._sources[splice.source_descriptor] = splice
+        self._sinks[splice.sink_descriptor] = splice
+        for descriptor, other in (
+            (splice.source_descriptor, self._sinks),
+            (splice.sink_descriptor, self._sources),
         ):
-            assert descriptor not in table
-            if descriptor not in others:
-                self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT | select.EPOLLET)
-            table[descriptor] = splice
+            self._watch(descriptor, known=descriptor in other)
 
     def leave(self, splice: Splice) -> None:
         """They are not any more."""
+        del self._sources[splice.source_descriptor]
+        del self._sinks[splice.sink_descriptor]
+        for descriptor in (splice.source_descriptor, splice.sink_descriptor):
+            self._watch(descriptor, known=True)
+
+    def _watch(self, descriptor: int, *, known: bool) -> None:
         assert self._epoll is not None
-        for table, others, descriptor in (
-            (self._sources, self._sinks, splice.source_descriptor),
-            (self._sinks, self._sources, splice.sink_descriptor),
-        ):
-            if table.get(descriptor) is splice:
-                del table[descriptor]
-                if descriptor not in others:
-                    with contextlib.suppress(OSError):
-                        self._epoll.unregister(descriptor)
+        events = (_READABLE if descriptor in self._sources else 0) | (_WRITABLE if descriptor in self._sinks else 0)
+        if not events:
+            with contextlib.suppress(OSError):  # closed in spite of the rule: then the kernel watches it no more
+                self._epoll.unregister(descriptor)
+        elif known:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
 
 
 class Splice:
     """`left` bytes that are still to be taken from the source. Implements the `Splice` port of the exchange."""
 
     __slots__ = (
-        "_begun", "_ended", "_lean", "_loop", "_owner", "_pipe", "_queued", "_sink", "_source", "_splicer", "left",
-        "sink_descriptor", "source_descriptor",
+        "_begun", "_ended", "_full", "_lean", "_loop", "_owner", "_pipe", "_queued", "_sink", "_source", "_splicer",
+        "left", "sink_descriptor", "source_descriptor",
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +196,7 @@ class Splice:
         self._begun = False
         self._ended = False
         """The source sends no more; what is in the pipe is still to be delivered."""
+        self._full = False
         self._lean = 0
         self._loop = asyncio.get_running_loop()
         self._queued = True
@@ -192,16 +227,18 @@ class Splice:
             set_water_marks(cast(asyncio.BaseTransport, self._sink))
             self._queue(self._begin)
 
-    def cancel(self) -> None:
-        """Stop where it is. What is in the pipe is lost."""
+    def cancel(self) -> bool:
+        """Stop where it is. True: there were bytes in the pipe, which are lost."""
         pipe, self._pipe = self._pipe, None
         if pipe is None:
-            return
+            return False
         if self._begun:
             self._splicer.leave(self)
         elif not self._sink.is_closing():
             set_water_marks(cast(asyncio.BaseTransport, self._sink))
-        self._splicer.pipes.give(pipe)
+        lost = pipe.held > 0
+        self._splicer.ended(pipe)
+        return lost
 
     def turn(self) -> None:
         """Move what can be moved now, TURN_BYTES at most."""
@@ -249,14 +286,18 @@ class Splice:
             self._owner.splice_moved(moved)
         if dry and moved:
             self._lean = self._lean + 1 if moved < LEAN_BYTES else 0
+        full, self._full = self._full, pipe.held > 0
         if failed is not None:
             self.cancel()
             failed()
         elif not pipe.held and (not self.left or self._ended or self._lean == LEAN_TURNS):
             self.cancel()
-            self._owner.splice_done(self.left)
-        elif moved >= TURN_BYTES and not self._queued:
-            self._queue(self._next_turn)
+            self._owner.splice_done(self.left, behind=not self._ended and _unread(self.source_descriptor) > 0)
+        elif moved >= TURN_BYTES:
+            if not self._queued:
+                self._queue(self._next_turn)
+        elif self._full and not full:
+            self._owner.splice_full()
 
     def _next_turn(self) -> None:
         self._queued = False
@@ -277,6 +318,11 @@ def _descriptor(stream: Stream) -> int:
     """Of a TCP connection's socket, -1 when the stream is none or has ended."""
     sock = cast(asyncio.BaseTransport, stream).get_extra_info("socket")  # uvloop's do not derive from it
     return sock.fileno() if sock is not None and not stream.is_closing() else -1
+
+
+def _unread(descriptor: int) -> int:
+    """Bytes that a socket has received and nobody has read."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _kernel_splices() -> bool:

@@ -46,7 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
     to:    the address that was dialled.
     """
 
-    __slots__ = ("borrower", "due", "early", "ends", "pool", "reused", "since", "slot", "stream", "to")
+    __slots__ = ("borrower", "broken", "due", "early", "ends", "pool", "reused", "since", "slot", "stream", "to")
 
     stream: Stream
 
@@ -58,6 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.borrower: Borrower | None = None
         self.reused = False
         self.since = 0
+        self.broken = False
         self.due = 0
         self.slot = FAR
 
@@ -109,7 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.pool.lost(self)
         borrower, self.borrower = self.borrower, None
         if borrower is not None:
-            borrower.upstream_lost(error=exc is not None)
+            borrower.upstream_lost(error=exc is not None or self.broken)
 
     def pause_writing(self) -> None:
         if self.borrower is not None:

@@ -50,6 +50,7 @@ class SideCounters:
         "paused_downstream",
         "paused_upstream",
         "requests",
+        "spliced_bytes",
         "timeouts",
         "tunnels_opened",
         "upstream_dial_failures",
@@ -81,6 +82,8 @@ class SideCounters:
         self.paused_downstream = 0
         """How often reading from the client was paused because the upstream took no more."""
         self.paused_upstream = 0
+        self.spliced_bytes = 0
+        """Moved between two connections by the kernel, without being read."""
         self.upstream_dials = 0
         self.upstream_dial_failures = 0
         self.upstream_reused = 0

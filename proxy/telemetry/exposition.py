@@ -33,6 +33,7 @@ PLAIN = (
     ("key_conflicts", "key_conflicts", "Requests whose carriers named different keys"),
     ("connections_accepted", "connections_accepted", "Downstream connections accepted"),
     ("tunnels_opened", "tunnels_opened", "Connections that became opaque: Upgrade, CONNECT, not HTTP"),
+    ("spliced_bytes", "spliced_bytes", "Bytes of bodies and tunnels that the kernel moved, without their being read"),
     ("upstream_dials", "upstream_dials", "Upstream connections attempted"),
     ("upstream_dial_failures", "upstream_dial_failures", "Upstream connections that could not be made"),
     ("upstream_reused", "upstream_reused", "Requests sent on a pooled connection"),

@@ -47,6 +47,11 @@ class LengthReader:
         self.done = not self.left
         return stop
 
+    def skip(self, count: int) -> None:
+        """So many bytes of it have passed unseen."""
+        self.left -= count
+        self.done = not self.left
+
 
 class CloseReader:
     """Whatever comes until the connection ends (RFC 9112 section 6.3, step 8)."""

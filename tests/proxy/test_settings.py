@@ -78,6 +78,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "max-header-lines": ("64", {}),
     "max-held-bytes": ("8192", {}),
     "max-replay-bytes": ("0", {}),
+    "splice-bytes": ("0", {}),
     "header-timeout": ("5s", {}),
     "idle-timeout": ("0", {}),
     "connect-timeout": ("250ms", {}),
@@ -195,6 +196,7 @@ def test_what_is_said_is_understood() -> None:
         sync_ticks=30,
         held_bytes=8192,
         replay_bytes=0,
+        splice_bytes=NO_LIMIT,
     )
     assert (settings.sync_seconds, settings.drain_seconds) == (3.0, 10.0)
     assert settings.token_file == Path(__file__)

@@ -28,7 +28,7 @@ from proxy.exchange.exchange import Exchange
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
-from proxy.exchange.ports import FAR, Borrower, Stream
+from proxy.exchange.ports import FAR, Borrower, SpliceOwner, Stream
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import Side, SideParts
 from proxy.net.timers import TimerWheel
@@ -83,8 +83,12 @@ class RecordedStream:
         self.closing = False
         self.lost = False
         self.during_write: Callable[[], None] | None = None
+        self.peer: Peer | None = None
+        self.source_of: PlayedSplice | None = None
+        self.sink_of: PlayedSplice | None = None
 
     def write(self, data: bytes, /) -> None:
+        assert self.sink_of is None, "written to while bytes are moved to it"
         assert not self.lost, "written to a connection that is gone"
         assert not self.ended, "written behind write_eof"
         assert not self.closing, "written to a connection that was closed"
@@ -103,20 +107,24 @@ class RecordedStream:
         self.reading = False
 
     def resume_reading(self) -> None:
+        assert self.source_of is None, "read while its bytes are moved"
         self.calls.append("resume_reading")
         self.reading = True
 
     def close(self) -> None:
-        self.calls.append("close")
-        self.closing = True
+        self._end("close")
 
     def abort(self) -> None:
-        self.calls.append("abort")
-        self.closing = True
+        self._end("abort")
 
     def reset(self) -> None:
         """Not of the port: what `Side.reset` does."""
-        self.calls.append("reset")
+        self._end("reset")
+
+    def _end(self, how: str) -> None:
+        assert self.source_of is None, "closed while its bytes are moved"
+        assert self.sink_of is None, "closed while bytes are moved to it"
+        self.calls.append(how)
         self.closing = True
 
     def is_closing(self) -> bool:
@@ -138,11 +146,103 @@ def turn(side: Side) -> bool:
     return side.wheel.turn()
 
 
+class PlayedSplice:
+    """Bytes that are moved without being read (port `Splice`). The test decides on every piece and on the end.
+
+    holds: some are on their way.
+    """
+
+    def __init__(self, source: RecordedStream, sink: RecordedStream, count: int, owner: SpliceOwner) -> None:
+        assert source.source_of is None
+        assert sink.sink_of is None
+        source.source_of = sink.sink_of = self
+        self.left = count
+        self.drained = 0
+        self.holds = False
+        self._source = source
+        self._sink = sink
+        self._owner = owner
+
+    @property
+    def over(self) -> bool:
+        return self._source.source_of is not self
+
+    def sink_drained(self) -> None:
+        assert not self.over
+        self.drained += 1
+
+    def cancel(self) -> bool:
+        if self.over:
+            return False
+        self._source.source_of = self._sink.sink_of = None
+        return self.holds
+
+    # -- what the test decides ------------------------------------------------------------------------------------
+
+    def move(self) -> int:
+        """All that the source has sent, as far as it belongs here. Returns how much that was."""
+        assert not self.over
+        assert not self._source.reading, "what is read cannot be moved"
+        peer = self._source.peer
+        assert peer is not None
+        data = peer.take(self.left)
+        self.left -= len(data)
+        self._sink.writes.append(data)
+        self._owner.splice_moved(len(data))
+        if not self.left:
+            self.end()
+        return len(data)
+
+    def fill(self) -> None:
+        """The sink takes no more for now."""
+        self.holds = True
+        self._owner.splice_full()
+
+    def end(self) -> None:
+        """It is over: all is moved, or the source has ended, or it is not worth it."""
+        peer = self._source.peer
+        assert peer is not None
+        self.cancel()
+        self._owner.splice_done(self.left, behind=peer.unread > 0)
+
+    def fail_source(self) -> None:
+        self.cancel()
+        self._owner.splice_source_failed()
+
+    def fail_sink(self) -> None:
+        self.cancel()
+        self._owner.splice_sink_failed()
+
+
+class PlayedSplicer:
+    """Port `Splicer`. splices: all that were begun; refuses: as without pipes; refused: how often it did."""
+
+    def __init__(self) -> None:
+        self.splices: list[PlayedSplice] = []
+        self.refuses = False
+        self.refused = 0
+
+    def splice(self, source: Stream, sink: Stream, count: int, owner: SpliceOwner, /) -> PlayedSplice | None:
+        assert isinstance(source, RecordedStream)
+        assert isinstance(sink, RecordedStream)
+        if self.refuses:
+            self.refused += 1
+            return None
+        self.splices.append(PlayedSplice(source, sink, count, owner))
+        return self.splices[-1]
+
+    def only(self) -> PlayedSplice:
+        """The one that is under way."""
+        (splice,) = [splice for splice in self.splices if not splice.over]
+        return splice
+
+
 class Peer:
     """What the played ends of connections have in common: they send, and see what they got."""
 
     def __init__(self, step: int) -> None:
         self.recorded = RecordedStream()
+        self.recorded.peer = self
         self.stream: Stream = self.recorded
         self._step = step
         self._waiting = b""
@@ -178,6 +278,11 @@ class Peer:
         stop = self._step or len(self._waiting)
         piece, self._waiting = self._waiting[:stop], self._waiting[stop:]
         self._deliver(piece)
+
+    def take(self, count: int) -> bytes:
+        """What was sent and not read, up to so many bytes: as the kernel takes it."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
 
     @property
     def unread(self) -> int:
@@ -234,6 +339,7 @@ class PlayedUpstream(Peer):
         super().__init__(step)
         self.borrower: Borrower | None = None
         self.reused = False
+        self.broken = False
         self.due = 0
         self.slot = FAR
         self.since = 0
@@ -264,7 +370,7 @@ class PlayedUpstream(Peer):
         self.recorded.closing = self.recorded.lost = True
         borrower, self.borrower = self.borrower, None
         if borrower is not None:
-            borrower.upstream_lost(error=error)
+            borrower.upstream_lost(error=error or self.broken)
 
     def full(self) -> None:
         assert self.borrower is not None
@@ -390,6 +496,7 @@ class Playbook:
     """One sidecar without sockets.
 
     routes: the table, None when none was ever received.
+    splices: whether large bodies can be moved without being read.
     step:   how many bytes are delivered at a time, 0 for all.
     """
 
@@ -399,6 +506,7 @@ class Playbook:
         routes: Sequence[Route] | None = (),
         step: int = 0,
         settings: ExchangeSettings | None = None,
+        splices: bool = True,
         limits: Limits | None = None,
         key_headers: Sequence[str] = (),
         trace_headers: Sequence[str] = (),
@@ -412,6 +520,8 @@ class Playbook:
         self.correlation = Correlation(lambda: self.wheel.now * 0.1, b"5ca1ab1e")
         self.reports = Reports()
         self.spans = Spans()
+        self.splicer = PlayedSplicer()
+        self._splices = splices
         self.gave_up = False
         self.clients: list[Client] = []
         self.sides: list[Side] = []
@@ -440,6 +550,7 @@ class Playbook:
             reporter=self.reports,
             spans=self.spans,
             reset=_reset,
+            splicer=self.splicer if self._splices else None,
         )
 
     def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False) -> Inbound:
@@ -518,6 +629,7 @@ class Playbook:
         assert self.correlation.keyed_in_flight == 0
         assert repr(self.correlation).endswith(" 0 in flight>")
         assert not any(side.waiters for side in self.sides)
+        assert all(splice.over for splice in self.splicer.splices), "moved for connections that are gone"
         for pool in self._pools.values():
             assert not pool.dials, f"a dial of {pool.endpoint} that nobody waits for"
             for upstream in pool.made:

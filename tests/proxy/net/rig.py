@@ -26,8 +26,10 @@ from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
+from proxy.net.pipes import Pipes
 from proxy.net.reset import reset
 from proxy.net.resolve import Found, Resolver, UnresolvedError
+from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool, Pools
 from proxy.routing.correlation import Correlation
@@ -256,7 +258,9 @@ class Net:
         routes: Sequence[Route] = (),
         settings: ExchangeSettings | None = None,
         registry: Endpoint | None = None,
+        pipes: Pipes | None = None,
     ) -> None:
+        self.splicer = Splicer(pipes or Pipes())
         self.settings = settings or ExchangeSettings()
         self.counters = Counters()
         self.wheel = TimerWheel()
@@ -300,6 +304,7 @@ class Net:
             pools=self.pools,
             reporter=notices,
             reset=reset,
+            splicer=self.splicer,
         )
 
     def inbound(self, app: Endpoint, *, forwarded: bool = False) -> Inbound:
@@ -333,10 +338,13 @@ class Net:
 
 @asynccontextmanager
 async def net(
-    routes: Sequence[Route] = (), settings: ExchangeSettings | None = None, registry: Endpoint | None = None
+    routes: Sequence[Route] = (),
+    settings: ExchangeSettings | None = None,
+    registry: Endpoint | None = None,
+    pipes: Pipes | None = None,
 ) -> AsyncIterator[Net]:
     """A net that holds nothing in the end."""
-    parts = Net(routes, settings, registry)
+    parts = Net(routes, settings, registry, pipes)
     try:
         yield parts
     finally:
@@ -346,3 +354,5 @@ async def net(
                 upstream.stream.abort()
         await eventually(lambda: all(pool.unused for pool in parts.pools))
         assert repr(parts.wheel).endswith(" items=0>"), "a deadline of something that has ended"
+        assert repr(parts.splicer).startswith("<Splicer under way=0 <Pipes lent=0 ")
+        parts.splicer.close()
