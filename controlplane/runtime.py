@@ -64,7 +64,8 @@ async def serve(
         process = ProcessLauncher(settings.state_dir)
         own = [_address(bound) for bound in sockets]
         static = StaticLauncher(Rules(settings.endpoint_networks, own))
-        registry = await _opened(settings, Installation({"static": static, "process": process}))
+        installation = Installation({"static": static, "process": process}, ended=settings.ended_keys)
+        registry = await _opened(settings, installation)
     except BaseException:
         for bound in sockets:
             bound.close()

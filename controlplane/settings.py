@@ -17,6 +17,7 @@ from proxy.base.listen import Listen, parse_listen
 from proxy.base.log import FORMATS, LEVELS
 from proxy.base.problems import ConfigurationError
 from proxy.base.token import read_token
+from proxy.contract.routes import OnUnavailable
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
 DEFAULT_TTL = "8h"
@@ -59,6 +60,10 @@ class Settings:
     """Leave shadows running at the end, for the next registry to adopt. By default they end with the registry,
     so that Ctrl-C leaves nothing behind; they are started again with it."""
 
+    ended_keys: OnUnavailable
+    """What a request with the key of a sandbox that has ended gets: an error, so that no test goes on against the
+    baseline without a word, or the baseline."""
+
     log_level: str
     log_format: str
 
@@ -67,7 +72,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
-           endpoint_networks, keep_shadows, log_level, log_format.
+           endpoint_networks, keep_shadows, ended_keys, log_level, log_format.
     """
     problems: list[str] = []
 
@@ -82,6 +87,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     home = state_home(environ)
     listen = parsed("--listen", parse_listen, DEFAULT_LISTEN)
     ttl = parsed("--default-ttl", _ttl, DEFAULT_TTL)
+    ended = parsed("--ended-keys", _policy, "error")
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
     form = parsed("--log-format", _log_format, "text")
@@ -101,6 +107,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert listen is not None
     assert ttl is not None
     assert networks is not None
+    assert ended is not None
     assert level is not None
     assert form is not None
     return Settings(
@@ -111,6 +118,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         state_dir=Path(given.get("state_dir") or home / "shadows"),
         endpoint_networks=networks,
         keep_shadows=bool(given.get("keep_shadows")),
+        ended_keys=ended,
         log_level=level,
         log_format=form,
     )
@@ -136,6 +144,12 @@ def _ttl(text: str) -> int:
     if ttl_seconds(text) > MAX_TTL_SECONDS:
         raise ValueError(f"{text!r} is longer than {MAX_TTL_SECONDS // 86400}d")
     return ttl_seconds(text)
+
+
+def _policy(text: str) -> OnUnavailable:
+    if text not in ("error", "baseline"):
+        raise ValueError(f"{text!r} is neither error nor baseline")
+    return OnUnavailable(text)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

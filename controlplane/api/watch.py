@@ -17,7 +17,7 @@ from aiohttp import web
 
 from controlplane.api.operations import LAST_EVENT_ID, REGISTRY, WATCHED, WATCHER_ID, Answer, Operation, Values
 from controlplane.api.refused import Refused
-from controlplane.life.published import encoded, synced
+from controlplane.life.published import encoded, encoded_keys, synced
 from controlplane.life.registry import Registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.routes import RouteEvent
@@ -81,10 +81,16 @@ async def _catch_up(
     else:
         registry.watchers.resumed += 1
         await _write(response, _joined(missed))
+    keys = frozenset(published.keys)
+    for event in encoded_keys(sorted(keys)):
+        await _write(response, event)
     await _write(response, synced(at))
-    while later := published.since(watcher.workload, at):
-        at = published.revision
-        await _write(response, _joined(later))
+    while (later := published.since(watcher.workload, at)) or keys != published.keys:
+        if later is None:
+            break
+        changed = encoded_keys(sorted(published.keys - keys), sorted(keys - published.keys))
+        at, keys = published.revision, frozenset(published.keys)
+        await _write(response, _joined(later) + b"".join(changed))
     if later is None or registry.closing:
         return None
     watcher.sent = at

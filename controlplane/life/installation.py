@@ -14,16 +14,19 @@ from controlplane.launch.port import Launcher
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork, Spec
 from controlplane.model.workload import Workload
+from proxy.contract.routes import OnUnavailable
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
     """launchers: by the name that `Fork.launcher` gives.
     gateway:   the domain below which previews are served; "" where there is no gateway.
+    ended:     what a request with the key of a sandbox that has ended gets.
     """
 
     launchers: Mapping[str, Launcher]
     gateway: str = ""
+    ended: OnUnavailable = OnUnavailable.ERROR
 
     def launcher(self, name: str) -> Launcher:
         """The launcher of that name, or one that says that there is none."""

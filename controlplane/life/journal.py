@@ -150,7 +150,7 @@ class Journal:
 
     def _tell(self, events: Sequence[RouteEvent]) -> None:
         try:
-            self._watchers.tell(events)
+            self._watchers.tell(events, self._published.key_events())
         except Exception:
             # Who has heard it and who has not? All of them ask again from what they have applied.
             log.exception("sidecars could not be told: their streams are cut, they resume")

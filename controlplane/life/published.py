@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.store.port import KEPT_EVENTS
-from proxy.contract.routes import Route, encode_route
-from proxy.contract.watch import DELETE, PUT, SNAPSHOT, SNAPSHOT_ROUTES, SYNCED, Event, encode_event
+from proxy.contract.routes import Route, State, encode_route, encode_tombstone
+from proxy.contract.watch import (
+    DELETE,
+    KEYS,
+    KEYS_IN_EVENT,
+    PUT,
+    SNAPSHOT,
+    SNAPSHOT_ROUTES,
+    SYNCED,
+    Event,
+    encode_event,
+)
 
 MAX_PIECE_BYTES = 256 * 1024
 """Of the routes in one piece of a snapshot: 200 of the largest legal ones, with 64 long names each, are 3 MB."""
@@ -30,7 +40,12 @@ class PublishedRoutes:
         self.revision = revision
         self.floor = floor
         self._kept = kept_events
+        self.keys: set[str] = set()
+        """Of all sandboxes, whichever workloads these fork."""
+        self._key_changes: dict[str, bool] = {}
         self._tables: dict[str, dict[str, tuple[Route, str]]] = {}
+        self._ended: dict[str, dict[str, tuple[Route, str]]] = {}
+        """Tombstones, beside the routes."""
         self._log: deque[RouteEvent] = deque()
         self._by_workload: dict[str, deque[RouteEvent]] = {}
 
@@ -43,13 +58,26 @@ class PublishedRoutes:
     def restore(self, routes: Iterable[Route], events: Iterable[RouteEvent]) -> None:
         """What the store held: the tables as they are, and the changes that led to them."""
         for route in routes:
-            self._tables.setdefault(route.workload, {})[route.key] = (route, _text(encode_route(route)))
+            self._put(route)
         for event in events:
             self._remember(event)
 
     def lookup(self, workload: str, key: str) -> Route | None:
-        found = self._tables.get(workload, {}).get(key)
+        """The route or the tombstone."""
+        found = self._tables.get(workload, {}).get(key) or self._ended.get(workload, {}).get(key)
         return found[0] if found else None
+
+    def has_key(self, key: str, had: bool) -> None:
+        """A sandbox has a key, or has it no more. It is told with the changes of routes that are told next."""
+        if had != (key in self.keys):
+            self._key_changes[key] = had
+            (self.keys.add if had else self.keys.discard)(key)
+
+    def key_events(self) -> list[bytes]:
+        """What has changed of the keys since the last call."""
+        changed, self._key_changes = self._key_changes, {}
+        added = [key for key, had in changed.items() if had]
+        return encoded_keys(added, [key for key, had in changed.items() if not had])
 
     def workloads(self) -> Set[str]:
         """Those that some route replaces."""
@@ -59,8 +87,11 @@ class PublishedRoutes:
         """The changes as events with ids from `after` + 1. Nothing is changed yet."""
         events = []
         for ident, change in enumerate(changes, after + 1):
+            gone = {"workload": change.workload, "key": change.key}
             if change.route is None:
-                name, data = DELETE, _text({"workload": change.workload, "key": change.key})
+                name, data = DELETE, _text(gone)
+            elif change.route.state is State.ENDED:
+                name, data = DELETE, _text(gone | {"ended": encode_tombstone(change.route)})
             else:
                 name, data = PUT, _text(encode_route(change.route))
             events.append(RouteEvent(ident, change.workload, change.key, name, data))
@@ -69,13 +100,12 @@ class PublishedRoutes:
     def apply(self, changes: Iterable[RouteChange], events: Iterable[RouteEvent]) -> None:
         """Take over changes, each with the event that `events_of` made of it."""
         for change, event in zip(changes, events, strict=True):
-            table = self._tables.setdefault(change.workload, {})
-            if change.route is None:
-                table.pop(change.key, None)
-                if not table:
-                    del self._tables[change.workload]
-            else:
-                table[change.key] = (change.route, event.data)
+            for tables in (self._tables, self._ended):
+                table = tables.get(change.workload, {})
+                if table.pop(change.key, None) and not table:
+                    del tables[change.workload]
+            if change.route is not None:
+                self._put(change.route, event.data)
             self._remember(event)
             self.revision = event.id
 
@@ -92,8 +122,16 @@ class PublishedRoutes:
 
     def snapshot(self, workload: str) -> Iterator[bytes]:
         """The table of one workload as it is now, in pieces, each of them one event of the watch."""
-        texts = [text for _, text in self._tables.get(workload, {}).values()]
-        return _pieces(texts, str(self.revision))
+        routes = [text for _, text in self._tables.get(workload, {}).values()]
+        ended = [text for _, text in self._ended.get(workload, {}).values()]
+        return _pieces(routes, ended, str(self.revision))
+
+    def _put(self, route: Route, text: str = "") -> None:
+        """text: of the route, where there is one already."""
+        if route.state is State.ENDED:
+            self._ended.setdefault(route.workload, {})[route.key] = (route, _text(encode_tombstone(route)))
+        else:
+            self._tables.setdefault(route.workload, {})[route.key] = (route, text or _text(encode_route(route)))
 
     def _remember(self, event: RouteEvent) -> None:
         self._log.append(event)
@@ -114,23 +152,38 @@ def encoded(event: RouteEvent) -> bytes:
 
 def synced(revision: int) -> bytes:
     """The end of a snapshot, or of the changes that were missed."""
-    return encode_event(Event(SYNCED, "{}", str(revision)))
+    return encode_event(Event(SYNCED, '{"keys":true}', str(revision)))
 
 
-def _pieces(texts: list[str], ident: str) -> Iterator[bytes]:
+def encoded_keys(add: Sequence[str], remove: Sequence[str] = ()) -> list[bytes]:
+    """Keys that sandboxes have or have no more, as the watch writes them: without an id, for they are no routes."""
+    return [
+        encode_event(Event(KEYS, _text({name: keys[start : start + KEYS_IN_EVENT]})))
+        for name, keys in (("add", add), ("remove", remove))
+        for start in range(0, len(keys), KEYS_IN_EVENT)
+    ]
+
+
+def _pieces(routes: list[str], ended: list[str], ident: str) -> Iterator[bytes]:
+    """Routes first, then tombstones; at least one piece."""
+    pieces = [("routes", piece) for piece in _cut(routes)] + [("ended", piece) for piece in _cut(ended)]
+    for name, piece in pieces or [("routes", [])]:
+        told = ",".join(piece)
+        beside = '"routes":[],' if name == "ended" else ""
+        yield encode_event(Event(SNAPSHOT, f'{{{beside}"{name}":[{told}]}}', ident))
+
+
+def _cut(texts: list[str]) -> Iterator[list[str]]:
     piece: list[str] = []
     size = 0
     for text in texts:
         if len(piece) == SNAPSHOT_ROUTES or (piece and size + len(text) > MAX_PIECE_BYTES):
-            yield _piece(piece, ident)
+            yield piece
             piece, size = [], 0
         piece.append(text)
         size += len(text)
-    yield _piece(piece, ident)
-
-
-def _piece(texts: list[str], ident: str) -> bytes:
-    return encode_event(Event(SNAPSHOT, f'{{"routes":[{",".join(texts)}]}}', ident))
+    if piece:
+        yield piece
 
 
 def _text(document: object) -> str:

@@ -10,6 +10,7 @@ restarted is for the sidecars the same registry: they resume, and nothing flaps.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
@@ -21,9 +22,11 @@ from controlplane.life.sidecars import Sidecars
 from controlplane.life.surroundings import LifeCounters, Surroundings
 from controlplane.life.watchers import Watchers
 from controlplane.model.explanation import Explanation, decide, unknown
-from controlplane.model.routes import routes_of
+from controlplane.model.record import Record
+from controlplane.model.routes import routes_left
 from controlplane.store.port import Store
 from proxy.base.tasks import Tasks
+from proxy.contract.routes import OnUnavailable, Route, State
 from proxy.contract.watch import HEARTBEAT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -102,12 +105,18 @@ class Registry:
             self.sidecars.forget_gone()
 
 
+def _routes(records: Sequence[Record], ended: OnUnavailable) -> list[Route]:
+    """What was published. A tombstone gives way to a sandbox that has taken its key."""
+    found = [route for record in records for route in routes_left(record, ended)]
+    had = {route.key for route in found if route.state is not State.ENDED}
+    return [route for route in found if route.state is not State.ENDED or route.key not in had]
+
+
 async def open_registry(store: Store, installation: Installation, clock: Clock, default_ttl: int) -> Registry:
     """A registry with what `store` holds, at work. Raises StoreError."""
     contents = await store.load()
     published = PublishedRoutes(contents.revision, contents.floor)
-    routes = [route for record in contents.sandboxes for route in routes_of(record.sandbox())]
-    published.restore(routes, contents.events)
+    published.restore(_routes(contents.sandboxes, installation.ended), contents.events)
     tasks = Tasks("registry")
     watchers = Watchers()
     sidecars = Sidecars(clock, tasks, restarted=bool(contents.sandboxes))

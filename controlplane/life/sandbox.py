@@ -20,9 +20,10 @@ from controlplane.life.journal import Change
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.observed import Copy
 from controlplane.model.record import Record
-from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_of
+from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_left
 from controlplane.model.sandbox import Condition, Fork, Sandbox
 from controlplane.store.port import StoreError
+from proxy.contract.routes import Route
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +96,15 @@ class SandboxLife:
             definition=self._around.definitions.get(fork.workload),
         )
 
-    async def create(self) -> None:
-        """Store and tell the first record. Raises StoreError: then there is no sandbox."""
-        await self._commit(self.record, changes((), routes_of(self.record.sandbox())))
+    async def create(self, instead_of: Sequence[Route] = ()) -> None:
+        """Store and tell the first record. Raises StoreError: then there is no sandbox.
+
+        instead_of: tombstones of its key, and what was left of an earlier sandbox of its name.
+        """
+        await self._commit(self.record, changes(instead_of, self.routes(self.record)))
+
+    def routes(self, record: Record) -> list[Route]:
+        return routes_left(record, self._around.installation.ended)
 
     def restore(self) -> None:
         """Take up the life of a stored record: its routes are published already, unchanged."""
@@ -114,12 +121,14 @@ class SandboxLife:
         for found in [fork.adopted for fork in self._forks.values()] + self._found:
             await found.wait()
 
-    async def step(self, step: Step) -> bool:
+    async def step(self, step: Step, instead_of: Sequence[Route] = ()) -> bool:
         """Take one step. False: it has been overtaken. Raises StoreError: nothing has changed.
+
+        instead_of: tombstones of others that end with it.
 
         Cancelling the caller does not interrupt it: half a step would leave the lock and the store apart.
         """
-        return await asyncio.shield(self._around.tasks.begin(self._step(step), f"step of {self.name}"))
+        return await asyncio.shield(self._around.tasks.begin(self._step(step, instead_of), f"step of {self.name}"))
 
     async def persist(self, step: Step) -> bool:
         """Take a step that says what has happened already: as often as it takes. False: overtaken, or too late."""
@@ -185,26 +194,49 @@ class SandboxLife:
         for fork in self._forks.values():
             fork.news(retry=True)
 
-    async def _step(self, step: Step) -> bool:
+    async def forget(self, key: str) -> None:
+        """Another sandbox has the key, and has told what became of its routes. Raises StoreError."""
+        async with self._lock:
+            await self._commit(self.record.without(key), (), own=False)
+
+    async def discard(self, key: str) -> None:
+        """Forget a key before its time, for others. Raises StoreError."""
+        async with self._lock:
+            record = self.record.without(key)
+            await self._commit(record, changes(self.routes(self.record), self.routes(record)), own=False)
+
+    async def age(self) -> None:
+        """Forget the keys that have been remembered for long enough. Raises StoreError."""
+        async with self._lock:
+            record = self.record.aged(self._around.clock.now())
+            if record is not None:
+                routes = changes(self.routes(self.record), self.routes(record))
+                await self._commit(record, routes, own=False)
+
+    async def _step(self, step: Step, instead_of: Sequence[Route] = ()) -> bool:
         async with self._lock:
             record = step(self.record, self._around.clock.now())
             if record is None:
                 return False
-            routes = changes(routes_of(self.record.sandbox()), routes_of(record.sandbox()))
+            routes = changes([*instead_of, *self.routes(self.record)], self.routes(record))
             await self._commit(record, routes)
             return True
 
-    async def _commit(self, record: Record, routes: Sequence[RouteChange]) -> None:
-        if routes:
+    async def _commit(self, record: Record, routes: Sequence[RouteChange], *, own: bool = True) -> None:
+        """own: they are changes of its own shadows, which sidecars are to acknowledge."""
+        if routes and own:
             record = record.unsettled(self._around.clock.now())
-        stored = None if record.finished else record
-        change = Change("sandbox", self.name, stored, partial(self._applied, record), routes)
+        if record.finished:
+            record = record.buried()
+        stored = None if record.forgotten else record
+        change = Change("sandbox", self.name, stored, partial(self._applied, record, own), routes)
         await self._around.journal.commit(change)
 
-    def _applied(self, record: Record, events: Sequence[RouteEvent]) -> None:
+    def _applied(self, record: Record, own: bool, events: Sequence[RouteEvent]) -> None:
         """The record is stored and its routes are being told: act on what is new."""
         before, self.record = self.record, record
-        self._told |= {event.workload: event.id for event in events}
+        if own:
+            self._told |= {event.workload: event.id for event in events}
         for copy in record.retiring:
             if copy not in before.retiring:
                 at = self._told.get(copy.fork.workload, self._around.published.revision)

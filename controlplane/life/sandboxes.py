@@ -17,14 +17,20 @@ from controlplane.life.deadlines import Deadlines
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
+from controlplane.model.desired import ttl_text
 from controlplane.model.observed import ForkState
 from controlplane.model.output import Output
 from controlplane.model.problem import DocumentError, FieldProblem, bounded
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
+from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
+from proxy.contract.routes import Route, State
 
 log = logging.getLogger(__name__)
+
+MAX_TOMBSTONES = 100_000
+"""Keys that are remembered, as many as there may be sandboxes; the oldest is forgotten for the newest."""
 
 MAX_SANDBOXES = 100_000
 """As many keys as one table is measured with."""
@@ -45,8 +51,17 @@ class Sandboxes:
     def __init__(self, around: Surroundings, default_ttl: int, stored: Iterable[Record] = ()) -> None:
         self._around = around
         self._default_ttl = default_ttl
-        self._lives = {record.name: SandboxLife(record, around, self._observe) for record in stored}
+        lives = [SandboxLife(record, around, self._observe) for record in stored]
+        self._lives = {life.name: life for life in lives if not life.record.finished}
+        self._graves = {life.name: life for life in lives if life.record.finished}
+        """What is left of sandboxes that are gone: keys that are remembered."""
         self._owners = {life.record.routing_key: life.name for life in self._lives.values() if not life.record.deleting}
+        for key in self._owners:
+            around.published.has_key(key, True)
+        around.published.key_events()  # nobody watches yet
+        buried = [(one.ended, one.key, life.name) for life in lives for one in life.record.tombstones]
+        self._buried = {key: (name, ended) for ended, key, name in sorted(buried) if key not in self._owners}
+        """By key: whose tombstone it is, and since when; the oldest first."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sooner = asyncio.Event()
         self._deadlines = Deadlines(around.clock)
@@ -147,24 +162,45 @@ class Sandboxes:
             living = life if life is not None and not life.record.deleting else None
             self._check(sandbox, living.record if living else None)
             claimed = self._claim(sandbox)
+            before = self._tombstone_elsewhere(sandbox)
+            taken = [route for route in before.routes(before.record) if _is_of(route, sandbox)] if before else []
             try:
-                if life is None or not await self._update(life, sandbox, restart):
-                    life = await self._create(sandbox)
+                if life is None or not await self._update(life, sandbox, restart, taken):
+                    life = await self._create(sandbox, taken)
             except BaseException:
                 if claimed:
                     del self._owners[sandbox.routing_key]
                 raise
+            if before is not None:
+                await self._forget(before, sandbox.routing_key)
             if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
                 self._sooner.set()
             return life.sandbox(), living is None
 
-    async def _create(self, sandbox: Sandbox) -> SandboxLife:
+    async def _create(self, sandbox: Sandbox, instead_of: Sequence[Route]) -> SandboxLife:
         record = created(sandbox.name, sandbox.spec, self._around.clock.now(), self._default_ttl, sandbox.metadata)
+        grave = self._graves.get(sandbox.name)
+        if grave is not None:
+            record = record.model_copy(update={"tombstones": grave.record.without(sandbox.routing_key).tombstones})
+            instead_of = [*instead_of, *grave.routes(grave.record)]
         life = SandboxLife(record, self._around, self._observe)
-        await life.create()
+        await life.create(instead_of)
         return life
 
-    async def _update(self, life: SandboxLife, sandbox: Sandbox, restart: frozenset[str]) -> bool:
+    def _tombstone_elsewhere(self, sandbox: Sandbox) -> SandboxLife | None:
+        """Another sandbox, or what is left of it, that had the key before."""
+        name, _ = self._buried.get(sandbox.routing_key, ("", None))
+        return None if name == sandbox.name else self._lives.get(name) or self._graves.get(name)
+
+    async def _forget(self, before: SandboxLife, key: str) -> None:
+        try:
+            await before.forget(key)
+        except StoreError as error:
+            log.warning("%s: its old routing key %s is not forgotten yet: %s", before.name, key, error)
+
+    async def _update(
+        self, life: SandboxLife, sandbox: Sandbox, restart: frozenset[str], instead_of: Sequence[Route]
+    ) -> bool:
         """False: the last trace of it has gone meanwhile, so it has to be created."""
 
         def step(record: Record, now: datetime) -> Record | None:
@@ -172,7 +208,7 @@ class Sandboxes:
                 return None
             return record.updated_to(sandbox.spec, now, self._default_ttl, sandbox.metadata, restart)
 
-        if not await life.step(step):
+        if not await life.step(step, instead_of):
             return False
         life.retry()
         return True
@@ -180,12 +216,25 @@ class Sandboxes:
     def _observe(self, life: SandboxLife, before: Record) -> None:
         """A record of a sandbox was stored."""
         record = life.record
+        published = self._around.published
         if not record.deleting:
             self._lives[life.name] = life
+            self._graves.pop(life.name, None)
+            published.has_key(record.routing_key, True)
         elif not before.deleting:
-            self._owners.pop(record.routing_key, None)
+            self._owners.pop(before.routing_key, None)
+            published.has_key(before.routing_key, False)
+        for gone in {one.key for one in before.tombstones} - {one.key for one in record.tombstones}:
+            if self._buried.get(gone, ("",))[0] == life.name:
+                del self._buried[gone]
+        for one in record.tombstones:
+            if one.key not in self._owners or self._owners[one.key] == life.name:
+                self._buried.setdefault(one.key, (life.name, one.ended))
         if record.finished:
             self._lives.pop(life.name, None)
+            self._graves.pop(life.name, None)
+            if not record.forgotten:
+                self._graves[life.name] = life
             self._deadlines.forget(life.name)
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
@@ -226,6 +275,7 @@ class Sandboxes:
             late = [life for life in living if left[life] <= 0]
             for life in late:
                 await self._delete_expired(life)
+            await self._age()
             seconds = min([EXPIRY_SECONDS, *(left[life] for life in living if left[life] > 0)])
             if any(not life.record.deleting for life in late):
                 seconds = EXPIRY_RETRY_SECONDS
@@ -233,9 +283,27 @@ class Sandboxes:
             wait = self._around.clock.sleep(seconds)
             await self._around.tasks.first(self._sooner.wait(), wait, name="next expiry")
 
+    async def _age(self) -> None:
+        """Forget keys whose sandboxes ended long ago, and the oldest of too many."""
+        now = self._around.clock.now()
+        surplus = len(self._buried) - MAX_TOMBSTONES
+        for number, (key, (name, ended)) in enumerate(list(self._buried.items())):
+            if number >= surplus and (now - ended).total_seconds() < KEPT_SECONDS:
+                return
+            async with self._turns.setdefault(name, asyncio.Lock()):
+                life = self._lives.get(name) or self._graves.get(name)
+                if life is not None:
+                    try:
+                        await (life.discard(key) if number < surplus else life.age())
+                    except StoreError as error:
+                        log.warning("%s: its old routing key %s is not forgotten yet: %s", name, key, error)
+                        return
+
     async def _delete_expired(self, life: SandboxLife) -> None:
         def step(record: Record, now: datetime) -> Record | None:
-            return record.deleted(now) if not record.deleting and self._deadlines.left(record) <= 0 else None
+            if record.deleting or self._deadlines.left(record) > 0:
+                return None
+            return record.deleted(now, f"it expired, as its ttl was {ttl_text(record.desired)}")
 
         try:
             if await life.step(step):
@@ -277,3 +345,8 @@ class Sandboxes:
         if life is None:
             raise NotFound(f"there is no sandbox {name!r}")
         return life
+
+
+def _is_of(route: Route, sandbox: Sandbox) -> bool:
+    """A tombstone of the key that the sandbox takes."""
+    return route.state is State.ENDED and route.key == sandbox.routing_key

@@ -91,19 +91,21 @@ class Watchers:
         if not of_workload:
             self._by_workload.pop(watcher.workload, None)
 
-    def tell(self, events: Sequence[RouteEvent]) -> None:
-        """Write changes to everybody whom they concern: one write per watcher, however many changes."""
+    def tell(self, events: Sequence[RouteEvent], keys: Sequence[bytes] = ()) -> None:
+        """Write changes to everybody whom they concern: one write per watcher, however many changes.
+
+        keys: events for everybody, of the keys that sandboxes have.
+        """
+        told = framed(b"".join(keys)) if keys else b""
         by_workload: dict[str, list[RouteEvent]] = {}
         for event in events:
             by_workload.setdefault(event.workload, []).append(event)
-        for workload, of_workload in by_workload.items():
-            watchers = self._by_workload.get(workload)
-            if not watchers:
-                continue
-            chunk = framed(b"".join(map(encoded, of_workload)))
-            last = of_workload[-1].id
-            for watcher in tuple(watchers):
-                watcher.sent = last
+        for workload in tuple(self._by_workload) if told else by_workload:
+            of_workload = by_workload.get(workload, [])
+            chunk = (framed(b"".join(map(encoded, of_workload))) if of_workload else b"") + told
+            for watcher in tuple(self._by_workload.get(workload, ())):
+                if of_workload:
+                    watcher.sent = of_workload[-1].id
                 self._write(watcher, chunk)
 
     def beat(self) -> None:

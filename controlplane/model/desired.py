@@ -83,6 +83,16 @@ def desired(name: str, spec: Spec, now: datetime, default_ttl: int, metadata: Me
     )
 
 
+def ttl_text(wanted: Desired) -> str:
+    """How long it was to live, as its document says it or would say it."""
+    if wanted.spec.ttl:
+        return wanted.spec.ttl
+    seconds = round((wanted.expires - wanted.updated).total_seconds())
+    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    unit, size = next((unit, size) for unit, size in units if not seconds % size)
+    return f"{seconds // size}{unit}"
+
+
 def resolved(spec: Spec, name: str) -> Spec:
     """The spec with its routing key written out, so that two ways to say the same compare equal."""
     return spec.model_copy(update={"routing_key": spec.routing_key or name})

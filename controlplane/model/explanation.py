@@ -32,7 +32,7 @@ class Decision(Enum):
     HOLD = "hold"
     """Held up until the shadow is ready, and answered 503 `shadow-pending` when that takes too long."""
     ERROR = "error"
-    """Answered 503 `shadow-unreachable`."""
+    """Answered 503: `shadow-unreachable`, or `sandbox-ended`."""
 
 
 class Explanation(Reported):
@@ -92,6 +92,11 @@ def _by_state(route: Route) -> tuple[Decision, str]:
     whose = f"revision {route.revision} of sandbox {route.sandbox!r}"
     if route.state is State.READY:
         return Decision.SHADOW, f"{whose} serves {route.workload} at {', '.join(map(str, route.endpoints))}"
+    if route.state is State.ENDED:
+        said = f"sandbox {route.sandbox!r} has ended at {route.since}: {route.why}"
+        if route.on_unavailable is OnUnavailable.BASELINE:
+            return Decision.BASELINE, f"{said}; the answer says so"
+        return Decision.ERROR, f"{said}: 503 `sandbox-ended`, until another sandbox has the key"
     if route.state is State.PENDING:
         return Decision.HOLD, f"{whose} is being started: requests are held up until it answers"
     if route.on_unavailable is OnUnavailable.BASELINE:

@@ -29,15 +29,20 @@ from controlplane.model.conditions import conditions
 from controlplane.model.desired import Desired, Part, desired, resolved
 from controlplane.model.observed import Copy, ForkState, Observed, ObservedFork, Setback
 from controlplane.model.sandbox import Metadata, Phase, Sandbox, Spec, Status
+from controlplane.model.tombstone import KEPT_SECONDS, MAX_OF_ONE, Tombstone
 from controlplane.rest import API_VERSION, SANDBOX
 
 
 class Record(Part):
-    """One sandbox."""
+    """One sandbox.
+
+    tombstones: of keys that it once had. A record may consist of nothing else.
+    """
 
     name: str
     desired: Desired
     observed: Observed
+    tombstones: tuple[Tombstone, ...] = ()
 
     @property
     def routing_key(self) -> str:
@@ -75,8 +80,13 @@ class Record(Part):
 
     @property
     def finished(self) -> bool:
-        """Nothing of it is left to stop: the record may be forgotten."""
+        """Nothing of it is left to stop: there is no such sandbox any more."""
         return self.deleting and not self.retiring
+
+    @property
+    def forgotten(self) -> bool:
+        """Not even a key of it is remembered."""
+        return self.finished and not self.tombstones
 
     def sandbox(self) -> Sandbox:
         """The answer to a person."""
@@ -127,16 +137,47 @@ class Record(Part):
         kept = {fork.workload for fork in forks}
         dropped = (fork.serving for workload, fork in known.items() if workload not in kept)
         retiring = self.retiring + tuple(copy for copy in dropped if copy is not None)
-        return self._next(now, desired=wanted, forks=forks, retiring=retiring)
+        record = self._next(now, desired=wanted, forks=forks, retiring=retiring)
+        return record.without(record.routing_key)
 
-    def deleted(self, now: datetime) -> Record:
-        """No routes any more; what runs is to be stopped."""
-        return self._next(
+    def deleted(self, now: datetime, why: str = "it was deleted") -> Record:
+        """No routes any more; what runs is to be stopped, and its key is remembered."""
+        tombstone = Tombstone(
+            key=self.routing_key,
+            forks=tuple((fork.fork.workload, fork.revision) for fork in self.desired.forks),
+            ended=now,
+            why=why,
+            on_unavailable=self.desired.spec.on_unavailable,
+        )
+        record = self._next(
             now,
             desired=self.desired.deleted(),
             forks=tuple(fork.changed(alive=False) for fork in self.observed.forks),
             retiring=self.retiring + self._serving(),
         )
+        return record.model_copy(update={"tombstones": (*self.tombstones, tombstone)[-MAX_OF_ONE:]})
+
+    # What is forgotten.
+
+    def buried(self) -> Record:
+        """Of what has ended the keys are remembered; its secrets and its output are not."""
+        spec = self.desired.spec
+        forks = tuple(fork.model_copy(update={"env": None}) for fork in spec.forks)
+        wanted = tuple(
+            one.model_copy(update={"fork": fork}) for one, fork in zip(self.desired.forks, forks, strict=True)
+        )
+        bare = {"spec": spec.model_copy(update={"forks": forks}), "forks": wanted}
+        empty = Observed(forks=tuple(ObservedFork(workload=fork.workload) for fork in forks))
+        return self.model_copy(update={"desired": self.desired.model_copy(update=bare), "observed": empty})
+
+    def without(self, key: str) -> Record:
+        """Somebody has the key again."""
+        return self.model_copy(update={"tombstones": tuple(one for one in self.tombstones if one.key != key)})
+
+    def aged(self, now: datetime) -> Record | None:
+        """Without the keys that have been remembered for long enough. None: there are none."""
+        kept = tuple(one for one in self.tombstones if (now - one.ended).total_seconds() < KEPT_SECONDS)
+        return self.model_copy(update={"tombstones": kept}) if kept != self.tombstones else None
 
     # What becomes of the shadows. A step that has been overtaken returns None.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from controlplane.model.record import Record
 from controlplane.model.sandbox import Phase, Sandbox
-from proxy.contract.routes import Route, State, parse_endpoint
+from proxy.contract.routes import OnUnavailable, Route, State, parse_endpoint
 
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """One (workload, key) that is new or different; gone when `route` is None."""
+    """One (workload, key) that is new or different; gone when `route` is None, ended when that is its state."""
 
     workload: str
     key: str
@@ -51,6 +52,15 @@ def routes_of(sandbox: Sandbox) -> list[Route]:
         )
         for fork in status.forks
     ]
+
+
+def routes_left(record: Record, policy: OnUnavailable) -> list[Route]:
+    """All that follows from a record: its routes, and the tombstones of keys that it had.
+
+    policy: what the installation does with the key of a sandbox that has ended.
+    """
+    ended = [route for tombstone in record.tombstones for route in tombstone.routes(record.name, policy)]
+    return [*routes_of(record.sandbox()), *ended]
 
 
 def changes(before: Iterable[Route], after: Iterable[Route]) -> list[RouteChange]:

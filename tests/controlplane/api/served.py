@@ -98,13 +98,18 @@ class Stream:
 
     def __init__(self, client: Client, workload: str, sidecar: str = "", last: str = "") -> None:
         self.events: list[Event] = []
+        self.keys: set[str] = set()
         self.ended = asyncio.Event()
         self._watch = client.watch(workload, sidecar, last)
 
     async def run(self) -> None:
         try:
             async for event in self._watch:
-                self.events.append(event)
+                if event.name == "keys":
+                    told = json.loads(event.data)
+                    self.keys = (self.keys | set(told.get("add", ()))) - set(told.get("remove", ()))
+                else:
+                    self.events.append(event)
         finally:
             self.ended.set()
 

@@ -75,7 +75,7 @@ async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks, tmp_path
         assert await phase(api, "a") is Phase.READY
         assert sidecar.leads("a") == "127.0.0.1:2"
         await api.client.delete("a", seconds=10)
-        assert sidecar.leads("a") == "baseline"
+        assert sidecar.leads("a") == "ended"
         (shown,) = await api.client.sidecars()
         assert (shown.id, shown.connected, shown.in_sync) == ("shop/users@test", True, True)
         await tasks.close()

@@ -37,7 +37,7 @@ async def test_an_empty_table_is_synced_at_once(api: Served, watch: Watch) -> No
     await eventually(lambda: stream.synced)
     assert [(event.name, event.data, event.id) for event in stream.events] == [
         ("snapshot", '{"routes":[]}', "100"),
-        ("synced", "{}", "100"),
+        ("synced", '{"keys":true}', "100"),
     ]
 
 
@@ -54,7 +54,8 @@ async def test_snapshot_then_changes(api: Served, watch: Watch) -> None:
     put, again, gone = await stream.until("put", "put", "delete")
     assert json.loads(put.data)["onUnavailable"] == "error"
     assert json.loads(again.data)["endpoints"] == ["127.0.0.1:2"]
-    assert json.loads(gone.data) == {"workload": USERS, "key": "a"}
+    told = json.loads(gone.data)
+    assert (told["workload"], told["key"], told["ended"]["why"]) == (USERS, "a", "it was deleted")
     ids = [int(event.id) for event in stream.events]
     assert ids == sorted(ids)
     assert ids[-1] == api.registry.published.revision
@@ -162,7 +163,7 @@ async def test_a_quiet_stream_has_a_heartbeat(api: Served) -> None:
     assert b"200 OK" in head
     assert b"text/event-stream" in head
     assert b"transfer-encoding: chunked" in head.lower()
-    await reader.readuntil(b"event: synced\nid: 100\ndata: {}\n\n\r\n")
+    await reader.readuntil(b'event: synced\nid: 100\ndata: {"keys":true}\n\n\r\n')
     await eventually(lambda: len(api.registry.watchers) == 1)
     api.registry.watchers.beat()
     assert await reader.readexactly(19) == b"e\r\n: keep-alive\n\n\r\n"
@@ -273,7 +274,7 @@ async def test_a_change_is_encoded_once_for_all_watchers(api: Served, monkeypatc
     monkeypatch.setattr(published_module, "encode_event", counting)
     await ready(api, "a")
     await asyncio.gather(*(stream.until("put", "put") for stream in streams))
-    assert len(encodings) == 2
+    assert [event.name for event in encodings] == ["keys", "put", "put"]
     await tasks.close()
     await eventually(lambda: len(api.registry.watchers) == 0)
 

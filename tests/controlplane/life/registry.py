@@ -51,7 +51,7 @@ class Wire:
 class FakeSidecar:
     """Watches one workload, and puts to use what it was told when a test says so.
 
-    table: what it routes by.
+    table: what it routes by; keys: that sandboxes have, as it was told since it connected.
     """
 
     def __init__(self, bench: Bench, ident: str, workload: str) -> None:
@@ -59,6 +59,7 @@ class FakeSidecar:
         self.workload = workload
         self.wire = Wire()
         self.table: dict[str, Route] = {}
+        self.keys: set[str] = set()
         self._bench = bench
         self._watcher = Watcher(workload, ident, self.wire)
         self._parser = EventParser()
@@ -96,7 +97,11 @@ class FakeSidecar:
         while rest:
             size, _, rest = rest.partition(b"\r\n")
             found = self._parser.feed(rest[: int(size, 16)])
-            self._events += [(event.name, json.loads(event.data)) for event in found]
+            self._events += [(event.name, json.loads(event.data)) for event in found if event.name != "keys"]
+            for event in found:
+                if event.name == "keys":
+                    told = json.loads(event.data)
+                    self.keys = (self.keys | set(told.get("add", ()))) - set(told.get("remove", ()))
             rest = rest[int(size, 16) + 2 :]
         return self._events
 

@@ -48,7 +48,7 @@ def test_a_put_is_the_route_and_a_delete_its_name() -> None:
     assert (one.name, one.id) == ("put", "1")
     assert decode_route(json.loads(one.data)) == route("a")
     assert two == Event("delete", '{"workload":"shop/users","key":"a"}', "2")
-    assert read(synced(2)) == [Event("synced", "{}", "2")]
+    assert read(synced(2)) == [Event("synced", '{"keys":true}', "2")]
 
 
 def test_looking_up() -> None:

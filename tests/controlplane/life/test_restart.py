@@ -170,7 +170,9 @@ async def test_a_deletion_that_was_under_way_goes_on(bench: Bench, clock: FakeCl
     await bench.kill()
     await bench.open()
     assert bench.phase() is Phase.DELETING
-    assert bench.registry.published.lookup(USERS, "a") is None
+    tombstone = bench.registry.published.lookup(USERS, "a")
+    assert tombstone is not None
+    assert tombstone.state is State.ENDED
     assert bench.registry.sandboxes.owner("a") is None
     await eventually(lambda: 10.0 in clock.sleeping())
     clock.advance(10)

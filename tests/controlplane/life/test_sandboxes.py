@@ -295,7 +295,7 @@ async def test_delete_takes_the_routes_away_before_it_stops(bench: Bench) -> Non
     sidecar.acknowledge()
     await bench.runs()
     await eventually(bench.gone)
-    assert (await bench.store.load()).sandboxes == []
+    assert [record.finished for record in (await bench.store.load()).sandboxes] == [True]
 
 
 async def test_deleting_twice_is_deleting_once(bench: Bench) -> None:
