@@ -306,12 +306,12 @@ class Sidecar:
         self._wheel.start(loop)
         for listener in self._all_listeners():
             await listener.start()
-        self._tasks.spawn(self._keep_house(), "house-keeping")
-        self._tasks.spawn(self._descriptors.watch(), "file descriptors")
+        self._tasks.keep(self._keep_house, "house-keeping")
+        self._tasks.keep(self._descriptors.watch, "file descriptors")
         if self._feed is not None:
-            self._tasks.spawn(self._feed.run(), "route feed")
-        self._tasks.spawn(self._give_up_later(), "sync timeout")
-        self._tasks.spawn(self._follow_names(), "names")
+            self._tasks.keep(self._feed.run, "route feed")
+        self._tasks.keep(self._give_up_later, "sync timeout")
+        self._tasks.keep(self._follow_names, "names")
         admin = self._admin()
         if admin is not None:
             await admin.start()
@@ -439,6 +439,7 @@ class Sidecar:
             connections=self.connections,
             drain=self.begin_drain,
             draining=self._drain.is_set,
+            trouble=lambda: self._tasks.trouble,
         )
         return AdminServer(Endpoint(listen.host, listen.port), shown, self._admin_sockets)
 

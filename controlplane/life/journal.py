@@ -63,7 +63,7 @@ class Journal:
         self.failures = 0
         self._unstored = ""
         self._unapplied = ""
-        self._writer = tasks.spawn(self._run(), "journal")
+        self._writer = tasks.keep(self._run, "journal")
 
     def __repr__(self) -> str:
         return f"<Journal {self.writes} writes, {self.failures} failed, {len(self._waiting)} waiting>"

@@ -56,7 +56,7 @@ class Registry:
     @property
     def trouble(self) -> str:
         """Why this registry does not serve as it should, in one sentence; "" while it does."""
-        return self.journal.trouble
+        return self.journal.trouble or self._around.tasks.trouble
 
     def explain(self, key: str, workload: str) -> Explanation:
         """What a sidecar of `workload` does with a request that carries `key`, and who has that in force."""
@@ -133,6 +133,6 @@ async def open_registry(store: Store, installation: Installation, clock: Clock, 
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     sandboxes.restore()
     registry = Registry(store, around, watchers, sandboxes)
-    tasks.spawn(registry.beat(), "heartbeat")
+    tasks.keep(registry.beat, "heartbeat")
     log.info("%d sandboxes and %d workloads at revision %d", len(sandboxes), len(contents.workloads), contents.revision)
     return registry

@@ -56,8 +56,8 @@ class SandboxLife:
         self._told: dict[str, int] = {}
         """By workload: the id of the event that last changed its route."""
         self._settling: dict[str, int] = {}
-        self._lives: set[asyncio.Task[object]] = set()
-        self._retirements: set[asyncio.Task[object]] = set()
+        self._lives: set[asyncio.Task[None]] = set()
+        self._retirements: set[asyncio.Task[None]] = set()
         self._found: list[asyncio.Event] = []
         self._trouble: Condition | None = None
         self._heard: tuple[str, datetime] | None = None
@@ -113,7 +113,7 @@ class SandboxLife:
         for copy in self.record.retiring:
             found = asyncio.Event()
             self._found.append(found)
-            self._spawn(self._retire_stored(copy, at, found), f"retire {_called(copy)}", self._retirements)
+            self._spawn(partial(self._retire_stored, copy, at, found), f"retire {_called(copy)}", self._retirements)
         self._attend()
 
     async def adopted(self) -> None:
@@ -240,7 +240,7 @@ class SandboxLife:
         for copy in record.retiring:
             if copy not in before.retiring:
                 at = self._told.get(copy.fork.workload, self._around.published.revision)
-                self._spawn(self._retire(copy, at), f"retire {_called(copy)}", self._retirements)
+                self._spawn(partial(self._retire, copy, at), f"retire {_called(copy)}", self._retirements)
         self._attend()
         self.changed.set()
         self.changed = asyncio.Event()
@@ -256,11 +256,11 @@ class SandboxLife:
                 self._forks[workload].news()
                 continue
             fork = self._forks[workload] = ForkLife(self, workload, self._around)
-            self._spawn(fork.run(), f"fork {workload}", self._lives)
+            self._spawn(fork.run, f"fork {workload}", self._lives)
         undecided = self.record.deleting or any(fork.starting for fork in self.record.forks)
         if not self.record.observed.settled and not undecided and self._settling != self._told:
             self._settling = dict(self._told)
-            self._spawn(self._settle(self._settling), "settle", set())
+            self._spawn(partial(self._settle, self._settling), "settle", set())
 
     async def _settle(self, told: Mapping[str, int]) -> None:
         """Wait for the sidecars, and say how many have the routes. A later change of them overtakes this."""
@@ -304,8 +304,9 @@ class SandboxLife:
                 last_transition_time=self._around.clock.now(),
             )
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str, kept: set[asyncio.Task[object]]) -> None:
-        task = self._around.tasks.spawn(work, f"{self.name}: {name}")
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], name: str, kept: set[asyncio.Task[None]]) -> None:
+        """A fault of our own in one step of one sandbox is tried again, and stops nobody else."""
+        task = self._around.tasks.keep(work, f"{self.name}: {name}", told=False)
         kept.add(task)
         task.add_done_callback(kept.discard)
 

@@ -78,7 +78,7 @@ class Sandboxes:
         """Take up the life of everything that was stored, and begin to watch for what expires."""
         for life in self._lives.values():
             life.restore()
-        self._around.tasks.spawn(self._expire(), "expiry")
+        self._around.tasks.keep(self._expire, "expiry")
 
     async def adopted(self) -> None:
         """Wait until every shadow that was running has been found again or found gone."""

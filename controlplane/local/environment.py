@@ -240,7 +240,7 @@ class Environment:
         sidecars = [_sidecar_of(service, around, self._mark(f"{service.name}/sidecar")) for service in layout.services]
         self._units = {unit.name: unit for unit in (registry, *apps, *sidecars)}
         for unit in (registry, *apps):
-            self._tasks.spawn(unit.process.run(), unit.name)
+            self._tasks.keep(unit.process.run, unit.name)
         self._tasks.spawn(self._start_sidecars(registry, sidecars), "start of the sidecars")
 
     async def _start_sidecars(self, registry: Unit, sidecars: list[Unit]) -> None:
@@ -248,7 +248,7 @@ class Environment:
             async with asyncio.timeout(HEAD_START):
                 await registry.ready.wait()
         for unit in sidecars:
-            self._tasks.spawn(unit.process.run(), unit.name)
+            self._tasks.keep(unit.process.run, unit.name)
 
     async def _register(self) -> str:
         """Tell the registry what the baselines are; a registry that comes back is told again."""

@@ -82,6 +82,8 @@ class _Pages:
             raise _PageError(503, "draining", "the sidecar is shutting down")
         if not self._shown.feed.ready:
             raise _PageError(503, "not-ready", "no routes have been received yet", self._shown.feed.problem)
+        if trouble := self._shown.trouble():
+            raise _PageError(503, "not-ready", "a task of the sidecar has failed", trouble)
         return _json({"ready": True})
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -48,6 +48,7 @@ class Shown:
     connections: one JSON object per open connection; iterated no further than a page needs, without a pause.
     drain:       starts the drain; calling it again does no harm.
     draining:    it has started.
+    trouble:     which of our own tasks has failed a moment ago, "" when none has.
     """
 
     table: Table
@@ -56,3 +57,4 @@ class Shown:
     connections: Callable[[], Iterable[Mapping[str, object]]]
     drain: Callable[[], None]
     draining: Callable[[], bool]
+    trouble: Callable[[], str]

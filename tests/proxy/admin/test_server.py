@@ -34,6 +34,7 @@ class Subject:
         self.open: list[Mapping[str, object]] = []
         self.asked = 0
         self.drains = 0
+        self.trouble = ""
         exposition = Exposition(Counters(), self.table, self.feed, list, workload="shop/users", version="1")
         self.shown = Shown(
             table=self.table,
@@ -42,6 +43,7 @@ class Subject:
             connections=self.connections,
             drain=self.drain,
             draining=lambda: self.drains > 0,
+            trouble=lambda: self.trouble,
         )
         self.server = AdminServer(Endpoint("127.0.0.1", 0), self.shown)
 
@@ -115,6 +117,14 @@ class TestReady:
 
     async def test_when_nobody_waits_any_more(self, subject: Subject, client: Client) -> None:
         subject.feed.give_up()
+        assert await client.document("/ready") == {"ready": True}
+
+    async def test_not_while_a_task_of_our_own_fails(self, subject: Subject, client: Client) -> None:
+        subject.table.replace({})
+        subject.trouble = "route feed: LookupError: nothing there"
+        problem = await client.document("/ready", status=503)
+        assert (problem["code"], problem["hint"]) == ("not-ready", "route feed: LookupError: nothing there")
+        subject.trouble = ""
         assert await client.document("/ready") == {"ready": True}
 
     async def test_not_while_draining(self, subject: Subject, client: Client) -> None:

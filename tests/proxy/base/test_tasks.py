@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from proxy.base import tasks as module
 from proxy.base.tasks import Tasks, ended
 
 
@@ -22,6 +23,52 @@ async def test_a_failure_of_a_background_task_is_logged_with_its_name(caplog: py
     assert "the task 'the job' failed" in caplog.text
     assert "nothing there" in caplog.text
     assert repr(tasks) == "<Tasks of test: none>"
+
+
+async def test_what_is_kept_is_begun_again_and_told_until_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "STABLE_SECONDS", 0.05)
+    tasks = Tasks("test")
+    lives = 0
+    goes_on = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal lives
+        lives += 1
+        if lives < 3:
+            raise LookupError(f"life {lives}")
+        goes_on.set()
+        await asyncio.Event().wait()
+
+    tasks.keep(work, "the job")
+    assert tasks.trouble == ""
+    await asyncio.wait_for(goes_on.wait(), 10)
+    assert tasks.trouble == "the job: LookupError: life 2"
+    assert caplog.text.count("the task 'the job' failed; it is begun again in") == 2
+    await asyncio.sleep(0.1)
+    assert tasks.trouble == ""
+    await tasks.close()
+
+
+async def test_what_returns_is_not_begun_again_and_one_of_many_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    tasks = Tasks("test")
+    lives = 0
+
+    async def work() -> None:
+        nonlocal lives
+        lives += 1
+        if lives == 1:
+            raise LookupError("once")
+
+    kept = tasks.keep(work, "one of many", told=False)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert tasks.trouble == ""
+    await asyncio.wait_for(kept, 10)
+    assert lives == 2
 
 
 async def test_who_awaits_gets_the_failure() -> None:
