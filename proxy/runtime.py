@@ -232,10 +232,14 @@ class Sidecar:
                 if connection.exchange is not None:
                     yield connection.exchange.passage
 
-    def _carry(self, target: Endpoint | None) -> Outbound:
+    def _carry(self, target: Endpoint | None, *, relays: bool = False) -> Outbound:
         settings = self._settings
         return Outbound(
-            self._outbound_parts, target=target, key_name=settings.key_names[0], own_key=settings.routing_key
+            self._outbound_parts,
+            target=target,
+            key_name=settings.key_names[0],
+            own_key=settings.routing_key,
+            relays=relays,
         )
 
     def _opening(self, port: int) -> Opening:
@@ -276,7 +280,7 @@ class Sidecar:
         return self._guard(replace(self._inbound_parts, pools=nearby), destination), self._opening(destination.port)
 
     def _receive_outbound(self, destination: Endpoint) -> Received:
-        return self._carry(destination), self._opening(destination.port)
+        return self._carry(destination, relays=True), self._opening(destination.port)
 
     def _forgot_outbound(self, side: Side) -> None:
         assert isinstance(side, Outbound)

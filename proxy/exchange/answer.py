@@ -27,6 +27,9 @@ from proxy.wire.head import ResponseHead
 _NOT_FOR_10: Final = CONNECTION | {b"transfer-encoding", b"trailer"}
 
 
+_NOT_IN_CONNECT: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""RFC 9110 section 9.3.6: a client ignores them in a 2xx, and somebody behind it may not."""
+
 _HAVE_CONTENT: Final = frozenset(
     {
         b"POST", b"PUT", b"PATCH", b"QUERY", b"ACL", b"LABEL", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR",
@@ -110,11 +113,14 @@ class Answer:
         request = passage.head
         data = head.data  # not what came, if it had to be repaired
         size = len(data)
-        way.has_answer = True
+        side.has_answer = True
         passage.status = head.status
         passage.reusable = head.keep_alive and not way.ended
         passage.rests = False
         if head.body == NO_BODY or request.body != NO_BODY:
+            if request.method == b"CONNECT" and head.status < 300:
+                self._join(head)
+                return
             self._doubt(head)
         passage.idle_seconds = head.idle
         insert, drop = b"", NOTHING
@@ -223,12 +229,22 @@ class Answer:
         # It lists layers in ascending order, of which one was wished for, perhaps without a version.
         if _protocols(wished).isdisjoint(_protocols(head.upgrade)) or b"h2c" in _protocols(head.upgrade):
             raise Refused(BAD_RESPONSE, "101 to a protocol that was not asked for (RFC 9110 section 7.8)")
-        way.has_answer = True
+        way.side.has_answer = True
         passage.status = 101
         insert, drop = b"", NOTHING
         if passage.told or head.claims:
             added, drop = way.side.answer(passage, head)
             insert = field_lines(added)
+        way.stream.write(response_head(head, insert, drop))
+        way.open_tunnel(head.data[head.end :])
+
+    def _join(self, head: ResponseHead) -> None:
+        """2xx to a CONNECT that was asked of another proxy (RFC 9110 section 9.3.6): the rest is bytes."""
+        way, passage = self._way, self._way.passage
+        insert, drop = b"", _NOT_IN_CONNECT
+        if passage.told or head.claims:
+            added, more = way.side.answer(passage, head)
+            insert, drop = field_lines(added), drop | more
         way.stream.write(response_head(head, insert, drop))
         way.open_tunnel(head.data[head.end :])
 

@@ -7,6 +7,8 @@ connection ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.errors import APP_TIMEOUT, DRAINING, HEADER_TIMEOUT, UPSTREAM_RESET, Failure
 from proxy.exchange.answer import Answer
 from proxy.exchange.passage import NO_HEAD, NOTHING
@@ -22,13 +24,17 @@ from proxy.wire.replies import CONNECTED, problem
 
 class Exchange(Way):
     """One client connection. `stream` is the way back to the client; what the client sends goes to
-    `request.received`, its end to `client_eof` and `client_lost`; what the upstream sends to `answer.received`."""
+    `request.received`, its end to `client_eof` and `client_lost`; what the upstream sends to `answer.received`.
 
-    __slots__ = ("request",)
+    through: takes over behind the 200 to CONNECT, with the connection that was made: it looks what the client speaks.
+             Without it, and for a client that has ended or is full, the two connections are joined unread."""
+
+    __slots__ = ("request", "through")
 
     def __init__(self, side: Side, stream: Stream) -> None:
         super().__init__(side, stream)
         self.request = Request(self)
+        self.through: Callable[[Upstream], None] | None = None
         self.answer = Answer(self)
         self.arm(side.settings.idle_ticks)
 
@@ -38,17 +44,31 @@ class Exchange(Way):
         return f"<Exchange {PHASES[self.phase]}{what} held={len(self.held)} paused={self.paused}>"
 
     def connected(self, upstream: Upstream) -> None:
-        if self.passage.head.method == b"CONNECT":
-            upstream.borrower = self
-            self.upstream = upstream
-            if self.clogged:
-                upstream.stream.pause_reading()
-            self.passage.status = 200
-            self.has_answer = True
-            self.stream.write(CONNECTED)
-            self.open_tunnel(b"")
+        if self.passage.head.method == b"CONNECT" and self.side.default_pool is None:
+            self._connected_through(upstream)
         else:
             self.send(upstream, self.request.rendered())
+
+    def _connected_through(self, upstream: Upstream) -> None:
+        """CONNECT is asked of us: we are the proxy."""
+        self.passage.status = 200
+        self.stream.write(CONNECTED)
+        if self.through is not None and not self.ended and not self.clogged:
+            self.through(upstream)
+            return
+        upstream.borrower = self
+        self.upstream = upstream
+        if self.clogged:
+            upstream.stream.pause_reading()
+        self.open_tunnel(b"")
+
+    def handed_over(self) -> bytes:
+        """Another one serves this connection from now on. Returns what the client has sent by now."""
+        held, self.held = self.held, b""
+        self.side.settled(self.passage, self.passage.status, "")
+        self.resume(AHEAD)
+        self._closed()
+        return held
 
     # -- the end of a request, good or bad ------------------------------------------------------------------------
 

@@ -30,6 +30,13 @@ from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
 
 _BAGGAGE: Final = frozenset({BAGGAGE_NAME})
+_CREDENTIALS_NAME: Final = b"proxy-authorization"
+_CREDENTIALS: Final = frozenset({_CREDENTIALS_NAME})
+"""RFC 9110 section 11.7.2: for the first proxy that asks for them, and no further. That is us, and we ask for none."""
+
+MAX_THROUGH: Final = 256
+"""Destinations of CONNECT that are remembered: more than an application calls, 3 KB each."""
+
 _NO_KEYS: Final = frozenset({UNKNOWN, UNKEYED, DISPUTED})
 
 
@@ -38,15 +45,21 @@ class Outbound(Side):
     target:   where all calls of this listener go; None makes it a forward proxy (absolute-form and CONNECT).
     key_name: the `baggage` member that a key is added as.
     own_key:  the sandbox's key beside a shadow, "" beside the baseline.
+    relays:   the caller chose the target, which may be a proxy of its own: what is asked of a proxy goes to it.
     """
 
-    def __init__(self, parts: SideParts, *, target: Endpoint | None, key_name: str, own_key: str) -> None:
+    def __init__(
+        self, parts: SideParts, *, target: Endpoint | None, key_name: str, own_key: str, relays: bool = False
+    ) -> None:
         pool = parts.pools(target) if target is not None else None
         super().__init__(parts, default_host=str(target or ""), default_pool=pool)
         self._target = target
         self._key_name = key_name
         self._own_key = own_key
-        self.keys_lost = 0
+        self._relays = relays
+        self._parts = parts
+        self._lost = 0
+        self._through: dict[Endpoint, Outbound] = {}
         self._fixed = {key: self._plan(target, parts.pools(target), key) for key in {"", own_key}} if target else {}
 
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
@@ -63,10 +76,51 @@ class Outbound(Side):
             passage.told = True
             passage.flight = correlation.flight(ids, key)
         if self._target is not None:
-            if head.authority and head.method == b"CONNECT":
-                raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener has one upstream")
+            if head.authority:
+                return self._of_a_proxy(self._target, head, key)
             return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
-        return self._forward(head, key)
+        return self._forward(passage, head, key)
+
+    def _of_a_proxy(self, target: Endpoint, head: RequestHead, key: str) -> Plan:
+        """The plan for a request in the form that is meant for a proxy: absolute, or CONNECT."""
+        if self._relays:
+            head.authority = b""  # it leaves in the form that it has
+        if head.method != b"CONNECT":
+            return self._fixed.get(key) or self._plan(target, self.pools(target), key)
+        if not self._relays:
+            raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener has one upstream")
+        return self._tunnel(target, head, key)
+
+    def _tunnel(self, endpoint: Endpoint, head: RequestHead, key: str) -> Plan:
+        if head.body != NO_BODY:
+            raise Refused(BAD_REQUEST, "CONNECT has no content (RFC 9110 section 9.3.6)")
+        plan = self._plan(endpoint, self.pools(endpoint), key)
+        plan.pool = None  # not from the pool: a tunnel begins on a connection of its own
+        return plan
+
+    @property
+    def keys_lost(self) -> int:
+        """Calls that may have lost their key, those in tunnels included."""
+        return self._lost + sum(side.keys_lost for side in self._through.values())
+
+    def drain(self) -> None:
+        super().drain()
+        for side in self._through.values():
+            side.drain()
+
+    def through(self, head: RequestHead) -> Outbound:
+        """The side for what is said in the tunnel of a CONNECT: all calls go to the one that it names."""
+        endpoint = _named(head)
+        side = self._through.get(endpoint)
+        if side is None:
+            if len(self._through) >= MAX_THROUGH:
+                self._lost = self.keys_lost
+                self._through.clear()
+            side = self._through[endpoint] = Outbound(
+                self._parts, target=endpoint, key_name=self._key_name, own_key=self._own_key
+            )
+            side.draining = self.draining
+        return side
 
     def _whose(self, passage: Passage, head: RequestHead, verdict: str) -> str:
         """The key that a call without one gets, by what its ids say; "" when it gets none."""
@@ -87,30 +141,22 @@ class Outbound(Side):
 
     def _report_loss(self, head: RequestHead, *, disputed: bool) -> None:
         target = str(self._target) if self._target else head.authority.decode("latin-1")
-        self.keys_lost += 1
+        self._lost += 1
         self.correlation.losses += 1
         self.reporter.key_lost(
             target, head.method.decode("latin-1"), head.target.decode("latin-1"), self.traces.seen(head), disputed
         )
 
-    def _forward(self, head: RequestHead, key: str) -> Plan:
+    def _forward(self, passage: Passage, head: RequestHead, key: str) -> Plan:
         """The plan for a call that names its own destination."""
         if not head.authority:
             raise Refused(BAD_REQUEST, "a forward proxy needs the target as http://HOST/PATH (RFC 9112 section 3.2.2)")
-        if head.method == b"CONNECT" and head.body != NO_BODY:
-            raise Refused(BAD_REQUEST, "CONNECT has no content (RFC 9110 section 9.3.6)")
-        authority = head.authority.decode("latin-1")
-        authority = authority.removesuffix(":")
-        if authority.endswith("]") or ":" not in authority:
-            authority += ":80"
-        try:
-            endpoint = parse_endpoint(authority)
-        except ValueError as error:
-            raise Refused(BAD_REQUEST, f"the target names no address: {error}") from None
-        plan = self._plan(endpoint, self.pools(endpoint), key)
+        endpoint = _named(head)
         if head.method == b"CONNECT":
-            plan.pool = None  # not from the pool: a tunnel begins on a connection of its own
-        return plan
+            return self._tunnel(endpoint, head, key)
+        if head.values(_CREDENTIALS_NAME):
+            passage.drop |= _CREDENTIALS
+        return self._plan(endpoint, self.pools(endpoint), key)
 
     def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
         return Plan(
@@ -128,3 +174,14 @@ class Outbound(Side):
         if head.claims and passage.flight is not None:
             passage.flight.collect(b", ".join(field_values(head, NAME)))
         return NOTHING_ADDED, NOTHING
+
+
+def _named(head: RequestHead) -> Endpoint:
+    """Where a request to a forward proxy wants to go. Raises Refused."""
+    authority = head.authority.decode("latin-1").removesuffix(":")
+    if authority.endswith("]") or ":" not in authority:
+        authority += ":80"
+    try:
+        return parse_endpoint(authority)
+    except ValueError as error:
+        raise Refused(BAD_REQUEST, f"the target names no address: {error}") from None

@@ -79,6 +79,7 @@ class Side(ABC):
     default_host: for HTTP/1.0 requests without Host: what the application is called.
     forwarded:    the client's address is added to requests (`proxy.exchange.forwarded`).
     draining:     no connection is kept open behind an answer any more.
+    has_answer:   an upstream has answered a request.
     waiters:      requests that wait for a route.
     default_pool: where what names no destination goes: connections that are not HTTP. The application, or the target of
                   calls; None where only a request says where it wants to go.
@@ -105,7 +106,12 @@ class Side(ABC):
         self.default_pool = default_pool
         self.forwarded = forwarded
         self.draining = False
+        self.has_answer = False
         self.waiters: set[Waiter] = set()
+
+    def drain(self) -> None:
+        """From now on every answer announces the end of its connection."""
+        self.draining = True
 
     @abstractmethod
     def admit(self, passage: Passage, head: RequestHead) -> Plan:

@@ -34,10 +34,9 @@ class Way(Relay):
     passage:    the one in hand.
     answer:     where the upstream's bytes go.
     peer:       the client's address, where its side wants to have it forwarded.
-    has_answer: some request of this connection was answered by an upstream.
     """
 
-    __slots__ = ("answer", "has_answer", "passage", "peer")
+    __slots__ = ("answer", "passage", "peer")
 
     answer: Receiver
 
@@ -45,7 +44,6 @@ class Way(Relay):
         super().__init__(side, stream, IDLE)
         self.passage = Passage()
         self.peer = b""
-        self.has_answer = False
 
     @abstractmethod
     def connected(self, upstream: Upstream) -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from types import MethodType
 from typing import Any, cast
 
 from proxy.exchange.exchange import Exchange
+from proxy.exchange.outbound import Outbound
 from proxy.exchange.phase import CLOSED, PHASES
 from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
@@ -70,6 +72,7 @@ class Downstream(asyncio.Protocol):
             # Without a zone; a client that has left at once has no address any more (RFC 7239 section 6.2).
             exchange.peer = peer[0].partition("%")[0].encode() if isinstance(peer, tuple) else b"unknown"
         if side.default_pool is None:
+            exchange.through = self._through
             self._receive_with(exchange.request.received)
         elif (wait := opening.wait) is not None:
             self._timer = asyncio.get_running_loop().call_later(wait, self._silent)
@@ -131,6 +134,27 @@ class Downstream(asyncio.Protocol):
         self._receive_with(opaque.client_received)
         return opaque
 
+    # -- in a tunnel ----------------------------------------------------------------------------------------------
+
+    def _through(self, upstream: Upstream) -> None:
+        """A forward proxy was asked to CONNECT, and has answered 200. Many clients say HTTP in there (undici, WebSocket
+        clients, `curl -p`): from here on it is a new connection, for which `upstream` was dialled ahead."""
+        asked = self.exchange
+        assert asked is not None
+        assert isinstance(self.side, Outbound)
+        side = self.side.through(asked.passage.head)
+        pool = side.default_pool
+        assert pool is not None
+        held = asked.handed_over()
+        self.side = side
+        self.exchange = Exchange(side, self.stream)
+        self.exchange.peer = asked.peer
+        self._receive_with(MethodType(Downstream.data_received, self))
+        silence = self._silence = Silence(self, side, pool, self._opening)
+        silence.connected(upstream)
+        if held:
+            self.data_received(held)
+
     # -- silence --------------------------------------------------------------------------------------------------
 
     def _silent(self) -> None:
@@ -138,16 +162,11 @@ class Downstream(asyncio.Protocol):
         self._timer = None
         opening, pool = self._opening, self.side.default_pool
         assert pool is not None
-        if opening.room and any(other.has_answer for other in self._open):
+        if opening.room and self.side.has_answer:
             opening.client_first = True
         if opening.wait is not None:
             self._silence = Silence(self, self.side, pool, opening)
             opening.enter(self._silence)
-
-    @property
-    def has_answer(self) -> bool:
-        """The application has answered HTTP on this connection."""
-        return self.exchange is not None and self.exchange.has_answer
 
     def app_spoke(self, upstream: Upstream, greeting: bytes) -> None:
         pool = self.side.default_pool
@@ -190,7 +209,7 @@ class Downstream(asyncio.Protocol):
         if self.opaque is not None:
             self.opaque.client_lost(error=exc is not None)
         elif self.exchange is not None:
-            if self.exchange.has_answer:
+            if self.side.has_answer:
                 self._opening.client_first = True
             self.exchange.client_lost()
         self._on_closed()

@@ -60,7 +60,7 @@ class FixedEntrance:
         return Downstream(self.side, connections, closed, self.opening)
 
     def drain(self) -> None:
-        self.side.draining = True
+        self.side.drain()
 
 
 @dataclass(slots=True)

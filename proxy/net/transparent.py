@@ -71,7 +71,7 @@ class Destinations:
     def drain(self) -> None:
         self._draining = True
         for side in self:
-            side.draining = True
+            side.drain()
 
     def find(self, destination: Endpoint, in_use: Callable[[], set[Side]]) -> Received:
         """The side for connections to `destination`. in_use: asked for the sides that must not be forgotten."""

@@ -56,7 +56,9 @@ def response_framing(method: bytes, status: int, fields: Fields, http10: bool) -
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")
     # 6.3 (1): no body, whatever the fields say; but what they say of a GET's has to make sense.
-    bodiless = method == b"HEAD" or status < 200 or status in (204, 304)
+    # 6.3 (2): behind a 2xx to CONNECT comes a tunnel; fields that speak of a body are ignored.
+    tunnel = method == b"CONNECT" and 200 <= status < 300
+    bodiless = method == b"HEAD" or status < 200 or status in (204, 304) or tunnel
     # 6.3 (3)
     if codings is not None and lengths is not None:
         raise Refused(BAD_RESPONSE, "content-length together with transfer-encoding (RFC 9112 section 6.3)")

@@ -207,6 +207,9 @@ _OURS: Final = rb"skycap-" + TOKEN + rb"*+"
 
 _IDLE_SECONDS: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
+_BODILESS: Final = frozenset({b"HEAD", b"CONNECT"})
+"""Methods whose answers have no body although they have a length."""
+
 _HOP_NAMES: Final = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 
@@ -298,7 +301,7 @@ class HeadParser:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
         minor, code, length, connection, unusual = match.groups()
         status = int(code)
-        if unusual is None and length is not None and status in _PLAIN and method != b"HEAD" and minor == b"1":
+        if unusual is None and length is not None and status in _PLAIN and method not in _BODILESS and minor == b"1":
             head = ResponseHead(data, low, status, int(length))
             if connection == b"close":
                 head.keep_alive, head.hop, head.options = False, True, _CLOSE

@@ -570,8 +570,9 @@ class Playbook:
         self.sides.append(side)
         return side
 
-    def outbound(self, target: Endpoint | None = TARGET, *, own_key: str = "") -> Outbound:
-        side = Outbound(self._parts(self.counters.outbound), target=target, key_name="routing-key", own_key=own_key)
+    def outbound(self, target: Endpoint | None = TARGET, *, own_key: str = "", relays: bool = False) -> Outbound:
+        parts = self._parts(self.counters.outbound)
+        side = Outbound(parts, target=target, key_name="routing-key", own_key=own_key, relays=relays)
         self.sides.append(side)
         return side
 

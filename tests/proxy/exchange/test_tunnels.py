@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from proxy.contract.routes import Endpoint
+from proxy.exchange import outbound
 from proxy.exchange.phase import CLOSED, TUNNEL
+from proxy.exchange.ports import Upstream
 from proxy.exchange.settings import ExchangeSettings
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedUpstream, get, keyed, problem, ready
@@ -343,3 +345,168 @@ def test_a_keyed_tunnel_says_who_serves_it(make_book: MakeBook, step: int) -> No
     client.vanish()
     assert book.correlation.keyed_in_flight == 0
     assert book.spans.seen == [("GET", "agent-42", 101, "")]
+
+
+# -- an application with a proxy of its own -----------------------------------------------------------------------
+
+JOINED = b"HTTP/1.1 200 Connection established\r\nvia: 1.1 squid\r\n"
+
+
+def relayed(book: Playbook, request: bytes = CONNECT) -> tuple[Client, PlayedUpstream]:
+    """A redirected call: its target is the proxy that the application has chosen."""
+    client = book.connect(book.outbound(relays=True))
+    client.send(request)
+    return client, book.target.accept()
+
+
+def test_connect_goes_to_the_proxy_that_the_application_has_chosen(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    request = CONNECT[:-2] + b"proxy-authorization: Basic am9lOnNlY3JldA==\r\n\r\n"
+    client, squid = relayed(book, request)
+    assert squid.new() == request, "its credentials are for it"
+    client.send(b"\x16\x03\x01")
+    squid.send(JOINED + b"\r\n" + b"220 hello\r\n")
+    assert client.new() == JOINED + b"\r\n" + b"220 hello\r\n"
+    assert squid.new() == b"\x16\x03\x01"
+    assert client.exchange.phase == TUNNEL
+    client.send(b"more")
+    assert squid.new() == b"more"
+    client.vanish()
+    assert book.counters.outbound.requests["forward"][2] == 1
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_a_length_in_the_answer_to_connect_means_nothing(make_book: MakeBook, step: int, line: bytes) -> None:
+    """RFC 9110 section 9.3.6. Somebody behind us might take it for one."""
+    book = make_book(step=step)
+    client, squid = relayed(book)
+    squid.send(JOINED + line + b"\r\n" + b"hello")
+    assert client.new() == JOINED + b"\r\n" + b"hello"
+
+
+def test_a_proxy_that_refuses(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    client, squid = relayed(book)
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\ncontent-length: 2\r\n\r\nno"
+    squid.send(refusal)
+    assert client.new() == refusal
+    client.send(CONNECT)
+    assert book.target.accept().got == CONNECT, "and the client may try again, on a fresh connection"
+
+
+def test_an_answer_to_connect_that_says_who_served(make_book: MakeBook, step: int) -> None:
+    """It is no answer of the sidecar's own side, but a claim of another one."""
+    book = make_book(step=step)
+    client, squid = relayed(book, CONNECT[:-2] + b"baggage: routing-key=agent-42\r\n\r\n")
+    squid.send(JOINED + b"skycap-served-by: shop/squid;baseline\r\n\r\n")
+    client.send(b"hello")
+    assert squid.got.endswith(b"hello")
+
+
+@pytest.mark.parametrize("line", [b"content-length: 5\r\n", b"transfer-encoding: chunked\r\n"])
+def test_connect_to_another_proxy_has_no_content_either(book: Playbook, line: bytes) -> None:
+    client = book.connect(book.outbound(relays=True))
+    client.send(CONNECT[:-2] + line + b"\r\n")
+    assert problem(client.got)["code"] == "bad-request"
+    assert book.target.dialled == 0
+
+
+def test_the_absolute_form_reaches_the_proxy_as_it_was(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    request = b"GET http://mail.example/x HTTP/1.1\r\nhost: mail.example\r\nproxy-authorization: Basic x\r\n\r\n"
+    client, squid = relayed(book, request)
+    assert squid.new() == request
+    squid.send(OK)
+    assert client.new() == OK
+    client.send(request)
+    assert squid.new() == request, "on the same connection"
+
+
+# -- credentials for us -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more", [b"", b"baggage: routing-key=agent-42\r\n", b"baggage: user=1\r\nconnection: close\r\n"]
+)
+def test_credentials_for_the_proxy_go_no_further(make_book: MakeBook, step: int, more: bytes) -> None:
+    """RFC 9110 section 11.7.2: the proxy that they are for is the sidecar, which asks for none."""
+    book = make_book(step=step)
+    client = book.connect(book.outbound(None, own_key="agent-42"))
+    for _ in range(2):
+        client.send(
+            b"GET http://mail.example:25/ HTTP/1.1\r\nhost: mail.example:25\r\n"
+            b"Proxy-Authorization: Basic am9lOnNlY3JldA==\r\nauthorization: Bearer x\r\n" + more + b"\r\n"
+        )
+        mail = book.pool(MAIL).accept() if book.pool(MAIL).dials else book.pool(MAIL).made[-1]
+        got = mail.new().lower()
+        assert b"proxy-authorization" not in got
+        assert b"authorization: bearer x" in got
+        assert b"routing-key=agent-42" in got
+        mail.send(OK)
+        if b"close" in more:
+            break
+
+
+# -- what is said in a tunnel of ours -----------------------------------------------------------------------------
+
+
+def test_the_side_of_a_tunnel_is_that_of_its_target(book: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = book.outbound(None, own_key="agent-42")
+    client = book.connect(side)
+    client.send(CONNECT)
+    inner = side.through(client.exchange.passage.head)
+    assert inner.default_pool is book.pool(MAIL)
+    assert side.through(client.exchange.passage.head) is inner
+    book.pool(MAIL).accept()
+    caller = book.connect(inner)
+    caller.send(get("/x"))
+    mail = book.pool(MAIL).accept()
+    assert mail.got == get("/x", "baggage: routing-key=agent-42")
+    mail.send(OK)
+    side.drain()
+    assert inner.draining
+    assert side.through(client.exchange.passage.head).draining
+
+
+def test_losses_in_tunnels_are_counted(make_book: MakeBook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbound, "MAX_THROUGH", 1)
+    book = make_book()
+    entry = book.connect(book.inbound())
+    entry.send(keyed("agent-42", "/", "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+    app = book.app.accept()
+    side = book.outbound(None)
+    for number, name in enumerate((b"a.example:25", b"b.example:25"), 1):
+        client = book.connect(side)
+        client.send(CONNECT.replace(b"mail.example:25", name))
+        inner = side.through(client.exchange.passage.head)
+        lost = side.keys_lost
+        caller = book.connect(inner)
+        caller.send(get("/x"))
+        assert side.keys_lost == lost + 1
+        assert inner.keys_lost == 1
+        host = name.decode().partition(":")[0]
+        for _ in range(2):
+            book.pool(Endpoint(host, 25)).accept().send(OK if number else b"")
+    app.send(OK)
+    assert side.keys_lost == 4, "the CONNECTs are calls, too"
+
+
+def test_whoever_looks_into_a_tunnel_has_it(make_book: MakeBook) -> None:
+    """Not for a client that has ended: it will say nothing that could be looked at."""
+    book = make_book()
+    for ends in (False, True):
+        client = book.connect(book.outbound(None))
+        taken: list[Upstream] = []
+        client.exchange.through = taken.append
+        client.send(CONNECT + b"first")
+        if ends:
+            client.end()
+        upstream = book.pool(MAIL).accept()
+        assert bool(taken) is not ends
+        if taken:
+            assert client.exchange.handed_over() == b"first"
+            assert client.exchange.phase == CLOSED
+            upstream.vanish()
+        else:
+            assert upstream.got == b"first"
+    assert book.counters.outbound.requests["forward"][2] == 1

@@ -280,6 +280,7 @@ class Net:
             tasks=self.tasks,
             descriptors=self.descriptors,
         )
+        self.correlation = Correlation(time.monotonic, b"5ca1ab1e")
         self.table = RouteTable(WORKLOAD)
         self.table.replace({route.key: route for route in routes})
 
@@ -300,7 +301,7 @@ class Net:
             clock=time.perf_counter,
             carriers=Carriers(KeyReader(("routing-key",)), counters, notices),
             traces=TraceReader(),
-            correlation=Correlation(time.monotonic, b"5ca1ab1e"),
+            correlation=self.correlation,
             pools=self.pools,
             reporter=notices,
             reset=reset,

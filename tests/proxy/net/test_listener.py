@@ -282,6 +282,75 @@ async def test_a_server_that_speaks_first_is_heard_through_connect() -> None:
                 await line.receives(b"QUIT\r\n")
 
 
+TRACE = b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n"
+
+
+@on_uvloop
+@pytest.mark.parametrize("together", [False, True], ids=["after the 200", "with CONNECT"])
+async def test_http_inside_of_connect_gets_its_key(together: bool) -> None:
+    """What undici, `curl -p` and WebSocket clients do with HTTP_PROXY."""
+    async with AsyncExitStack() as stack:
+        parts = await stack.enter_async_context(net())
+        app, shop = [await stack.enter_async_context(origin()) for _ in range(2)]
+        entry = await stack.enter_async_context(listener(parts.inbound(app.endpoint)))
+        proxy = await stack.enter_async_context(listener(parts.outbound(None)))
+        who, caller = [await stack.enter_async_context(client(address(one))) for one in (entry, proxy)]
+        who.send(b"GET / HTTP/1.1\r\nhost: x\r\nbaggage: routing-key=agent-42\r\n" + TRACE + b"\r\n")
+        await app.line()
+        connect = f"CONNECT {shop.endpoint} HTTP/1.1\r\nhost: {shop.endpoint}\r\n\r\n".encode()
+        call = b"GET /x HTTP/1.1\r\nhost: shop\r\n" + TRACE + b"\r\n"
+        caller.send(connect + call if together else connect)
+        await caller.until(lambda: caller.got == b"HTTP/1.1 200 OK\r\n\r\n")
+        caller.send(b"" if together else call)
+        line = await shop.line()
+        for _ in range(3):
+            await line.until(lambda: line.got.endswith(b"\r\n\r\n"))
+            assert b"baggage: routing-key=agent-42\r\n" in line.got
+            line.got = caller.got = b""
+            line.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+            await caller.until(lambda: caller.got.endswith(b"ok"))
+            caller.send(call)
+        assert len(shop.lines) == 1, "the connection that was made is the one that is used"
+        assert parts.counters.outbound.requests["forward"][2] == 4
+
+
+@on_uvloop
+@pytest.mark.parametrize(
+    ("first", "kind"),
+    [
+        (b"\x16\x03\x01\x02\x00", "tls"),
+        (b"*1\r\n$4\r\nPING\r\n", "other"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http2"),
+    ],
+)
+async def test_what_is_no_http_inside_of_connect_is_not_read(first: bytes, kind: str) -> None:
+    async with net() as parts, origin() as shop, listener(parts.outbound(None)) as listening:
+        async with client(address(listening)) as caller:
+            caller.send(f"CONNECT {shop.endpoint} HTTP/1.1\r\nhost: {shop.endpoint}\r\n\r\n".encode())
+            await caller.receives(b"HTTP/1.1 200 OK\r\n\r\n")
+            for byte in first:
+                caller.send(bytes([byte]))
+            line = await shop.line()
+            await line.until(lambda: line.got == first)
+            caller.got = b""
+            line.send(b"welcome")
+            await caller.receives(b"welcome")
+        await line.is_told()
+        assert parts.counters.outbound.opaque[kind] == 1
+        assert len(shop.lines) == 1
+
+
+@on_uvloop
+async def test_a_tunnel_whose_client_goes_without_a_word() -> None:
+    async with net() as parts, origin() as shop, listener(parts.outbound(None)) as listening:
+        async with client(address(listening)) as caller:
+            caller.send(f"CONNECT {shop.endpoint} HTTP/1.1\r\nhost: {shop.endpoint}\r\n\r\n".encode())
+            await caller.receives(b"HTTP/1.1 200 OK\r\n\r\n")
+            line = await shop.line()
+        await line.is_told()
+        await eventually(lambda: not listening.connections)
+
+
 @on_uvloop
 async def test_a_call_of_ourselves_is_a_loop() -> None:
     async with net() as parts, listener(parts.outbound(None)) as listening:
