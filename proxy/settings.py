@@ -140,6 +140,8 @@ _FLAGS = (
     Flag("forwarded", "", switch,
           "append the client's address to x-forwarded-for and forwarded, for an application that needs it", False,
           switch=True),
+    Flag("allow-caching", "", switch,
+          "leave it to the application whether an answer to a request with a key may be cached", False, switch=True),
     Flag("sniff-delay", "TIME", duration,
           "silence on a new connection until the application may speak first; 0: never", SNIFF_SECONDS, "50ms"),
     Flag("routes", "FILE", path_of_file, "read routes from FILE, again when it changes"),
@@ -333,6 +335,7 @@ def _assemble(values: dict[str, Any]) -> Settings:
         held_bytes=values.pop("max_held_bytes"),
         replay_bytes=values.pop("max_replay_bytes"),
         splice_bytes=values.pop("splice_bytes") or NO_LIMIT,
+        uncached=not values.pop("allow_caching"),
     )
     limits = Limits(values.pop("max_head_bytes"), values.pop("max_header_lines"))
     values["sniff_seconds"] = values.pop("sniff_delay")

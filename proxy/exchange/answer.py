@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import BAD_RESPONSE, Refused
+from proxy.exchange.caching import CACHING, UNCACHED_LINES
 from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.exchange.ports import Upstream
@@ -127,6 +128,10 @@ class Answer:
         if passage.told or head.claims:
             added, drop = side.answer(passage, head)
             insert = field_lines(added) if added.lines is None else added.lines
+            if passage.told and side.settings.uncached and UNCACHED_LINES not in head.low:
+                insert += UNCACHED_LINES[2:]
+                if b"-control:" in head.low or b"expires:" in head.low:
+                    drop |= CACHING
         reader = None
         stop = head.end
         if head.body > 0 and size - stop >= head.body:

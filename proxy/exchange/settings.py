@@ -31,6 +31,7 @@ class ExchangeSettings:
     replay_bytes:   of a request kept until its answer begins, so that it can be sent again.
     splice_bytes:   of a body still to come, from which on the kernel moves them (256 KiB: below, what it saves is less
                     than what it costs to begin); NO_LIMIT for never.
+    uncached:       answers to requests with a key say that no cache may keep them.
     """
 
     header_ticks: int = 300
@@ -44,3 +45,4 @@ class ExchangeSettings:
     held_bytes: int = 64 * 1024
     replay_bytes: int = 64 * 1024
     splice_bytes: int = 256 * 1024
+    uncached: bool = True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.exchange.caching import UNCACHED
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
@@ -134,7 +135,10 @@ class Side(ABC):
 
     def error_fields(self, passage: Passage, code: str) -> Sequence[Field]:
         """What is added to an answer of our own; code: of its failure."""
-        return (self.served_by(passage, error_item(self.workload, code)),) if passage.told else ()
+        if not passage.told:
+            return ()
+        served = self.served_by(passage, error_item(self.workload, code))
+        return (served, *UNCACHED.fields) if self.settings.uncached else (served,)
 
     def served_by(self, passage: Passage, item: bytes) -> Field:
         """The field that says who served a request: our own item, and those of the calls that it caused."""

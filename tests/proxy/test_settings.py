@@ -23,7 +23,7 @@ from proxy.wire.head import Limits
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}
 
 
-SWITCHES = {"transparent", "forwarded", "check"}
+SWITCHES = {"transparent", "forwarded", "allow-caching", "check"}
 
 
 def parse(flags: dict[str, str], variables: dict[str, str] | None = None) -> Settings:
@@ -61,6 +61,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "transparent-outbound": ("25001", {"transparent": "true"}),
     "opaque": ("8080", {}),
     "forwarded": ("true", {}),
+    "allow-caching": ("true", {}),
     "sniff-delay": ("70ms", {}),
     "routes": (__file__, {}),
     "check": ("true", {}),
@@ -197,6 +198,7 @@ def test_what_is_said_is_understood() -> None:
         held_bytes=8192,
         replay_bytes=0,
         splice_bytes=NO_LIMIT,
+        uncached=False,
     )
     assert (settings.sync_seconds, settings.drain_seconds) == (3.0, 10.0)
     assert settings.token_file == Path(__file__)

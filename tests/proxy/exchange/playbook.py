@@ -49,6 +49,11 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 """The usual answer."""
 
 
+def uncached(answer: bytes) -> bytes:
+    """The same, as the answer to a request with a key."""
+    return answer.replace(b"\r\n\r\n", b"\r\nvary: baggage\r\ncache-control: no-store\r\n\r\n", 1)
+
+
 def get(path: str = "/", *lines: str) -> bytes:
     """A request without body."""
     return "".join(f"{line}\r\n" for line in (f"GET {path} HTTP/1.1", "host: users", *lines, "")).encode()

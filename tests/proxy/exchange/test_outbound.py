@@ -17,6 +17,7 @@ from tests.proxy.exchange.playbook import (
     get,
     keyed,
     problem,
+    uncached,
 )
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -40,7 +41,7 @@ def call(book: Playbook, request: bytes, *, own_key: str = "") -> bytes:
     upstream = target.accept() if target.dials else target.made[-1]
     got = upstream.new()
     upstream.send(OK)
-    assert client.got == OK
+    assert client.got == (uncached(OK) if b"routing-key=" in got else OK)
     return got
 
 
@@ -311,7 +312,7 @@ def test_its_answers_pass_untouched(make_book: MakeBook, step: int) -> None:
     answer = OK.replace(b"\r\n\r\n", b"\r\nskycap-served-by: shop/payments;baseline\r\n\r\n")
     client.send(get())
     book.target.accept().send(answer)
-    assert client.got == answer
+    assert client.got == uncached(answer)
 
 
 def test_it_may_be_down(make_book: MakeBook, step: int) -> None:
