@@ -11,7 +11,7 @@ Formats, and which part of each is the id: the others change with every hop.
 | `x-amzn-trace-id`                        | AWS X-Ray                                 | Root, 32 + 96 bits         |
 | `x-cloud-trace-context`                  | Google Cloud Trace                        | before the slash           |
 | `sentry-trace`                           | Sentry                                    | before the span            |
-| `ot-tracer-traceid`                      | OpenTracing (Lightstep)                   | 64 or 128 bits             |
+| `ot-tracer-traceid`                      | OpenTracing (Lightstep)                   | up to 128 bits, unpadded   |
 | `request-id`                             | .NET, hierarchical                        | the root, to the first dot |
 | `sw8`                                    | SkyWalking                                | second part, base64        |
 | `x-request-id`, configured ones          | their users                               | the whole value            |
@@ -131,7 +131,7 @@ _HEXADECIMAL: Final = {
     b"elastic-apm-traceparent": _PARENT,
     b"b3": _SHORT_OR_LONG,
     b"x-b3-traceid": _SHORT_OR_LONG,
-    b"ot-tracer-traceid": _SHORT_OR_LONG,
+    b"ot-tracer-traceid": re.compile(rb"([0-9a-f]{1,32})(?![^ \t])"),
     b"sentry-trace": re.compile(rb"([0-9a-f]{32})(?![^- \t])"),
     b"x-cloud-trace-context": re.compile(rb"([0-9a-f]{32})(?![^/; \t])"),
     b"uber-trace-id": re.compile(rb"([0-9a-f]{1,32})(?:%3a|:)"),

@@ -94,6 +94,15 @@ class TestIds:
     def test_jaeger_drops_leading_zeros(self, value: str, ident: bytes) -> None:
         assert ids(Uber_Trace_Id=value) == [ident]
 
+    @pytest.mark.parametrize(
+        ("value", "ident"),
+        [(TRACE, FULL), (TRACE[16:], LOW), ("1a", b"000000000000001a"), ("0" * 8 + "1a", b"0" * 14 + b"1a")],
+    )
+    def test_opentracing_drops_leading_zeros(self, value: str, ident: bytes) -> None:
+        """OpenTelemetry's propagator for Python does; one of sixteen traces begins its lower half with one."""
+        assert ids(ot_tracer_traceid=value) == [ident]
+        assert ids(ot_tracer_traceid=value + "g") == ids(ot_tracer_traceid="0" * 17) == []
+
     @pytest.mark.parametrize("value", ["", ":1:0:1", "0:1:0:1", "x:1:0:1", TRACE, TRACE + "0:1:0:1", "debug"])
     def test_no_jaeger(self, value: str) -> None:
         assert ids(uber_trace_id=value) == []
