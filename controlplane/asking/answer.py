@@ -40,6 +40,7 @@ class Answer:
 
     hops:      who served the request, from the entry inwards; empty for a request without a key, whose answer
                passes through untouched.
+    more_hops: there were more than the field had room for.
     malformed: why `hops` could not be read, or "".
     error:     the value of `skycap-error`: the answer is a sidecar's and not an application's. Else "".
     body:      at most BODY_LIMIT bytes; `cut` says that there was more.
@@ -56,6 +57,7 @@ class Answer:
     cut: bool
     charset: str
     seconds: float
+    more_hops: bool = False
 
     @property
     def text(self) -> str | None:
@@ -74,6 +76,7 @@ class Answer:
             "reason": self.reason,
             "seconds": round(self.seconds, 6),
             "servedBy": [hop.document() for hop in self.hops],
+            "servedByMore": self.more_hops,
             "skycapError": self.error,
             "headers": [list(field) for field in self.headers],
             "body": self.text,
@@ -132,9 +135,10 @@ def _answer(
 ) -> Answer:
     fields = tuple(headers.items())
     hops: list[Hop] = []
+    more = False
     malformed = ""
     try:
-        hops = parse_served_by(value for name, value in fields if name.lower() == FIELD)
+        hops, more = parse_served_by(value for name, value in fields if name.lower() == FIELD)
     except ValueError as error:
         malformed = f"{FIELD} is malformed: {error}"
     return Answer(
@@ -142,6 +146,7 @@ def _answer(
         reason=reason or "",
         headers=fields,
         hops=tuple(hops),
+        more_hops=more,
         malformed=malformed,
         error=headers.get("skycap-error", ""),
         body=body[:BODY_LIMIT],

@@ -18,6 +18,9 @@ import http_sf
 
 FIELD = "skycap-served-by"
 
+_TRUNCATED = "truncated"
+"""The item that stands for those that did not fit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:
@@ -28,6 +31,9 @@ class Hop:
     reason:   why the baseline answered although the key might have led elsewhere, for example `unsynced`;
               else "".
     error:    the `skycap-error` that the sidecar answered itself, because no copy did; else "".
+    key:      what is the matter with the key, `unknown` or `invalid`; else "".
+    conflict: another key that the request named as well, and that lost; else "".
+    lost:     a call that the application made meanwhile may have lost the key.
     """
 
     workload: str
@@ -35,6 +41,9 @@ class Hop:
     revision: int | None = None
     reason: str = ""
     error: str = ""
+    key: str = ""
+    conflict: str = ""
+    lost: bool = False
 
     def __str__(self) -> str:
         """`baseline`, `sandbox agent-42, revision 3`, or `nobody (shadow-unreachable)`."""
@@ -42,7 +51,9 @@ class Hop:
             return f"nobody ({self.error})"
         who = f"sandbox {self.sandbox}" if self.sandbox else "baseline"
         revision = f", revision {self.revision}" if self.revision is not None else ""
-        return f"{who}{revision}" + (f" ({self.reason})" if self.reason else "")
+        notes = [self.reason, f"key {self.key}" if self.key else "", "may have lost the key" if self.lost else ""]
+        noted = ", ".join(filter(None, notes))
+        return f"{who}{revision}" + (f" ({noted})" if noted else "")
 
     def document(self) -> dict[str, object]:
         """The stable JSON shape."""
@@ -52,16 +63,23 @@ class Hop:
             "revision": self.revision,
             "reason": self.reason,
             "error": self.error,
+            "key": self.key,
+            "conflict": self.conflict,
+            "lost": self.lost,
         }
 
 
-def parse_served_by(lines: Iterable[str]) -> list[Hop]:
-    """The hops that the field lines name, in their order. Raises ValueError when the field is malformed.
+def parse_served_by(lines: Iterable[str]) -> tuple[list[Hop], bool]:
+    """The hops that the field lines name, in their order, and whether there were more than fitted into the field.
 
-    Parameters that are not known here are skipped: a newer sidecar may say more.
+    Raises ValueError when the field is malformed. Parameters that are not known here are skipped: a newer sidecar may
+    say more.
     """
     items = http_sf.parse(", ".join(lines).encode(), tltype="list")
-    return [_hop(item) for item in items] if isinstance(items, list) else []
+    if not isinstance(items, list):
+        return [], False
+    more = [item for item in items if item == (http_sf.Token(_TRUNCATED), {}) or item == http_sf.Token(_TRUNCATED)]
+    return [_hop(item) for item in items if item not in more], bool(more)
 
 
 def _hop(item: object) -> Hop:
@@ -74,7 +92,16 @@ def _hop(item: object) -> Hop:
     error = _text(parameters.get("error", ""))
     if not (sandbox or error or parameters.get("baseline") is True):
         raise ValueError(f"{name} does not say which copy answered")
-    return Hop(name, sandbox, revision, _text(parameters.get("reason", "")), error)
+    return Hop(
+        name,
+        sandbox,
+        revision,
+        _text(parameters.get("reason", "")),
+        error,
+        _text(parameters.get("key", "")),
+        _text(parameters.get("conflict", "")),
+        parameters.get("lost") not in (None, 0, False),
+    )
 
 
 def _text(value: object) -> str:

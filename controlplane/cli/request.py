@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUrlError, send
+from controlplane.asking.expected import Expected
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UNREACHABLE, InvalidError, UnreachableError
+from controlplane.cli.failures import (
+    FAILED,
+    INTERRUPTED,
+    MEANINGS,
+    UNREACHABLE,
+    CommandError,
+    InvalidError,
+    UnreachableError,
+)
+from controlplane.cli.options import checked_key, expectations
 from controlplane.cli.output import Output, output_option
+from controlplane.cli.registry import Registry, registry_options
+from controlplane.cli.view import read_sandbox
 from controlplane.terminal import Text
 from proxy.base.text import printable
-from proxy.contract.names import ROUTING_KEY
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2: methods and field names
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
-
-
-def _key(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    if not ROUTING_KEY.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is not 1 to 63 characters of A-Za-z0-9._-")
-    return value
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -57,12 +63,12 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
     cls=Command,
     exits={
         0: "the status of the answer is below 400",
-        FAILED: "it is 400 or above",
+        FAILED: "it is 400 or above, or the expected shadow did not serve",
         UNREACHABLE: "nobody answers at the URL, or not in time",
         INTERRUPTED: MEANINGS[INTERRUPTED],
     },
 )
-@click.argument("key", callback=_key)
+@click.argument("key", callback=checked_key)
 @click.argument("url")
 @click.option(
     "-X", "--method", metavar="METHOD", callback=_method, help="The method.  [default: POST with --data, else GET]"
@@ -80,6 +86,15 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--timeout", metavar="SECONDS", default=30.0, type=click.FloatRange(0, min_open=True), help="For all of it."
 )
+@click.option(
+    "--expect",
+    "expected",
+    multiple=True,
+    metavar="WORKLOAD[@REV]",
+    callback=expectations,
+    help="Fail unless a shadow of it served, of this revision; may be repeated.",
+)
+@registry_options
 @output_option
 def request(
     key: str,
@@ -88,6 +103,8 @@ def request(
     fields: list[tuple[str, str]],
     data: bytes | None,
     timeout: float,
+    expected: list[Expected],
+    registry: Registry,
     output: Output,
 ) -> None:
     """Send a request with the routing key KEY in its baggage to URL.
@@ -104,8 +121,46 @@ def request(
     except NoAnswerError as error:
         raise UnreachableError(str(error)) from None
     output.result({"method": method, "url": url, "key": key, **answer.document()}, lambda: show(output, answer))
+    for line in remarks(answer, key, registry):
+        output.remark(line)
+    unmet = [missing for each in expected if (missing := each.unmet(answer.hops))]
+    if unmet:
+        raise CommandError(*unmet)
     if answer.status >= 400:
         raise click.exceptions.Exit(FAILED)
+
+
+def remarks(answer: Answer, key: str, registry: Registry) -> list[str]:
+    """What a person should know who believes this answer, a line each."""
+    told = []
+    for hop in answer.hops:
+        if hop.lost:
+            told.append(
+                f"{hop.workload} made a call that may have lost the key, so the baseline may have served it: "
+                "let it hand on traceparent, b3 or x-request-id of the request that it serves"
+            )
+        if hop.conflict:
+            told.append(f"{hop.workload}: the request names the key {hop.conflict!r} as well, which lost")
+    wrong = {hop.key for hop in answer.hops}
+    if "invalid" in wrong:
+        told.append(f"the key {key!r} cannot be read, so that it counts as none")
+    if "unknown" in wrong:
+        told.append(f"no sandbox has the routing key {key!r}, so the baseline served{_near(key, registry)}")
+    if answer.more_hops:
+        told.append("there were more hops than the answer had room for")
+    return told
+
+
+def _near(key: str, registry: Registry) -> str:
+    """Which key was probably meant, as far as a registry answers."""
+    from difflib import get_close_matches
+
+    with suppress(CommandError):
+        keys = registry.get("sandboxes", lambda answer: [read_sandbox(item).key for item in answer["items"]])
+        near = get_close_matches(key, keys, n=3)
+        if near:
+            return f" (did you mean {' or '.join(map(repr, near))}?)"
+    return ""
 
 
 def _is_json(data: bytes) -> bool:

@@ -55,7 +55,7 @@ def sandbox() -> None:
 @click.argument("name", required=False)
 @click.option("-f", "--file", "path", metavar="FILE", help="The sandbox as YAML or JSON; - reads standard input.")
 @click.option("--fork", metavar="NAMESPACE/NAME", help="Without a file: the workload to replace.")
-@click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the changed copy.")
+@click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the shadow.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
 @click.option("--no-dial", is_flag=True, help="With --endpoint: the registry cannot reach it and does not look.")
@@ -66,12 +66,12 @@ def sandbox() -> None:
 @click.option(
     "--on-unavailable",
     type=click.Choice(["error", "baseline"]),
-    help="What its requests get when its copy cannot be reached.  [default: error]",
+    help="What its requests get when its shadow cannot be reached.  [default: error]",
 )
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label; may be repeated.")
 @click.option("--owner", metavar="WHO", help="Whom to ask about it.")
 @click.option("--description", metavar="WHAT", help="What is tried in it.")
-@click.option("--restart", is_flag=True, help="Start every copy anew, also when nothing has changed.")
+@click.option("--restart", is_flag=True, help="Start every shadow anew, also when nothing has changed.")
 @click.option("--wait", is_flag=True, help="Wait until it serves what was applied.")
 @click.option(
     "--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0, 3600), help="With --wait: how long, at most."
@@ -145,14 +145,14 @@ def _apply(document: dict[str, Any], path: str | None, registry: Registry, resta
 
 
 @sandbox.command(
-    cls=Command, exits=_NAMED | {0: "its copies are being started anew; `wait` tells when they serve", USAGE: _REFUSED}
+    cls=Command, exits=_NAMED | {0: "its shadows are being started anew; `wait` tells when they serve", USAGE: _REFUSED}
 )
 @click.argument("name")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Only the copy of this one.")
+@click.option("--workload", metavar="NAMESPACE/NAME", help="Only the shadow of this one.")
 @registry_options
 @output_option
 def restart(name: str, workload: str | None, registry: Registry, output: Output) -> None:
-    """Start the copies of a sandbox anew, as a new revision.
+    """Start the shadows of a sandbox anew, as a new revision.
 
     For a change of what they run: the same command in the same folder is no change of the sandbox.
     """
@@ -226,14 +226,14 @@ def get(name: str, registry: Registry, output: Output) -> None:
     metavar="SECONDS",
     default=30.0,
     type=click.FloatRange(0, 600),
-    help="How long to wait until its copies have stopped; 0: do not wait.",
+    help="How long to wait until its shadows have stopped; 0: do not wait.",
 )
 @registry_options
 @output_option
 def delete(name: str, timeout: float, registry: Registry, output: Output) -> None:
-    """Delete a sandbox: its routes at once, then its copies."""
+    """Delete a sandbox: its routes at once, then its shadows."""
     gone = registry.delete(f"sandboxes/{segment(name)}", timeout)
-    said = "is deleted" if gone else "is being deleted: its copies have not stopped yet"
+    said = "is deleted" if gone else "is being deleted: its shadows have not stopped yet"
     output.result({"name": name, "deleted": gone}, lambda: output.say(f"sandbox {name} {said}"))
     if not gone and timeout:
         raise NotReadyError(f"sandbox {name} was not gone after {timeout:g} s")
@@ -291,19 +291,19 @@ def _waited(name: str, timeout: float, registry: Registry, output: Output) -> Sa
 @sandbox.command(cls=Command, exits=_NAMED)
 @click.argument("name")
 @click.option(
-    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only the copies of this one."
+    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only the shadows of this one."
 )
 @click.option(
     "--lines",
     metavar="N",
     default=DEFAULT_LINES,
     type=click.IntRange(1, MAX_LINES),
-    help="At most the last N lines of each copy.",
+    help="At most the last N lines of each shadow.",
 )
 @registry_options
 @output_option
 def logs(name: str, workload: str, lines: int, registry: Registry, output: Output) -> None:
-    """Show what the copies that a sandbox started wrote."""
+    """Show what the shadows of a sandbox wrote."""
     query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
     found = registry.get(f"sandboxes/{segment(name)}/logs", _copies, query)
 
@@ -312,7 +312,7 @@ def logs(name: str, workload: str, lines: int, registry: Registry, output: Outpu
             output.say(f"== {copy['workload']}, revision {copy['revision']}, {copy['state']}", "bold")
             output.text(printable(copy["log"].rstrip("\r\n")) or "(nothing)")
         if not found:
-            output.say("no copy of this sandbox has a log")
+            output.say("no shadow of this sandbox has a log")
 
     output.result({"items": found}, show)
 

@@ -45,7 +45,7 @@ def test_field_lines(lines: list[str], hops: list[Hop] | None) -> None:
         with pytest.raises(ValueError, match=r"."):
             parse_served_by(lines)
     else:
-        assert parse_served_by(lines) == hops
+        assert parse_served_by(lines) == (hops, False)
 
 
 LABEL = st.from_regex(DNS_LABEL, fullmatch=True)
@@ -69,7 +69,14 @@ def test_every_item_that_the_sidecar_writes_is_read_back(
         else:
             written.append(sandbox_item(workload, *shadow).decode())
             hops.append(Hop(workload, *shadow))
-    assert parse_served_by(written) == hops
+    assert parse_served_by(written) == (hops, False)
+
+
+def test_what_else_a_sidecar_says_of_a_hop() -> None:
+    lines = ["a/b;baseline;key=unknown;conflict=other;lost=1", "truncated"]
+    assert parse_served_by(lines) == ([Hop("a/b", key="unknown", conflict="other", lost=True)], True)
+    assert str(parse_served_by(lines)[0][0]) == "baseline (key unknown, may have lost the key)"
+    assert parse_served_by(["a/b;sandbox=x;rev=1;lost=0"])[0] == [Hop("a/b", "x", 1)]
 
 
 def test_a_hop_in_words() -> None:

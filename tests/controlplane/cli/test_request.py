@@ -13,6 +13,8 @@ from tests.controlplane.cli.conftest import Origin, Skycap
 
 SERVED = ("skycap-served-by", "shop/frontend;baseline, shop/users;sandbox=agent-42;rev=3")
 
+FINE = {"key": "", "conflict": "", "lost": False}
+
 
 def test_the_key_goes_into_the_baggage(skycap: Skycap, origin: Origin) -> None:
     assert skycap("request", "agent-42", f"{origin.url}/a?b=c").code == 0
@@ -73,9 +75,10 @@ def test_the_answer_for_programs(skycap: Skycap, origin: Origin) -> None:
         "status": 200,
         "reason": "OK",
         "servedBy": [
-            {"workload": "shop/frontend", "sandbox": "", "revision": None, "reason": "", "error": ""},
-            {"workload": "shop/users", "sandbox": "agent-42", "revision": 3, "reason": "", "error": ""},
+            {"workload": "shop/frontend", "sandbox": "", "revision": None, "reason": "", "error": "", **FINE},
+            {"workload": "shop/users", "sandbox": "agent-42", "revision": 3, "reason": "", "error": "", **FINE},
         ],
+        "servedByMore": False,
         "skycapError": "",
         "body": "hello\n",
         "bodyCut": False,
@@ -165,3 +168,44 @@ def test_no_answer_in_time(skycap: Skycap) -> None:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         ended = skycap("request", "k", url, "--timeout", "0.2")
         assert ended == (5, "", f"skycap: {url} did not answer within 0.2 s\n")
+
+
+def test_an_expectation_that_is_met_and_one_that_is_not(skycap: Skycap, origin: Origin) -> None:
+    origin.headers = [("skycap-served-by", "shop/users;sandbox=agent-42;rev=3, shop/cart;baseline")]
+    assert skycap("request", "agent-42", origin.url, "--expect", "shop/users@3").code == 0
+    ended = skycap("request", "agent-42", origin.url, "--expect", "shop/users", "--expect", "shop/cart")
+    assert (ended.code, ended.err) == (1, "skycap: shop/cart was served by baseline, not by a shadow\n")
+    assert "Invalid value for '--expect'" in skycap("request", "k", origin.url, "--expect", "users").err
+
+
+def test_a_key_that_nobody_has_is_said_with_those_that_are_near(skycap: Skycap, origin: Origin) -> None:
+    origin.headers = [("skycap-served-by", "shop/users;baseline;key=unknown")]
+    sandbox = {"metadata": {"name": "agent-42"}, "spec": {"forks": []}}
+    origin.body = json.dumps({"items": [sandbox]}).encode()  # it plays the registry too
+    ended = skycap("request", "agent-24", origin.url, "--registry", origin.url)
+    assert ended.code == 0
+    assert ended.err == (
+        "skycap: no sandbox has the routing key 'agent-24', so the baseline served (did you mean 'agent-42'?)\n"
+    )
+    assert "baseline (key unknown)" in ended.out
+    alone = skycap("request", "agent-24", origin.url, "--registry", "http://127.0.0.1:1")
+    assert alone.err == "skycap: no sandbox has the routing key 'agent-24', so the baseline served\n"
+
+
+def test_a_key_that_may_be_lost_or_disputed_is_said(skycap: Skycap, origin: Origin) -> None:
+    origin.headers = [
+        ("skycap-served-by", "shop/users;sandbox=a;rev=1;lost=1, shop/cart;baseline;conflict=b, truncated")
+    ]
+    lines = skycap("request", "a", origin.url).err.splitlines()
+    assert lines[0].startswith("skycap: shop/users made a call that may have lost the key, so the baseline may have")
+    assert lines[1:] == [
+        "skycap: shop/cart: the request names the key 'b' as well, which lost",
+        "skycap: there were more hops than the answer had room for",
+    ]
+    document = json.loads(skycap("request", "a", origin.url, "-o", "json").out)
+    assert (document["servedBy"][0]["lost"], document["servedByMore"]) == (True, True)
+
+
+def test_a_key_that_cannot_be_read_is_said(skycap: Skycap, origin: Origin) -> None:
+    origin.headers = [("skycap-served-by", "shop/users;baseline;key=invalid")]
+    assert "cannot be read, so that it counts as none" in skycap("request", "a", origin.url).err
