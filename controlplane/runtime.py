@@ -30,6 +30,7 @@ from controlplane.life.clock import SystemClock
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.process.listeners import holder
+from controlplane.process.private import private_folder
 from controlplane.settings import Settings
 from controlplane.store.memory import MemoryStore
 from controlplane.store.port import Store, StoreError
@@ -142,7 +143,7 @@ def _store(settings: Settings) -> Store:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise ConfigurationError([f"--store: {folder} cannot be made: {error.strerror}"]) from None
 

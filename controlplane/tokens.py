@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from controlplane.api.access import Access, Role
+from controlplane.process.private import private_folder
 from proxy.base.access import token_folder
 
 TOKEN_BYTES = 32
@@ -48,8 +49,7 @@ class Tokens:
 
 def _write(folder: Path, tokens: Mapping[str, str]) -> None:
     """Each in a file that nobody but the owner has ever been able to open."""
-    for each in (folder.parent.parent, folder.parent, folder):  # `parents` would make them for everybody to read
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     folder.chmod(0o700)
     for old in folder.iterdir():
         with suppress(OSError):

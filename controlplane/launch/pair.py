@@ -26,6 +26,7 @@ from controlplane.process.child import KILL_SECONDS, Child, spawn
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, decode_identity
 from controlplane.process.ports import why_busy
+from controlplane.process.private import private_folder, write_private
 
 RECORD = "record.json"
 LOG = "output.log"
@@ -81,14 +82,15 @@ class Pair:
         cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts, build: Mapping[str, Any] | None = None
     ) -> Pair:
         """Start both. Raises SpawnError or OSError, with nothing left behind."""
-        folder.mkdir(mode=0o700, parents=True)
+        private_folder(folder.parent)
+        folder.mkdir(mode=0o700)
         command = shlex.join(app.argv)
         started: list[Child] = []
         log = logfile.open_log(folder / LOG)
         try:
             for each, kind in zip((app, sidecar), KINDS, strict=True):
                 started.append(spawn(each, log, _mark(folder, kind)))
-                _write_record(folder, _record(folder.name, command, ports, started))
+                write_private(folder / RECORD, json.dumps(_record(folder.name, command, ports, started)))
         except BaseException:
             for child in started:
                 child.kill()
@@ -193,13 +195,6 @@ def _record(name: str, command: str, ports: CopyPorts, children: list[Child]) ->
         "ports": list(ports.all()),
         **identities,
     }
-
-
-def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Whole or not at all; not flushed to the disk, for a record is worthless after a power cut."""
-    fresh = folder / f"{RECORD}.new"
-    fresh.write_text(json.dumps(record))
-    fresh.replace(folder / RECORD)
 
 
 def _decode_ports(document: object) -> CopyPorts | None:

@@ -9,8 +9,13 @@ Two things wait for that, and they differ in whom they wait for:
   send requests to it while they reconnect. So may all sidecars after the registry itself has been away, which
   is why it waits `grace` seconds after a restart whatever anybody acknowledges.
 
-Both are bounded: one hung sidecar must not keep old shadows alive. A wait costs its workload's sidecars once,
-at its beginning; after that each report touches only the waits of its own workload.
+Both are bounded: one hung sidecar must not keep old shadows alive. Nor may it delay every sandbox by the bound: who
+has let a wait for `in_force` run out is named as lagging from then on and waited for no more, until it acknowledges
+again. Nor is one waited for that has never said anything: until it has its table a sidecar holds keyed requests, so
+nothing goes wrong meanwhile; one that comes back after a restart of the registry has an old table, and is.
+
+A wait costs its workload's sidecars once, at its beginning; after that each report touches only the waits of its own
+workload.
 """
 
 from __future__ import annotations
@@ -48,7 +53,12 @@ _GRACE = "\n"
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one sidecar. `gone`: when its stream ended, on the monotonic clock."""
+    """What is known of one sidecar.
+
+    gone:   when its stream ended, on the monotonic clock.
+    heard:  it has acknowledged something, or may do so with an old table.
+    deaf:   it has let a wait run out since.
+    """
 
     id: str
     workload: str
@@ -56,6 +66,8 @@ class _Known:
     seen: datetime
     gone: float
     watcher: Watcher | None = None
+    heard: bool = False
+    deaf: bool = False
 
     @property
     def connected(self) -> bool:
@@ -112,6 +124,7 @@ class Sidecars:
             known.watcher.cut()
         known.watcher = watcher
         known.applied = applied
+        known.heard = known.heard or (applied > 0 and self.returning)
 
     def disconnected(self, watcher: Watcher) -> None:
         known = self._known.get(watcher.sidecar)
@@ -128,6 +141,7 @@ class Sidecars:
         """A sidecar says what it has put to use."""
         known = self._find(sidecar, workload)
         known.applied = applied
+        known.heard, known.deaf = True, False
         for wait in tuple(self._waits.get(workload, ())):
             if applied >= wait.revision:
                 wait.missing.discard(sidecar)
@@ -155,12 +169,15 @@ class Sidecars:
 
     async def in_force(self, workload: str, revision: int, seconds: float = ACKNOWLEDGE_SECONDS) -> list[str]:
         """Wait until every connected sidecar has acknowledged, at most so long. Returns those that have not."""
-        missing = {known.id for known in self._behind(workload, revision) if known.connected}
-        if not self.watched(workload) and self._clock.monotonic() < self._grace_ends:
+        behind = [known for known in self._behind(workload, revision) if known.connected]
+        missing = {known.id for known in behind if known.heard and not known.deaf}
+        if not self.watched(workload) and self.returning:
             missing.add(_FIRST_BACK)
         wait = _Wait(revision, missing, patient=False)
         await self._until(workload, wait, seconds)
-        return sorted(missing - {_FIRST_BACK})
+        for known in behind:
+            known.deaf = known.deaf or (known.id in missing and not self._hurried)
+        return sorted(known.id for known in behind if known.connected and known.applied < revision)
 
     async def caught_up(self, workload: str, revision: int) -> None:
         """Wait, however long, until every connected sidecar has acknowledged or gone."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.process.identity import Identity, decode_identity
+from controlplane.process.private import private_folder, write_private
 from proxy.base.problems import ConfigurationError
 
 
@@ -45,7 +46,7 @@ class StateFolder:
         Raises ConfigurationError when the environment `name` is up already, or the folder cannot be used.
         """
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(self.path)
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigurationError([f"the state folder {self.path} cannot be used: {error.strerror}"]) from None
@@ -88,7 +89,4 @@ class StateFolder:
         return document if isinstance(document, dict) else {}
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        """Whole or not at all."""
-        fresh = self.path / f"{name}.new"
-        fresh.write_text(json.dumps(document, indent=1))
-        fresh.replace(self.path / name)
+        write_private(self.path / name, json.dumps(document, indent=1))

@@ -73,7 +73,11 @@ LABEL = Grammar(
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
 SCHEME = Grammar(r"[a-z][a-z0-9+.-]*", "the scheme of a URL, such as http or redis, or none for HOST:PORT")
-ABSOLUTE_PATH = Grammar(r"/.*", "a path that begins with /")
+_PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"  # RFC 3986 section 3.3
+ABSOLUTE_PATH = Grammar(
+    rf"/(?:{_PCHAR}+(?:/|{_PCHAR})*)?(?:\?(?:[/?]|{_PCHAR})*)?",
+    "a path of a URL that begins with one /, other characters written as %XX, and perhaps a query",
+)
 
 _WORDS = {
     f"^{grammar.pattern}$": grammar.words

@@ -5,6 +5,7 @@ child.py      one process and its group, seen through a pidfd
 identity.py   which process a stored pid means
 ports.py      free ports
 listeners.py  who listens where, for messages
+private.py    files for their owner only
 readiness.py  has it started?
 logfile.py    output that outlives the process that asked for it
 """

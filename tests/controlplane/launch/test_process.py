@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -226,8 +227,36 @@ async def test_what_cannot_be_started(
 
 async def test_a_folder_that_cannot_be_made(tmp_path: Path, marked: Marked) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LaunchError, match=r"its folder .* cannot be made: Not a directory"):
+    with pytest.raises(LaunchError, match=r"its folder .* cannot be made: File exists"):
         await ProcessLauncher(tmp_path / "file", marked.environ).start(request())
+
+
+async def test_a_child_that_leaves_its_session_ends_with_its_shadow(launcher: ProcessLauncher, marked: Marked) -> None:
+    script = f"setsid sleep 1000 & exec {PYTHON} {APP}"
+    running = await launcher.start(request("sh", "-c", script))
+    await eventually(lambda: any("sleep 1000" in line for line in marked.alive().values()))
+    await launcher.stop(running)
+    assert not marked.alive()
+
+
+async def test_what_a_shadow_leaves_in_the_state_directory_is_for_its_owner(
+    launcher: ProcessLauncher, folder: Path
+) -> None:
+    before = os.umask(0)
+    try:
+        running = await launcher.start(request())
+    finally:
+        os.umask(before)
+    assert _open_to_others(folder) == []
+    await launcher.stop(running)
+
+
+def _open_to_others(folder: Path) -> list[str]:
+    places = [folder, *folder.rglob("*")]
+    assert len(places) > 2
+    return [
+        place.name for place in places if stat.S_IMODE(place.stat().st_mode) != (0o700 if place.is_dir() else 0o600)
+    ]
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing(

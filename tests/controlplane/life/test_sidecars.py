@@ -48,6 +48,13 @@ def connect(sidecars: Sidecars, ident: str, applied: int = 0, sent: int = 0, wor
     return watcher
 
 
+def heard(sidecars: Sidecars, ident: str) -> Watcher:
+    """One that has acknowledged its first table."""
+    watcher = connect(sidecars, ident)
+    sidecars.reported(ident, USERS, 1)
+    return watcher
+
+
 async def test_in_sync_is_connected_and_nothing_unacknowledged(sidecars: Sidecars) -> None:
     watcher = connect(sidecars, "a", sent=5)
     (shown,) = sidecars.all()
@@ -87,8 +94,8 @@ async def test_a_sidecar_that_moves_to_another_workload(sidecars: Sidecars) -> N
 
 
 async def test_in_force_when_all_that_are_connected_have_acknowledged(sidecars: Sidecars, begin: Begin) -> None:
-    connect(sidecars, "a")
-    connect(sidecars, "b")
+    heard(sidecars, "a")
+    heard(sidecars, "b")
     connect(sidecars, "cart", workload="shop/cart")
     waiting = begin(sidecars.in_force(USERS, 5))
     await asyncio.sleep(0)
@@ -109,8 +116,8 @@ async def test_in_force_at_once_when_nobody_is_behind(sidecars: Sidecars) -> Non
 async def test_those_that_do_not_acknowledge_in_time_are_named(
     sidecars: Sidecars, begin: Begin, clock: FakeClock
 ) -> None:
-    connect(sidecars, "b")
-    connect(sidecars, "a")
+    heard(sidecars, "b")
+    heard(sidecars, "a")
     connect(sidecars, "c", applied=9)
     waiting = begin(sidecars.in_force(USERS, 5))
     await eventually(lambda: clock.sleeping() == [5.0])
@@ -118,8 +125,46 @@ async def test_those_that_do_not_acknowledge_in_time_are_named(
     assert await waiting == ["a", "b"]
 
 
+async def test_who_does_not_acknowledge_delays_one_change_and_no_other(
+    sidecars: Sidecars, begin: Begin, clock: FakeClock
+) -> None:
+    heard(sidecars, "hung")
+    heard(sidecars, "well")
+    waiting = begin(sidecars.in_force(USERS, 5))
+    await eventually(lambda: clock.sleeping() == [5.0])
+    sidecars.reported("well", USERS, 5)
+    clock.advance(5)
+    assert await waiting == ["hung"]
+    waiting = begin(sidecars.in_force(USERS, 6))
+    await asyncio.sleep(0)
+    sidecars.reported("well", USERS, 6)
+    assert await waiting == ["hung"]  # named, and not waited for
+    sidecars.reported("hung", USERS, 6)
+    waiting = begin(sidecars.in_force(USERS, 7))
+    await asyncio.sleep(0)
+    sidecars.reported("well", USERS, 7)
+    await asyncio.sleep(0)
+    assert not waiting.done()  # it has acknowledged again, and is waited for again
+    sidecars.reported("hung", USERS, 7)
+    assert await waiting == []
+
+
+async def test_who_has_never_acknowledged_is_named_and_delays_nothing(sidecars: Sidecars) -> None:
+    for number in range(3):
+        connect(sidecars, f"silent-{number}")
+    assert await sidecars.in_force(USERS, 5) == ["silent-0", "silent-1", "silent-2"]
+
+
+async def test_after_a_restart_old_tables_are_waited_for(returning: Sidecars, begin: Begin, clock: FakeClock) -> None:
+    connect(returning, "a", applied=3)
+    waiting = begin(returning.in_force(USERS, 5))
+    await eventually(lambda: clock.sleeping() == [5.0])
+    returning.reported("a", USERS, 5)
+    assert await waiting == []
+
+
 async def test_nobody_waits_for_one_that_has_gone(sidecars: Sidecars, begin: Begin) -> None:
-    watcher = connect(sidecars, "a")
+    watcher = heard(sidecars, "a")
     waiting = begin(sidecars.in_force(USERS, 5))
     await asyncio.sleep(0)
     sidecars.disconnected(watcher)

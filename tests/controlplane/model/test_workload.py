@@ -69,3 +69,21 @@ def test_the_name_must_be_the_one_of_the_path() -> None:
 def test_an_argument_may_be_empty() -> None:
     assert parse_workload({**USERS, "command": ["run", "--prefix", ""]}).command == ("run", "--prefix", "")
     assert parse_workload({**USERS, "command": []}).command == ()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/\u20ac", "/\x00", "/\x1b[2J", "/a b", "/\u2028", "//evil", "/a#b", "/%zz", "/%4", "/a\r\nx: y", "/a\\b", '/"',
+        "/\x7f", "/<a>", "/?a b", "/?#", "/\n", "", "a", "http://evil/",
+    ],
+)  # fmt: skip
+def test_a_readiness_path_is_the_path_of_a_url(path: str) -> None:
+    assert list(problems(USERS | {"readiness": {"path": path}})) == ["readiness.path"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/a/b/", "/a//b", "/%E2%82%AC", "/a;v=1?x=/y?z&w=%20", "/?", "/~a/@b:c"]
+)
+def test_paths_that_are_asked_for(path: str) -> None:
+    assert parse_workload(USERS | {"readiness": {"path": path}}).readiness.path == path
