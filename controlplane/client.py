@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -23,6 +24,8 @@ import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.model.explanation import Explanation
+from controlplane.model.feedback import Feedback
+from controlplane.model.hop import HopRecord, Trace, TrafficPage
 from controlplane.model.output import Output
 from controlplane.model.problem import FieldProblem, Problem
 from controlplane.model.sandbox import SETTLED, Sandbox
@@ -136,6 +139,39 @@ class Client:
         query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
         return _items(Output, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
 
+    async def traffic(
+        self, name: str, filters: Mapping[str, str] | None = None, limit: int = 100, before: int | None = None
+    ) -> TrafficPage:
+        """One page of the hops of a sandbox, the newest first.
+
+        filters: as `GET /v1/sandboxes/NAME/traffic` has them.
+        """
+        query = {"limit": str(limit), **(filters or {})} | ({"before": str(before)} if before is not None else {})
+        return _model(TrafficPage, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/traffic", query=query))
+
+    async def follow_traffic(
+        self, name: str, filters: Mapping[str, str] | None = None, after: int | None = None
+    ) -> AsyncIterator[HopRecord]:
+        """The hops of a sandbox as they come, until it ends. after: first those above that position."""
+        headers = {"last-event-id": str(after)} if after is not None else {}
+        path = f"/v1/sandboxes/{_segment(name)}/traffic/stream"
+        async with aclosing(self._events(path, filters or {}, headers)) as events:
+            async for event in events:
+                if event.name == "hop":
+                    yield _model(HopRecord, json.loads(event.data))
+                elif event.name == "end":
+                    return
+
+    async def feedback(self, name: str, since: str = "") -> Feedback:
+        """What happened to the requests of a sandbox. since: as `10m`; the time of its last update without."""
+        path = f"/v1/sandboxes/{_segment(name)}/feedback"
+        return _model(Feedback, await self._call("GET", path, query={"since": since} if since else None))
+
+    async def trace(self, ident: str, sandbox: str = "") -> Trace:
+        """The hops of one trace, as the tree that they are."""
+        query = {"sandbox": sandbox} if sandbox else None
+        return _model(Trace, await self._call("GET", f"/v1/traces/{_segment(ident)}", query=query))
+
     async def workloads(self) -> list[Workload]:
         return _items(Workload, await self._call("GET", "/v1/workloads"))
 
@@ -173,11 +209,20 @@ class Client:
     async def watch(self, workload: str, sidecar: str = "", last_event_id: str = "") -> AsyncIterator[Event]:
         """The route watch, event by event, until the registry ends it. Heartbeats are not shown."""
         query = {"workload": workload} | ({"sidecar": sidecar} if sidecar else {})
-        headers = self._headers() | ({"last-event-id": last_event_id} if last_event_id else {})
+        headers = {"last-event-id": last_event_id} if last_event_id else {}
+        async with aclosing(self._events("/v1/watch/routes", query, headers)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncGenerator[Event, None]:
+        """A `text/event-stream`, until the registry ends it."""
+        headers = {**self._headers(), **headers}
         parser = EventParser(MAX_EVENT_BYTES)
         try:
             async with self._session.get(
-                f"{self.url}/v1/watch/routes",
+                f"{self.url}{path}",
                 params=query,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout),

@@ -37,10 +37,13 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
+from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import NO_LIMIT
 from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
+from proxy.feed.hop_lines import SECRET_FIELDS
+from proxy.feed.hops import HopReport
 from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
@@ -104,6 +107,7 @@ class Sidecar:
         self.table = RouteTable(settings.workload)
         self._link = _open_link(settings)
         self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
+        self._hops = _open_hops(settings, self._link)
         self._notices = Notices(settings.workload)
         self._resolver = Resolver(self._tasks)
         rules = ShadowRules(self._resolver, _address_of(settings.registry))
@@ -162,6 +166,7 @@ class Sidecar:
             pools=self._inbound_pools if inbound else self._outbound_pools,
             reporter=self._notices,
             spans=_span_recorder(self._tracing, direction) if self._tracing is not None else None,
+            hops=_recorder(self._hops, settings, direction),
             reset=reset,
             splicer=self._splicer,
         )
@@ -314,6 +319,8 @@ class Sidecar:
         self._tasks.keep(self._descriptors.watch, "file descriptors")
         if self._feed is not None:
             self._tasks.keep(self._feed.run, "route feed")
+        if self._hops is not None:
+            self._tasks.keep(self._hops.run, "hops")
         self._tasks.keep(self._give_up_later, "sync timeout")
         self._tasks.keep(self._follow_names, "names")
         admin = self._admin()
@@ -429,6 +436,9 @@ class Sidecar:
         def metrics(accept: str) -> tuple[bytes, str]:
             self.counters.traces_known = len(self.correlation)
             self.counters.traces_dropped = self.correlation.dropped
+            if self._hops is not None:
+                self.counters.hops_sent = self._hops.sent
+                self.counters.hops_dropped = self._hops.lost + self._hops.ring.dropped
             self.counters.traces_disputed = self.correlation.disputes
             self.counters.trace_seconds = self.correlation.lifetime
             sides = (*self._outbound, *self._outbound_destinations)
@@ -487,6 +497,26 @@ def _open_feed(
         return state, RegistryFeed(link, table, state)
     table.replace({})  # nothing to wait for: an empty table is the whole truth
     return FeedState("none", table), None
+
+
+def _open_hops(settings: Settings, link: RegistryLink | None) -> HopReport | None:
+    if link is None:
+        return None
+    return HopReport(link, f"{_random_bits(32):08x}", SECRET_FIELDS.union(map(str.lower, settings.redact)))
+
+
+def _recorder(hops: HopReport | None, settings: Settings, direction: str) -> HopRecorder | None:
+    if hops is None:
+        return None
+    return HopRecorder(
+        hops.ring,
+        time.time,
+        workload=settings.workload,
+        side=direction,
+        instance=settings.instance,
+        sandbox=settings.sandbox,
+        revision=settings.revision,
+    )
 
 
 def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:

@@ -78,6 +78,7 @@ class Settings:
     key_names:    members of `baggage` and `tracestate` that carry the key, in order of precedence.
     key_headers:  plain headers that carry it, after those.
     trace_headers: headers whose whole value is a trace id, besides the well-known formats.
+    redact:       further headers whose values the registry is never told.
     sync_seconds: how long requests wait for a first table.
     drain_seconds: from SIGTERM until connections that are still busy are cut.
     otlp_endpoint: where spans of keyed requests go, "" for nowhere.
@@ -102,6 +103,7 @@ class Settings:
     key_names: tuple[str, ...]
     key_headers: tuple[str, ...]
     trace_headers: tuple[str, ...]
+    redact: tuple[str, ...]
     limits: Limits
     exchange: ExchangeSettings
     sync_seconds: float
@@ -161,6 +163,7 @@ _FLAGS = (
           ",".join(DEFAULT_KEY_NAMES), many=True),
     Flag("key-headers", "NAME", _NAME, "headers that carry the key, after baggage (repeatable)", (), many=True),
     Flag("trace-headers", "NAME", _NAME, "further headers that hold a trace id (repeatable)", (), many=True),
+    Flag("redact", "NAME", _NAME, "further headers whose values the registry is not told (repeatable)", (), many=True),
     Flag("max-head-bytes", "N", number(1024, 1 << 20), "longest head of a request or an answer",
           Limits().head_bytes, "65536"),
     Flag("max-header-lines", "N", number(8, 4096), "most header lines of one head", Limits().header_lines, "128"),

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from controlplane.api import health, sandboxes, sidecars, watch, workloads
+from controlplane.api import feedback, health, sandboxes, sidecars, traffic, watch, workloads
 from controlplane.api.access import Access
 from controlplane.api.body import MAX_BODY_BYTES
 from controlplane.api.guard import guard
@@ -38,6 +38,8 @@ def application(registry: Registry, access: Access) -> web.Application:
         *workloads.operations(),
         *sidecars.operations(),
         *watch.operations(),
+        *traffic.operations(),
+        *feedback.operations(),
         *health.operations(metrics, document),
     )
     open_paths = frozenset(operation.path for operation in operations if operation.open)
@@ -68,7 +70,7 @@ def _add(app: web.Application, operation: Operation) -> None:
         return await operation.handler(request, operation.values(request))
 
     app.router.add_route(operation.method, operation.path, handle)
-    if operation.method == "GET" and operation.name != "watchRoutes":
+    if operation.method == "GET" and not operation.endless:
         app.router.add_route("HEAD", operation.path, handle)  # RFC 9110 section 9.1: who knows GET knows HEAD
 
 

@@ -56,6 +56,11 @@ class RegistryCollector(Collector):
         for event in ("started", "not_started", "died", "adopted"):
             shadows.add_metric([event], getattr(registry.counters, event))
         yield shadows
+        hops = CounterMetricFamily("skycap_registry_hops", "Hop records by what became of them.", labels=["outcome"])
+        hops.add_metric(["kept"], registry.intake.kept)
+        hops.add_metric(["strange"], registry.intake.strange)
+        hops.add_metric(["malformed"], registry.intake.malformed)
+        yield hops
         expired = CounterMetricFamily("skycap_registry_sandboxes_expired", "Sandboxes deleted by their TTL.")
         expired.add_metric([], registry.counters.expired)
         yield expired
@@ -84,7 +89,7 @@ def counting(metrics: CollectorRegistry) -> Middleware:
     async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else UNKNOWN
-        method = request.method if request.method in ("GET", "HEAD", "PUT", "DELETE") else UNKNOWN
+        method = request.method if request.method in ("GET", "HEAD", "PUT", "POST", "DELETE") else UNKNOWN
         with timer(path).time():
             response = await handler(request)
         counter(method, path, str(response.status)).inc()

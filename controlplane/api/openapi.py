@@ -70,6 +70,8 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     if operation.body is not None:
         schema = schemas[operation.body, "validation"]
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if operation.lines:
+        described["requestBody"] = {"required": True, "content": {operation.lines: {"schema": {}}}}
     if operation.open:
         described["security"] = [{}]
     return described

@@ -72,12 +72,13 @@ class Operation:
     """One method of one path.
 
     problems: statuses that it may refuse with, beside those that every operation has.
+    lines:    the media type of a body that is no one document, "" for none.
     open:     needs no token.
     lenient:  programs call it that may be newer: parameters that it does not know are ignored.
     sidecars: a sidecar's token is enough.
     """
 
-    method: Literal["GET", "PUT", "DELETE"]
+    method: Literal["GET", "PUT", "POST", "DELETE"]
     path: str
     name: str
     summary: str
@@ -85,6 +86,7 @@ class Operation:
     answers: Mapping[int, Answer]
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | None = None
+    lines: str = ""
     problems: tuple[int, ...] = ()
     open: bool = False
     lenient: bool = False
@@ -103,6 +105,11 @@ class Operation:
     def reads(self) -> bool:
         """It changes nothing."""
         return self.method == "GET"
+
+    @property
+    def endless(self) -> bool:
+        """It answers with a stream."""
+        return any(answer.media_type == "text/event-stream" for answer in self.answers.values())
 
     def values(self, request: web.Request) -> Values:
         """Path and query by name. Raises Refused with everything that is wrong with the query."""

@@ -22,9 +22,11 @@ from controlplane.cli.failures import (
     NotReadyError,
     UnknownWorkloadError,
 )
+from controlplane.cli.feedback import feedback
 from controlplane.cli.manifest import by_hand, complete, load, pairs, place
 from controlplane.cli.output import Output, Row, output_option
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
+from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, left, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
 from proxy.base.text import printable
@@ -319,3 +321,7 @@ def logs(name: str, workload: str, lines: int, registry: Registry, output: Outpu
 
 def _copies(answer: Any) -> list[dict[str, Any]]:
     return [{"workload": "", "revision": 0, "state": "", "log": ""} | item for item in answer["items"]]
+
+
+sandbox.add_command(traffic)
+sandbox.add_command(feedback)

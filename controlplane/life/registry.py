@@ -12,6 +12,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from controlplane.hops.intake import Intake
+from controlplane.hops.memory import MemoryHops
+from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.installation import Installation
@@ -45,6 +48,8 @@ class Registry:
         self.definitions: Definitions = around.definitions
         self.journal: Journal = around.journal
         self.counters: LifeCounters = around.counters
+        self.hops: HopStore = around.hops
+        self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None)
 
     def __repr__(self) -> str:
         return f"<Registry {self.published!r} {self.sandboxes!r} {self.watchers!r}>"
@@ -94,6 +99,7 @@ class Registry:
         await self.sandboxes.close(stop_shadows)
         await self.journal.close()
         self.watchers.close()
+        await self.hops.close()
         await self._around.tasks.close()
         await self._store.close()
 
@@ -112,8 +118,13 @@ def _routes(records: Sequence[Record], ended: OnUnavailable) -> list[Route]:
     return [route for route in found if route.state is not State.ENDED or route.key not in had]
 
 
-async def open_registry(store: Store, installation: Installation, clock: Clock, default_ttl: int) -> Registry:
-    """A registry with what `store` holds, at work. Raises StoreError."""
+async def open_registry(
+    store: Store, installation: Installation, clock: Clock, default_ttl: int, hops: HopStore | None = None
+) -> Registry:
+    """A registry with what `store` holds, at work. Raises StoreError.
+
+    hops: where hop records are kept, by default in memory.
+    """
     contents = await store.load()
     published = PublishedRoutes(contents.revision, contents.floor)
     published.restore(_routes(contents.sandboxes, installation.ended), contents.events)
@@ -129,6 +140,7 @@ async def open_registry(store: Store, installation: Installation, clock: Clock, 
         sidecars=sidecars,
         definitions=Definitions(journal, contents.workloads),
         installation=installation,
+        hops=hops or MemoryHops(),
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     sandboxes.restore()

@@ -224,6 +224,7 @@ class Sandboxes:
         elif not before.deleting:
             self._owners.pop(before.routing_key, None)
             published.has_key(before.routing_key, False)
+            self._around.tasks.spawn(self._around.hops.forget(before.routing_key), f"forget the hops of {life.name}")
         for gone in {one.key for one in before.tombstones} - {one.key for one in record.tombstones}:
             if self._buried.get(gone, ("",))[0] == life.name:
                 del self._buried[gone]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.heard import Heard
@@ -28,7 +29,9 @@ class LifeCounters:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """closing: the registry ends: nobody waits for anything any more."""
+    """hops:    what the sidecars tell of keyed requests; a key's are forgotten with its sandbox.
+    closing: the registry ends: nobody waits for anything any more.
+    """
 
     clock: Clock
     tasks: Tasks
@@ -37,6 +40,7 @@ class Surroundings:
     sidecars: Sidecars
     definitions: Definitions
     installation: Installation
+    hops: HopStore
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)
 

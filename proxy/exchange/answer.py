@@ -15,6 +15,7 @@ from proxy.exchange.caching import CACHING, UNCACHED_LINES
 from proxy.exchange.passage import NOTHING
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.exchange.ports import Upstream
+from proxy.exchange.recorder import FAILED
 from proxy.exchange.request import FAIR_MESSAGES, FAIR_WORK
 from proxy.exchange.tunnel import BULK_BYTES
 from proxy.exchange.way import Way
@@ -58,6 +59,8 @@ class Answer:
             self._received_more(data)
             return
         passage = way.passage
+        if passage.hop and passage.kept:
+            passage.asked = passage.kept
         passage.kept = None  # an answer has begun: never send the request again
         partial = passage.partial
         if partial:
@@ -144,6 +147,10 @@ class Answer:
                 passage.last = True
             stop = reader.feed(data, stop)
         passage.answer_bytes = stop - head.end
+        if passage.hop:
+            passage.first_byte = side.clock()
+            if head.status >= FAILED and side.hops is not None:
+                side.hops.answered(passage, head, stop)
         if stop < size:
             passage.reusable = False  # bytes behind the answer: their sender is confused
         if side.draining or passage.body is not None or head.body == UNTIL_CLOSE:
@@ -212,6 +219,8 @@ class Answer:
             data = data[:stop]
             passage.reusable = False
         passage.answer_bytes += len(data)
+        if passage.capture is not None and way.side.hops is not None:
+            way.side.hops.more(passage.capture, data)
         way.due = way.side.wheel.now + way.side.settings.stream_ticks
         way.stream.write(_payload(reader, data))
         if reader.done:

@@ -34,6 +34,7 @@ from proxy.routing.served import (
 )
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import names
+from proxy.telemetry.hops import HOP_COUNTS, HOP_ID
 from proxy.wire.edit import OURS
 from proxy.wire.fields import NOTHING_ADDED, Addition, Field
 from proxy.wire.head import RequestHead, ResponseHead, field_values
@@ -136,6 +137,14 @@ class Inbound(Side):
         passage.ids = ids
         passage.fields = fields
         passage.told = True
+        hops = self.hops
+        if hops is not None:
+            flight = passage.flight
+            passage.hop = flight.hop = HOP_ID % (hops.prefix, next(hops.ids) & HOP_COUNTS)
+            passage.trace = flight.trace = ids[0]
+            passage.cause = (head.cause or b"") if head.plain else self._unchained(passage, head)
+            for crowd in flight.shared:
+                crowd.hop, crowd.trace = flight.hop, flight.trace
         return plan
 
     def _mask(self, passage: Passage, head: RequestHead) -> None:
@@ -287,6 +296,7 @@ class Inbound(Side):
             fields=((VISITED, self._instance),),
             item=sandbox_item(self.workload, route.sandbox, route.revision),
             fallback=fallback,
+            chained=True,
         )
 
     def _fallback(self, route: Route) -> Plan:

@@ -25,9 +25,13 @@ from proxy.routing.correlation import DISPUTED, UNKEYED, UNKNOWN
 from proxy.routing.decision import Action
 from proxy.routing.key import with_key
 from proxy.routing.served import NAME
+from proxy.telemetry.hops import HOP_COUNTS, HOP_ID
 from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
+
+MAX_PLANS: Final = 4096
+"""Plans kept by key: more than there are agents at work at a time. When they are full they start over."""
 
 _BAGGAGE: Final = frozenset({BAGGAGE_NAME})
 _CREDENTIALS_NAME: Final = b"proxy-authorization"
@@ -74,11 +78,20 @@ class Outbound(Side):
             passage.drop = self.carriers.fields
         if key:
             passage.told = True
-            passage.flight = correlation.flight(ids, key)
+            flight = passage.flight = correlation.flight(ids, key)
+            hops = self.hops
+            if hops is not None:
+                passage.hop = HOP_ID % (hops.prefix, next(hops.ids) & HOP_COUNTS)
+                if flight is not None:
+                    passage.cause, passage.trace = flight.hop, flight.trace
+                else:
+                    passage.cause, passage.trace = b"", ids[0] if ids else b""
+                if not head.plain:
+                    self._unchained(passage, head)  # an application that copies all fields names what it was told
         if self._target is not None:
             if head.authority:
                 return self._of_a_proxy(self._target, head, key)
-            return self._fixed.get(key) or self._plan(self._target, self.pools(self._target), key)
+            return self._fixed.get(key) or self._remember(self._target, key)
         return self._forward(passage, head, key)
 
     def _of_a_proxy(self, target: Endpoint, head: RequestHead, key: str) -> Plan:
@@ -86,7 +99,7 @@ class Outbound(Side):
         if self._relays:
             head.authority = b""  # it leaves in the form that it has
         if head.method != b"CONNECT":
-            return self._fixed.get(key) or self._plan(target, self.pools(target), key)
+            return self._fixed.get(key) or self._remember(target, key)
         if not self._relays:
             raise Refused(UNSUPPORTED_METHOD, "CONNECT is for forward proxies; this listener has one upstream")
         return self._tunnel(target, head, key)
@@ -132,17 +145,21 @@ class Outbound(Side):
             self.counters.key_carriers["sandbox"] += 1
         else:
             if verdict == DISPUTED or (verdict == UNKNOWN and self.correlation.keyed_in_flight):
-                self._report_loss(head, disputed=verdict == DISPUTED)
+                self._report_loss(passage, head, disputed=verdict == DISPUTED)
             return ""
         lines = head.values(BAGGAGE_NAME)
         passage.fields = ((BAGGAGE_NAME, with_key(lines, self._key_name, key)),)
         passage.drop = _BAGGAGE if lines else NOTHING
         return key
 
-    def _report_loss(self, head: RequestHead, *, disputed: bool) -> None:
+    def _report_loss(self, passage: Passage, head: RequestHead, *, disputed: bool) -> None:
         target = str(self._target) if self._target else head.authority.decode("latin-1")
         self._lost += 1
         self.correlation.losses += 1
+        if self.hops is not None:
+            passage.suspects = self.correlation.suspects()
+            if passage.suspects:
+                passage.hop = self.hops.prefix  # told under ids of their own
         self.reporter.key_lost(
             target, head.method.decode("latin-1"), head.target.decode("latin-1"), self.traces.seen(head), disputed
         )
@@ -158,6 +175,12 @@ class Outbound(Side):
             passage.drop |= _CREDENTIALS
         return self._plan(endpoint, self.pools(endpoint), key)
 
+    def _remember(self, target: Endpoint, key: str) -> Plan:
+        if len(self._fixed) >= MAX_PLANS:
+            self._fixed.clear()
+        plan = self._fixed[key] = self._plan(target, self.pools(target), key)
+        return plan
+
     def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
         return Plan(
             POOLS,
@@ -167,6 +190,7 @@ class Outbound(Side):
             detail=f"the upstream at {target} does not accept connections",
             pools=(pool,),
             key=key,
+            chained=bool(key),
         )
 
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:

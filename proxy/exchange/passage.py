@@ -20,6 +20,7 @@ from typing import Final
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.routing.correlation import Flight
+from proxy.telemetry.hops import Capture
 from proxy.wire.body import BodyReader
 from proxy.wire.fields import Field
 from proxy.wire.head import RequestHead
@@ -58,17 +59,30 @@ class Passage:
     idle_seconds: how long the upstream keeps it, -1 when it did not say.
 
     request_bytes, answer_bytes: of the bodies, as they came, framing of chunks included.
+
+    hop:        the id of its hop record; b"" when it leaves none, and then the next five mean nothing.
+    cause:      the id of the hop that caused it, b"" for an entry.
+    trace:      by which its hop is found.
+    suspects:   keys of which it may have lost one; its own hop is then told for each of them.
+    first_byte: when the answer's head was there, 0 before.
+    asked:      what of the request's body was still kept when the answer began.
+    capture:    what is kept of a request that failed, None of others.
     """
 
     __slots__ = (
         "answer_body",
         "answer_bytes",
+        "asked",
         "attempt",
         "body",
+        "capture",
+        "cause",
         "drop",
         "fields",
+        "first_byte",
         "flight",
         "head",
+        "hop",
         "idle_seconds",
         "ids",
         "kept",
@@ -83,7 +97,9 @@ class Passage:
         "reusable",
         "started",
         "status",
+        "suspects",
         "told",
+        "trace",
         "written",
     )
 
@@ -112,6 +128,13 @@ class Passage:
         self.idle_seconds = -1
         self.request_bytes = 0
         self.answer_bytes = 0
+        self.hop = b""
+        self.cause = b""
+        self.trace = b""
+        self.suspects: Sequence[str] = ()
+        self.first_byte = 0.0
+        self.asked = b""
+        self.capture: Capture | None = None
 
     def __repr__(self) -> str:
         return f"<Passage {self.head!r} {self.plan!r}>" if self.plan is not None else "<Passage>"

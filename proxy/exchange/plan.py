@@ -39,14 +39,18 @@ class Plan:
     answer:   what is added to the answer when nobody else has served a part of it.
     failure, detail: the answer of FAULT; of HOLD when it has lasted for too long; of POOLS when all of them fail.
     fallback: the plan to go on with instead of that answer, None when there is none.
+    chained:  the next sidecar is told which hop caused the request.
+    hops:     what the hops of its requests have in common, b"" before the first of them (`proxy.exchange.recorder`).
     """
 
     __slots__ = (
         "action",
         "answer",
+        "chained",
         "detail",
         "failure",
         "fallback",
+        "hops",
         "item",
         "key",
         "outcome",
@@ -74,6 +78,7 @@ class Plan:
         fields: Sequence[Field] = (),
         item: bytes = b"",
         fallback: Plan | None = None,
+        chained: bool = False,
     ) -> None:
         self.outcome = outcome
         self.action = action
@@ -89,6 +94,8 @@ class Plan:
         self.failure = failure
         self.detail = detail
         self.fallback = fallback
+        self.chained = chained
+        self.hops = b""
         self.turn = 0
 
     def __repr__(self) -> str:

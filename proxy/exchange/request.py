@@ -33,6 +33,9 @@ FAIR_MESSAGES: Final = 8
 FAIR_WORK: Final = 64 * 1024
 """What reading one connection's body may cost in one turn (`proxy.wire.body`), beyond the read that passes it."""
 
+HOP_LINE: Final = b"skycap-hop: %b\r\n"
+"""Last of the field lines, where the next sidecar finds it at no cost (`proxy.wire.head`)."""
+
 
 class Request:
     """What the client sends. looping: requests that came ahead are begun one after the other."""
@@ -100,11 +103,12 @@ class Request:
             insert = added_lines(passage, plan)
         elif passage.written is not None:
             insert += _WRITTEN_LINES % passage.written
+        if plan.chained and passage.hop:
+            insert += HOP_LINE % passage.hop
         if not head.plain or passage.drop or head.authority or head.hop:
             data = request_head(head, insert, passage.drop, side.default_host) + data[end:stop]
-        elif insert:
-            end -= 2
-            data = data[:end] + insert + data[end:stop]
+        elif insert or head.cause is not None:
+            data = data[: head.tail] + insert + data[end - 2 : stop]
         elif ahead:
             data = data[:stop]
         way.send(pool.idle.pop(), data)
@@ -116,7 +120,10 @@ class Request:
         assert plan is not None
         assert kept is not None
         side = self._way.side
-        return request_head(passage.head, added_lines(passage, plan), passage.drop, side.default_host) + kept
+        insert = added_lines(passage, plan)
+        if plan.chained and passage.hop:
+            insert += HOP_LINE % passage.hop
+        return request_head(passage.head, insert, passage.drop, side.default_host) + kept
 
     def _body_with_head(self, head: RequestHead, data: bytes) -> int:
         """Where the part of the body ends that came with the head; the rest is to be followed. Raises Refused."""

@@ -11,18 +11,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.contract.hops import HOP_FIELD
+from proxy.contract.hops import HOP_ID as A_HOP
 from proxy.exchange.caching import UNCACHED
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Splicer, Stream, Wheel
+from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import UNKEYED, Correlation
 from proxy.routing.served import LOST_KEY, NAME, error_item
 from proxy.routing.trace import TraceReader, hexadecimal_id, text_id
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.fields import Addition, Field
-from proxy.wire.head import HeadParser, RequestHead, ResponseHead
+from proxy.wire.head import HeadParser, RequestHead, ResponseHead, field_values
+
+_HOP_NAME = HOP_FIELD.encode()
+_HOP_LINE = b"\r\n" + _HOP_NAME + b":"
+_HOP = frozenset({_HOP_NAME})
 
 
 class SpanRecorder(Protocol):
@@ -54,6 +61,7 @@ class SideParts:
     carriers: reads the key; traces: finds trace ids; correlation: which key a trace carries, shared by both sides.
     pools:    connections to endpoints.
     spans:    None without tracing.
+    hops:     None without a registry that could be told of them.
     reset:    aborts a connection so that its other end sees that, and not an orderly end.
     splicer:  moves large bodies without their being read, None where nothing can.
     """
@@ -70,6 +78,7 @@ class SideParts:
     pools: PoolSource
     reporter: Reporter
     spans: SpanRecorder | None = None
+    hops: HopRecorder | None = None
     reset: Callable[[Stream], None] = _abort
     splicer: Splicer | None = None
 
@@ -101,6 +110,7 @@ class Side(ABC):
         self.pools = parts.pools
         self.reporter = parts.reporter
         self.spans = parts.spans
+        self.hops = parts.hops
         self.reset = parts.reset
         self.splicer = parts.splicer
         self.default_host = default_host.encode()
@@ -151,6 +161,15 @@ class Side(ABC):
         item += passage.note
         return NAME, item + b", " + calls if calls else item
 
+    def _unchained(self, passage: Passage, head: RequestHead) -> bytes:
+        """Take off the field that names the cause where it does not stand last, as beside a wish to upgrade. Returns
+        the cause, b"" when there is none."""
+        if _HOP_LINE not in head.low:
+            return head.cause or b""
+        passage.drop |= _HOP
+        value = field_values(head, _HOP_NAME)[-1]
+        return value if A_HOP.fullmatch(value.decode("latin-1")) else b""
+
     def settled(self, passage: Passage, status: int, failure: str) -> None:
         """A request is over: count what it was and how long it took, and leave its trace.
 
@@ -165,6 +184,25 @@ class Side(ABC):
         counters.durations[int(seconds * 1e6).bit_length()] += 1
         if self.spans is not None and plan is not None and plan.key:
             self.spans(passage, status, failure)
+        if passage.hop and self.hops is not None:
+            if plan is not None:
+                hops, head, answered = self.hops, passage.head, passage.first_byte
+                start = len(head.method) + 1
+                hop = (
+                    plan.hops or hops.tell(plan), passage.hop, passage.cause, hops.now() - seconds, passage.trace,
+                    head.method, head.data[start : head.data.find(b" ", start)], status, failure, seconds,
+                    answered - passage.started if answered else 0.0,
+                    passage.request_bytes, passage.answer_bytes, passage.capture,
+                )  # fmt: skip
+                waiting = hops.ring.waiting
+                if waiting and len(waiting) < hops.ring.limit and not passage.suspects:
+                    waiting.append(hop)
+                else:
+                    hops.put(plan, passage, hop)
+            passage.capture = None
+            passage.hop = passage.asked = b""
+            passage.suspects = ()
+            passage.first_byte = 0.0
         flight = passage.flight
         if flight is not None:
             passage.flight = None

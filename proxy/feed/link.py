@@ -20,6 +20,7 @@ from proxy.base.access import SIDECAR, local_token
 from proxy.base.backoff import Backoff
 from proxy.base.problems import ConfigurationError
 from proxy.base.token import read_token
+from proxy.contract.hops import HOPS_PATH
 from proxy.contract.watch import REPORT_PATH, WATCH_PATH
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class RegistryLink:
     @property
     def report_url(self) -> str:
         return f"{self._base}{REPORT_PATH}/{quote(self.instance, safe='')}"
+
+    @property
+    def hops_url(self) -> str:
+        return self._base + HOPS_PATH
 
     async def check(self) -> None:
         """What can be known before the first request. Raises ConfigurationError."""

@@ -38,6 +38,7 @@ timer of its own, and ids and keys are bytes and strings, which the garbage coll
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from proxy.routing.served import Served
@@ -55,6 +56,10 @@ tenth. A name of at most 65 bytes and its place in a dictionary take 130 to 180 
 108 MB; a sidecar that sees 10 keyed requests per second has 1 MB of that. What is in flight comes on top: at most 16
 names for each request."""
 
+SUSPECTS: Final = 4
+SUSPECTS_LOOKED_AT: Final = 64
+"""Requests in flight that are asked for the key that a call may have lost: a hint, and it costs what it costs."""
+
 UNKNOWN: Final = ""
 UNKEYED: Final = "!"
 """In place of a key, of a request that has none. No key has this character (`proxy.contract.names`)."""
@@ -69,15 +74,18 @@ class Flight:
     served: who served the calls that the application made for it.
     shared: the same of calls of which only an id is known that other requests in flight have as well.
     losses: calls that may have lost a key before it began.
+    hop:    the id of its hop record, b"" when it leaves none; of several with one id the latest. `trace` goes with it.
     """
 
-    __slots__ = ("key", "losses", "served", "shared")
+    __slots__ = ("hop", "key", "losses", "served", "shared", "trace")
 
     def __init__(self, key: str, losses: int) -> None:
         self.key = key
         self.losses = losses
         self.served: Served | None = None  # most requests end without
         self.shared: Sequence[Flight] = ()
+        self.hop = b""
+        self.trace = b""
 
     def __repr__(self) -> str:
         return f"<Flight {self.key}>"
@@ -267,6 +275,17 @@ class Correlation:
                 if flight is not None and flight.key == key:
                     return flight
         return None
+
+    def suspects(self) -> list[str]:
+        """Keys that are in flight now, of which a call may have lost one; SUSPECTS at most."""
+        found: list[str] = []
+        for flight in islice(self._in_flight.values(), SUSPECTS_LOOKED_AT):
+            key = flight.key
+            if key not in found and key not in (UNKEYED, DISPUTED):
+                found.append(key)
+                if len(found) == SUSPECTS:
+                    break
+        return found
 
     def _alternatives(self, ident: bytes) -> Sequence[bytes]:
         """The names under which an id may have been entered."""

@@ -96,7 +96,8 @@ class Counters:
     """All figures of one sidecar."""
 
     __slots__ = (
-        "accepting_paused", "inbound", "keys_lost", "outbound", "trace_seconds", "traces_disputed", "traces_dropped",
+        "accepting_paused", "hops_dropped", "hops_sent", "inbound", "keys_lost",
+        "outbound", "trace_seconds", "traces_disputed", "traces_dropped",
         "traces_known",
     )  # fmt: skip
 
@@ -108,6 +109,8 @@ class Counters:
         self.accepting_paused = 0
         """How often no connection was accepted for a while because file descriptors were short."""
         self.traces_known = 0
+        self.hops_sent = 0
+        self.hops_dropped = 0
         self.traces_dropped = 0
         """Trace ids forgotten early because the correlation table was full."""
         self.traces_disputed = 0

@@ -130,6 +130,8 @@ class Exposition:
         yield _counter("traces_dropped", "Trace ids forgotten early", (), {(): counters.traces_dropped})
         yield _counter("traces_disputed", "Trace ids that name none, because two claimed them", (),
                        {(): counters.traces_disputed})  # fmt: skip
+        yield _counter("hops", "Hops of keyed requests by what became of them", ("outcome",),
+                       {("sent",): counters.hops_sent, ("dropped",): counters.hops_dropped})  # fmt: skip
         yield _gauge("traces_known", "Trace ids that are remembered", (), {(): counters.traces_known})
         yield _gauge("trace_memory_seconds", "How long trace ids are remembered, by the last forgotten",
                      (), {(): counters.trace_seconds})  # fmt: skip

@@ -47,9 +47,9 @@ def _without(fields: bytes, names: frozenset[bytes], nominated: frozenset[bytes]
     return b"\r\n".join(line for line in lines if line.partition(b":")[0].lower() not in nominated)
 
 
-def _without_connection(head: RequestHead | ResponseHead) -> bytes:
-    """A plain head up to its blank line, without its `connection` line: it has one at most, see `proxy.wire.head`."""
-    data, low, end = head.data, head.low, head.end - 2
+def _without_connection(head: RequestHead | ResponseHead, end: int) -> bytes:
+    """A plain head up to `end`, without its `connection` line: it has one at most, see `proxy.wire.head`."""
+    data, low = head.data, head.low
     start = low.find(b"\r\nconnection:")
     if start < 0:
         return data[:end]
@@ -63,14 +63,14 @@ def request_head(head: RequestHead, insert: bytes, drop: frozenset[bytes], defau
     drop:         names of fields, lower case, to leave out besides those that concern the client's connection.
     default_host: for an HTTP/1.0 request that has no Host, which HTTP/1.1 needs.
     """
-    data, end = head.data, head.end
+    data, tail = head.data, head.tail
     if not head.authority and not drop:
         if head.plain and head.hop:
-            return _without_connection(head) + insert + b"\r\n"
+            return _without_connection(head, tail) + insert + b"\r\n"
         if not head.hop and not head.http10:
-            return data[: end - 2] + insert + b"\r\n"
+            return data[:tail] + insert + b"\r\n"
     line_end = head.low.find(b"\r\n")
-    fields = data[line_end : end - 4]
+    fields = data[line_end : tail - 2]
     names = _ALWAYS | drop if head.hop or head.http10 else drop
     if head.authority:
         names |= {b"host"}
@@ -101,7 +101,7 @@ def response_head(head: ResponseHead, insert: bytes, drop: frozenset[bytes]) -> 
     """
     data, end = head.data, head.end
     if head.plain and (head.hop or drop) and drop <= CONNECTION:
-        return _without_connection(head) + insert + b"\r\n"
+        return _without_connection(head, end - 2) + insert + b"\r\n"
     if not head.hop and not head.http10 and not drop:
         return data[: end - 2] + insert + b"\r\n"
     names = _ALWAYS | drop if head.hop or head.http10 else drop

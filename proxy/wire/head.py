@@ -67,6 +67,9 @@ class RequestHead:
     baggage:     the value of its one `baggage` field, None without one
     traceparent: the value of a well-formed `traceparent`, None without one
     request_id:  the value of `x-request-id`, None without one
+    cause:       the value of a `skycap-hop` that stands last, as a sidecar writes it; None without one
+    tail:        where the field lines end that are to be passed on, and where what is added belongs: in front of the
+                 blank line, or of that `skycap-hop`
     """
 
     # Slots that are all set cost less than defaults of the class: CPython 3.11 reads those without its caches.
@@ -74,6 +77,7 @@ class RequestHead:
         "authority",
         "baggage",
         "body",
+        "cause",
         "data",
         "end",
         "hop",
@@ -84,6 +88,7 @@ class RequestHead:
         "options",
         "plain",
         "request_id",
+        "tail",
         "traced",
         "traceparent",
         "upgrade",
@@ -114,6 +119,8 @@ class RequestHead:
         self.traced = False
         self.traceparent = traceparent
         self.request_id = request_id
+        self.cause: bytes | None = None
+        self.tail = self.end - 2
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
@@ -189,19 +196,22 @@ _CONNECTION: Final = rb"connection:(?(%d)(?!))[ \t]*+(close|keep-alive)[ \t]*+(?
 
 _UNUSUAL_FRAMING: Final = rb"content-length|connection|transfer-encoding|keep-alive|proxy-connection|upgrade"
 
-# Groups 4 to 9, each of which matches once; of Host it is enough to know that it is there.
+# Groups 4 to 10, each of which matches once; of Host it is enough to know that it is there.
 _CAPTURED: Final = (
     rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
     rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + REST_OF_LINE + rb")"
     rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
-    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)|" + _CONNECTION % 9
+    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)|"
+    + _CONNECTION % 9
+    + rb"|skycap-hop: ([0-9a-f]{16})(?=\r\n\r\n)"
 )
-_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-visited"
+_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-visited|skycap-hop"
+_HOP_LINE_BYTES: Final = len("skycap-hop: 0123456789abcdef\r\n")
 _TRACE_NAMES: Final = (
     rb"traceparent|x-(?:request-id|b3-[a-z]++|datadog-[a-z\-]++|amzn-trace-id|cloud-trace-context)|b3|request-id"
     rb"|uber-trace-id|elastic-apm-traceparent|sentry-trace|sw8|ot-tracer-[a-z]++"
 )
-"""Group 11: all fields of `proxy.routing.context`. They are far from rare, and say nothing about the message."""
+"""Group 12: all fields of `proxy.routing.context`. They are far from rare, and say nothing about the message."""
 
 _OURS: Final = rb"skycap-" + TOKEN + rb"*+"
 
@@ -260,7 +270,9 @@ class HeadParser:
                 return self.request(rest)
             diagnose_request(rest, self.limits.head_bytes, self.limits.header_lines)
             return None
-        method, first, minor, host, length, baggage, parent, request_id, connection, unusual, traced = match.groups()
+        (
+            method, first, minor, host, length, baggage, parent, request_id, connection, cause, unusual, traced,
+        ) = match.groups()  # fmt: skip
         if minor > b"1":
             return self.request(_as_1_1(data, minor_at))
         head = RequestHead(
@@ -273,6 +285,9 @@ class HeadParser:
             head.baggage = data[start : start + len(baggage)]
         if traced is not None:
             head.traced = True
+        if cause is not None:
+            head.cause = cause
+            head.tail -= _HOP_LINE_BYTES
         if unusual is not None or host is None or minor == b"0":
             head.plain = False
             head.http10 = minor == b"0"

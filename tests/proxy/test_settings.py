@@ -50,7 +50,7 @@ def problems(*arguments: str, **environment: str) -> list[str]:
     return raised.value.problems
 
 
-LISTS = {"inbound", "outbound", "opaque", "key-names", "key-headers", "trace-headers"}
+LISTS = {"inbound", "outbound", "opaque", "key-names", "key-headers", "trace-headers", "redact"}
 
 SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "workload": ("shop/orders", {}),
@@ -75,6 +75,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "key-names": ("my-key,other-key", {}),
     "key-headers": ("kubernetes-route-as,x-virtual-env", {}),
     "trace-headers": ("x-correlation-id", {}),
+    "redact": ("x-session", {}),
     "max-head-bytes": ("8192", {}),
     "max-header-lines": ("64", {}),
     "max-held-bytes": ("8192", {}),
@@ -162,6 +163,7 @@ def test_what_is_not_said_has_its_default() -> None:
         key_names=("routing-key", "sd-routing-key"),
         key_headers=(),
         trace_headers=(),
+        redact=(),
         limits=Limits(),
         exchange=ExchangeSettings(),
         sync_seconds=2.0,

@@ -18,6 +18,10 @@ HEAVY = {"aiohttp", "pydantic", "rich", "asyncio", "yaml", "uvloop", "openteleme
 
 SANDBOX = {"metadata": {"name": "a"}, "spec": {"forks": [{"workload": "b/c"}]}}
 
+HOP = {"position": 1, "id": "0" * 16, "key": "a", "workload": "b/c", "side": "inbound", "status": 200}
+
+FEEDBACK = {"sandbox": "a", "revision": 1, "verdict": "passing", "summary": "well", "routing": {"requests": 1}}
+
 COUNT = """
 import atexit, sys
 atexit.register(lambda: print(*sys.modules, sep="\\n", file=sys.stderr))
@@ -36,6 +40,9 @@ main(sys.argv[1:])
         (("sandbox", "wait", "a", "--timeout", "0"), SANDBOX | {"status": {"phase": "Ready"}}),
         (("sandbox", "logs", "a"), {"items": [{"workload": "b/c", "revision": 1, "state": "running", "log": "d"}]}),
         (("sandbox", "delete", "a"), None),
+        (("sandbox", "traffic", "a"), {"items": [HOP]}),
+        (("sandbox", "feedback", "a"), FEEDBACK),
+        (("trace", "t"), {"id": "t", "sandbox": "a", "hops": [HOP | {"depth": 0}]}),
         (("explain", "a", "b/c"), {"decision": "baseline", "reason": "none", "inForce": True}),
         (("sandbox", "get"), None),
     ],

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.contract.hops import Hop, decode_hop
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.errors import LOOP
 from proxy.exchange.carriers import Carriers
@@ -29,14 +30,17 @@ from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
 from proxy.exchange.ports import FAR, Borrower, SpliceOwner, Stream
+from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import Side, SideParts
+from proxy.feed.hop_lines import hop_line
 from proxy.net.timers import TimerWheel
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import Counters, SideCounters
+from proxy.telemetry.hops import HopRing
 from proxy.wire.head import HeadParser, Limits
 
 WORKLOAD = "shop/users"
@@ -503,6 +507,7 @@ class Playbook:
     routes: the table, None when none was ever received.
     splices: whether large bodies can be moved without being read.
     step:   how many bytes are delivered at a time, 0 for all.
+    hops:   requests leave hops in `ring`.
     """
 
     def __init__(
@@ -515,8 +520,11 @@ class Playbook:
         limits: Limits | None = None,
         key_headers: Sequence[str] = (),
         trace_headers: Sequence[str] = (),
+        hops: bool = False,
     ) -> None:
         self.step = step
+        self.ring = HopRing("0000abcd", lambda: None)
+        self._hops = hops
         self.settings = settings or ExchangeSettings()
         self.limits = limits or Limits()
         self.wheel = TimerWheel()
@@ -540,8 +548,20 @@ class Playbook:
 
     # -- building -------------------------------------------------------------------------------------------------
 
-    def _parts(self, counters: SideCounters) -> SideParts:
+    def _recorder(self, side: str, sandbox: str = "", revision: int = 0) -> HopRecorder | None:
+        if not self._hops:
+            return None
+        return HopRecorder(
+            self.ring, self.clock, workload=WORKLOAD, side=side, instance=INSTANCE, sandbox=sandbox, revision=revision
+        )
+
+    def hops(self) -> list[Hop]:
+        """The hops that were left since the last look, as the registry reads them."""
+        return [decode_hop(hop_line(self.ring.take())) for _ in range(len(self.ring))]
+
+    def _parts(self, counters: SideCounters, hops: HopRecorder | None = None) -> SideParts:
         return SideParts(
+            hops=hops,
             workload=WORKLOAD,
             settings=self.settings,
             parser=HeadParser(self.limits, (*self._key_headers, *self._trace_headers)),
@@ -560,7 +580,7 @@ class Playbook:
 
     def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False) -> Inbound:
         side = Inbound(
-            self._parts(self.counters.inbound),
+            self._parts(self.counters.inbound, self._recorder("inbound", sandbox, revision)),
             app=APP,
             table=self.table,
             gave_up=lambda: self.gave_up,
@@ -576,7 +596,7 @@ class Playbook:
         return side
 
     def outbound(self, target: Endpoint | None = TARGET, *, own_key: str = "", relays: bool = False) -> Outbound:
-        parts = self._parts(self.counters.outbound)
+        parts = self._parts(self.counters.outbound, self._recorder("outbound"))
         side = Outbound(parts, target=target, key_name="routing-key", own_key=own_key, relays=relays)
         self.sides.append(side)
         return side

@@ -21,6 +21,7 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.ports import Upstream
+from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
@@ -37,6 +38,7 @@ from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import Counters, SideCounters
+from proxy.telemetry.hops import HopRing
 from proxy.telemetry.notices import Notices
 from proxy.wire.head import HeadParser, Limits
 
@@ -281,6 +283,7 @@ class Net:
             descriptors=self.descriptors,
         )
         self.correlation = Correlation(time.monotonic, b"5ca1ab1e")
+        self.ring = HopRing("0000abcd", lambda: None)
         self.table = RouteTable(WORKLOAD)
         self.table.replace({route.key: route for route in routes})
 
@@ -290,9 +293,12 @@ class Net:
             raise UnresolvedError("domain name not found")
         return Found(self.names[host], 60.0)
 
-    def _parts(self, counters: SideCounters) -> SideParts:
+    def _parts(self, counters: SideCounters, side: str) -> SideParts:
         notices = Notices(WORKLOAD)
         return SideParts(
+            hops=HopRecorder(
+                self.ring, time.time, workload=WORKLOAD, side=side, instance="5c1d", sandbox="", revision=0
+            ),
             workload=WORKLOAD,
             settings=self.settings,
             parser=HeadParser(Limits()),
@@ -310,7 +316,7 @@ class Net:
 
     def inbound(self, app: Endpoint, *, forwarded: bool = False) -> Inbound:
         return Inbound(
-            self._parts(self.counters.inbound),
+            self._parts(self.counters.inbound, "inbound"),
             app=app,
             table=self.table,
             gave_up=lambda: False,
@@ -323,7 +329,9 @@ class Net:
         )
 
     def outbound(self, target: Endpoint | None) -> Outbound:
-        return Outbound(self._parts(self.counters.outbound), target=target, key_name="routing-key", own_key="")
+        return Outbound(
+            self._parts(self.counters.outbound, "outbound"), target=target, key_name="routing-key", own_key=""
+        )
 
     def pass_ticks(self, ticks: int) -> None:
         for _ in range(ticks):

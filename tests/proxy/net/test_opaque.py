@@ -33,7 +33,7 @@ LARGE = random.Random(7).randbytes(8 << 20)
 def guard(parts: Net, app: Endpoint) -> Inbound:
     """The inbound side, with resets that are seen as such."""
     return Inbound(
-        replace(parts._parts(parts.counters.inbound), reset=reset),
+        replace(parts._parts(parts.counters.inbound, "inbound"), reset=reset),
         app=app,
         table=parts.table,
         gave_up=lambda: False,

@@ -212,5 +212,17 @@ def test_no_label_has_a_key_a_host_or_a_path(sidecar: Sidecar) -> None:
         for sample in family.samples
         for label in sample.labels
     }
-    assert names <= {"direction", "decision", "status", "code", "protocol", "le", "flow", "peer", "upstream", "state"}
+    assert names <= {
+        "direction",
+        "decision",
+        "status",
+        "code",
+        "protocol",
+        "le",
+        "flow",
+        "peer",
+        "upstream",
+        "state",
+        "outcome",
+    }
     assert b"secret-host" not in sidecar.exposition.text()[0]

@@ -51,6 +51,18 @@ class TestRequest:
             assert forwarded(data) == data
             assert forwarded(data, b"a: b\r\nc: d\r\n") == data[:-2] + b"a: b\r\nc: d\r\n\r\n"
 
+    @pytest.mark.parametrize("hop", [b"skycap-hop: 0123456789abcdef\r\n"])
+    @pytest.mark.parametrize("insert", [b"", b"a: b\r\n"])
+    def test_the_hop_that_caused_it_goes_no_further(self, hop: bytes, insert: bytes) -> None:
+        for first, sent, fields, kept in (
+            (b"GET / HTTP/1.1", b"GET / HTTP/1.1", b"Host: a\r\nX: y\r\n", b"Host: a\r\nX: y\r\n"),
+            (b"GET / HTTP/1.1", b"GET / HTTP/1.1", b"Host: a\r\nConnection: close\r\n", b"Host: a\r\n"),
+            (b"GET / HTTP/1.0", b"GET / HTTP/1.1", b"Host: a\r\nX: y\r\n", b"Host: a\r\nX: y\r\n"),
+            (b"GET http://b/c HTTP/1.1", b"GET /c HTTP/1.1", b"Host: b\r\nX: y\r\n", b"X: y\r\nhost: b\r\n"),
+        ):
+            data = first + b"\r\n" + fields + hop + b"\r\n"
+            assert forwarded(data, insert) == sent + b"\r\n" + kept + insert + b"\r\n"
+
     @pytest.mark.parametrize(
         ("lines", "left"),
         [

@@ -86,6 +86,29 @@ class TestShortcuts:
             assert not read_request(get(line, other)).plain
             assert not read_request(get(other, line)).plain
 
+    def test_a_hop_that_stands_last_is_nothing_unusual(self) -> None:
+        """It is how a sidecar writes it."""
+        data = get(b"A: b", b"Baggage: a=b", b"skycap-hop: 0123456789abcdef")
+        head = read_request(data)
+        assert (head.plain, head.cause) == (True, b"0123456789abcdef")
+        assert data[: head.tail].endswith(b"\r\nBaggage: a=b\r\n")
+        assert read_request(get(b"A: b")).tail == len(get(b"A: b")) - 2
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            [b"skycap-hop: 0123456789abcdef", b"A: b"],
+            [b"skycap-hop: 0123456789abcdef", b"skycap-hop: 0123456789abcdef"],
+            [b"skycap-hop:0123456789abcdef"],
+            [b"skycap-hop: 0123456789abcde"],
+            [b"skycap-hop: 0123456789abcdeg"],
+            [b"skycap-hop: 0123456789abcdef "],
+            [b"skycap-hop:"],
+        ],
+    )
+    def test_a_hop_of_another_form_makes_a_head_not_plain(self, lines: list[bytes]) -> None:
+        assert not read_request(get(*lines)).plain
+
     def test_a_head_without_them(self) -> None:
         head = read_request(get(b"A: b", b"Content-Length: 3"))
         assert head.plain

@@ -1,0 +1,43 @@
+"""`skycap sandbox feedback`: what happened, why, and what to do now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from controlplane.asking.written import markdown
+from controlplane.cli.command import Command
+from controlplane.cli.failures import FAILED, NOT_FOUND, REGISTRY_EXITS
+from controlplane.cli.output import Output, output_option
+from controlplane.cli.registry import Registry, registry_options, segment
+from proxy.base.text import printable
+
+PASSING = "passing"
+
+
+def _read(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer["verdict"], str):
+        raise TypeError
+    return dict(answer)
+
+
+@click.command(
+    cls=Command,
+    exits=REGISTRY_EXITS
+    | {0: "passing", FAILED: "anything else, which the verdict says", NOT_FOUND: "there is no sandbox of that name"},
+)
+@click.argument("name")
+@click.option("--since", metavar="10m", help="Judge the last so many s, m or h, not only what came after the update.")
+@registry_options
+@output_option
+def feedback(name: str, since: str | None, registry: Registry, output: Output) -> None:
+    """Say what happened to its requests, and why.
+
+    Each failure is told by its origin, with the real answer, the way to it and what the copies wrote; then what to do
+    now.
+    """
+    found = registry.get(f"sandboxes/{segment(name)}/feedback", _read, {"since": since} if since else None)
+    output.result(found, lambda: output.text(printable(markdown(found).rstrip("\n"))))
+    if found["verdict"] != PASSING:
+        raise click.exceptions.Exit(FAILED)

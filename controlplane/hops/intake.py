@@ -1,0 +1,67 @@
+"""What the sidecars tell: batches of hops, checked line by line and kept for the sandboxes that exist."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from controlplane.hops.port import HopStore, Line
+from proxy.contract.hops import INBOUND, MAX_BATCH_HOPS, MAX_HOP_BYTES, Hop, HopError, decode_hop
+
+log = logging.getLogger(__name__)
+
+LINES_AT_ONCE = 100
+"""Checked before everybody else has a turn: about a millisecond."""
+
+
+STRANGERS = 256
+"""Keys of no sandbox that are remembered: a misspelt one is looked for soon after it was sent."""
+
+
+class Intake:
+    """owned: whether a sandbox has a routing key. Hops of other keys are dropped and counted.
+
+    kept, strange, malformed: lines since the start that were kept, had the key of no sandbox, or were no hops.
+    strangers: the keys that no sandbox had, the latest last, with the requests that came in with each.
+    """
+
+    def __init__(self, store: HopStore, owned: Callable[[str], bool]) -> None:
+        self.kept = 0
+        self.strange = 0
+        self.malformed = 0
+        self.strangers: dict[str, int] = {}
+        self._store = store
+        self._owned = owned
+
+    def __repr__(self) -> str:
+        return f"<Intake kept={self.kept} strange={self.strange} malformed={self.malformed}>"
+
+    async def take(self, batch: bytes) -> None:
+        """Keep what is of use in one batch."""
+        by_key: dict[str, list[Line]] = {}
+        for count, text in enumerate(batch.splitlines(keepends=True)[:MAX_BATCH_HOPS], 1):
+            if count % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            try:
+                if len(text) > MAX_HOP_BYTES:
+                    raise HopError([("", f"a line of more than {MAX_HOP_BYTES} bytes")])
+                hop = decode_hop(text)
+            except HopError as error:
+                self.malformed += 1
+                log.debug("a hop is dropped: %s", error)
+                continue
+            if self._owned(hop.key):
+                by_key.setdefault(hop.key, []).append(Line(hop.id, hop.parent, hop.trace, text))
+            else:
+                self._strange(hop)
+        for key, lines in by_key.items():
+            self.kept += len(lines)
+            await self._store.add(key, lines)
+
+    def _strange(self, hop: Hop) -> None:
+        self.strange += 1
+        count = self.strangers.pop(hop.key, 0)
+        self.strangers[hop.key] = count + (hop.side == INBOUND and not hop.parent)
+        if len(self.strangers) > STRANGERS:
+            del self.strangers[next(iter(self.strangers))]

@@ -1,0 +1,118 @@
+"""Hops of keyed requests: what a passage leaves behind when it is settled, and what is kept of those that fail.
+
+A hop costs a keyed request its id when it is decided, a look at the clock when the answer's head comes, and a tuple at
+the end (`Side.settled`), where nothing is called for the usual one. Requests and answers are kept only where the answer
+is no good one, because until then it is not known; a request's body is kept anyway for as long as it may have to be
+sent again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.contract.hops import MAX_BODY_BYTES
+from proxy.exchange.passage import Passage
+from proxy.exchange.plan import Plan
+from proxy.exchange.ports import Clock
+from proxy.routing.decision import Action
+from proxy.telemetry.hops import HOP_COUNTS, HOP_ID, Capture, HopRing, Raw
+from proxy.wire.head import ResponseHead
+
+FAILED: Final = 400
+"""From this status on an answer is captured."""
+
+MAX_HEAD_BYTES: Final = MAX_BODY_BYTES
+"""Of a head that is kept: as much as of a body."""
+
+_REASONS: Final = {Action.UNSYNCED: "unsynced", Action.FALLBACK: "shadow-unreachable"}
+
+
+class HopRecorder:
+    """The hops of one side.
+
+    now:      seconds since 1970.
+    side:     `inbound` or `outbound`.
+    instance: this sidecar's name.
+    sandbox:  whose shadow it stands beside, "" beside the baseline; `revision` is that shadow's.
+    """
+
+    def __init__(
+        self, ring: HopRing, now: Clock, *, workload: str, side: str, instance: str, sandbox: str, revision: int
+    ) -> None:
+        self.ring = ring
+        self.prefix = ring.prefix
+        self.ids = ring.ids
+        self.now = now
+        self._inbound = side == "inbound"
+        self._sandbox = sandbox
+        self._revision = revision
+        self._always = {"workload": workload, "instance": instance, "side": side}
+
+    def answered(self, passage: Passage, head: ResponseHead, stop: int) -> None:
+        """The head of an answer that is no good one is there. stop: where what came of its body ends."""
+        data, end = head.data, head.end
+        self._keep(passage, data[:end], data[end : min(stop, end + MAX_BODY_BYTES)])
+
+    def answered_here(self, passage: Passage, head: bytes, body: bytes) -> None:
+        """We answer ourselves."""
+        passage.answer_bytes = len(body)
+        self._keep(passage, head, body)
+
+    def more(self, capture: Capture, data: bytes) -> None:
+        """More of the body of an answer that is captured."""
+        room = MAX_BODY_BYTES - (len(capture.answer) - capture.answer_end)
+        piece = data[: max(room, 0)]
+        if piece and self.ring.room(len(piece)):
+            capture.answer += piece
+
+    def put(self, plan: Plan, passage: Passage, hop: Raw) -> None:
+        """A hop that the ring has to be asked for: it is empty, or full, or the hop is told more than once."""
+        if passage.suspects:
+            self._suspect(plan, passage.suspects, hop)
+        else:
+            self.ring.put(hop)
+
+    def tell(self, plan: Plan) -> bytes:
+        """What all hops of a plan have in common, as JSON members without braces; the plan keeps it."""
+        plan.hops = self._members(plan, plan.key)
+        return plan.hops
+
+    def _suspect(self, plan: Plan, keys: Sequence[str], hop: Raw) -> None:
+        """A call that may have lost its key: told for each key that it may be, without messages, under an own id."""
+        for key in keys:
+            fixed = self._members(plan, key, lost=True)
+            ident = HOP_ID % (self.prefix, next(self.ids) & HOP_COUNTS)
+            self.ring.put((fixed, ident, *hop[2:13], None))
+
+    def _keep(self, passage: Passage, head: bytes, body: bytes) -> None:
+        request = passage.head
+        sent = request.data[: min(request.end, MAX_HEAD_BYTES)]
+        capture = Capture(sent, len(sent), head[:MAX_HEAD_BYTES], min(len(head), MAX_HEAD_BYTES))
+        if not self.ring.room(len(capture)):
+            capture.request = capture.answer = b""
+            capture.request_end = capture.answer_end = 0
+            capture.no_room = True
+        else:
+            asked = (passage.asked or passage.kept or b"")[:MAX_BODY_BYTES]
+            if self.ring.room(len(asked) + len(body)):
+                capture.request += asked
+                capture.answer += body
+            else:
+                capture.no_room = True
+        passage.capture = capture
+
+    def _members(self, plan: Plan, key: str, *, lost: bool = False) -> bytes:
+        known: dict[str, object] = {**self._always, "key": key, "decision": plan.action.value}
+        if plan.action in _REASONS:
+            known["reason"] = _REASONS[plan.action]
+        if self._inbound and self._sandbox:
+            known["sandbox"], known["revision"] = self._sandbox, self._revision
+        elif plan.action is not Action.FALLBACK and plan.route is not None:
+            known["sandbox"], known["revision"] = plan.route.sandbox, plan.route.revision
+        if not self._inbound and plan.pools:
+            known["peer"] = str(plan.pools[0].endpoint)
+        if lost:
+            known["lost"] = True
+        return json.dumps(known, separators=(",", ":"))[1:-1].encode()

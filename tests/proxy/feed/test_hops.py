@@ -1,0 +1,121 @@
+"""Hops on their way to a real server: in batches, whatever it answers, and nothing waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from proxy.contract.hops import HOPS_PATH, HOPS_TYPE, MAX_BATCH_BYTES, MAX_BATCH_HOPS, decode_hop
+from proxy.feed.hop_lines import SECRET_FIELDS
+from proxy.feed.hops import SENT_BYTES, HopReport
+from proxy.feed.link import RegistryLink
+from proxy.telemetry.hops import HOP_COUNTS, HOP_ID, Capture
+from tests.proxy.feed.eventually import eventually, running
+
+FIXED = b'"key":"a","workload":"shop/users","side":"inbound"'
+
+
+class Server:
+    """Takes batches, or answers with `status`."""
+
+    def __init__(self) -> None:
+        self.status = 204
+        self.batches: list[bytes] = []
+        self.types: list[str] = []
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.types.append(request.content_type)
+        self.batches.append(await request.read())
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    app = web.Application(client_max_size=MAX_BATCH_BYTES)
+    app.router.add_post(HOPS_PATH, server.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
+    await runner.cleanup()
+
+
+def leave(report: HopReport, count: int = 1, capture: Capture | None = None) -> None:
+    for _ in range(count):
+        ident = HOP_ID % (report.ring.prefix, next(report.ring.ids) & HOP_COUNTS)
+        size = len(capture) if capture is not None else 0
+        report.ring.put((FIXED, ident, b"", 1.0, b"", b"GET", b"/", 200, "", 0.0, 0.0, size, size, capture))
+
+
+@pytest.fixture
+async def report(server: Server) -> AsyncIterator[HopReport]:
+    link = RegistryLink(server.url, "users-1")
+    report = HopReport(link, "0000abcd", SECRET_FIELDS)
+    async with running(report.run()):
+        yield report
+    await link.close()
+
+
+async def test_what_comes_together_is_one_batch(server: Server, report: HopReport) -> None:
+    leave(report, 3)
+    await eventually(lambda: report.sent == 3)
+    assert [decode_hop(line).id[-1] for line in server.batches[0].splitlines()] == ["1", "2", "3"]
+    assert server.types == [HOPS_TYPE]
+    leave(report)
+    await eventually(lambda: report.sent == 4)
+    assert len(server.batches) == 2
+    assert repr(report) == "<HopReport sent=4 lost=0>"
+
+
+async def test_a_batch_holds_so_many_and_no_more(server: Server, report: HopReport) -> None:
+    leave(report, MAX_BATCH_HOPS + 20)
+    await eventually(lambda: report.sent == MAX_BATCH_HOPS + 20)
+    assert [batch.count(b"\n") for batch in server.batches] == [MAX_BATCH_HOPS, 20]
+
+
+async def test_large_hops_make_more_batches(server: Server, report: HopReport) -> None:
+    body = b"\x01" * 16_000  # six times as long as JSON writes it
+    head = b"HTTP/1.1 500 x\r\n\r\n"
+    leave(report, 60, Capture(b"GET / HTTP/1.1\r\n\r\n" + body, 18, head + body, len(head)))
+    await eventually(lambda: report.sent == 60)
+    assert len(server.batches) > 1
+    assert max(map(len, server.batches)) <= SENT_BYTES
+
+
+async def test_a_batch_that_is_refused_is_lost_said_once_and_followed_by_others(
+    server: Server, report: HopReport, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.status = 503
+    with caplog.at_level(logging.WARNING, "skycap.feed"):
+        for _ in range(2):
+            leave(report)
+            lost = report.lost
+            await eventually(lambda lost=lost: report.lost == lost + 1)  # type: ignore[misc]
+        assert len(caplog.records) == 1
+        assert "it answers 503" in caplog.text
+        server.status = 204
+        leave(report)
+        await eventually(lambda: report.sent == 1)
+    assert report.lost == 2
+
+
+async def test_a_registry_that_is_gone_ends_nothing(server: Server) -> None:
+    link = RegistryLink("http://127.0.0.1:9", "users-1")
+    report = HopReport(link, "0000abcd", SECRET_FIELDS)
+    async with running(report.run()):
+        leave(report)
+        await eventually(lambda: report.lost == 1)
+    await link.close()
+
+
+async def test_nothing_is_asked_while_nothing_is_left(server: Server, report: HopReport) -> None:
+    await asyncio.sleep(0)
+    assert server.batches == []
