@@ -23,6 +23,7 @@ from urllib.parse import quote
 import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from controlplane.model.assertion import Claim, Judged
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
@@ -166,6 +167,12 @@ class Client:
         """What happened to the requests of a sandbox. since: as `10m`; the time of its last update without."""
         path = f"/v1/sandboxes/{_segment(name)}/feedback"
         return _model(Feedback, await self._call("GET", path, query={"since": since} if since else None))
+
+    async def assert_routed(self, name: str, claim: Claim) -> Judged:
+        """Whether requests really reached a shadow of the sandbox, with evidence."""
+        path = f"/v1/sandboxes/{_segment(name)}/assertions"
+        body = claim.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return _model(Judged, await self._call("POST", path, body=body))
 
     async def trace(self, ident: str, sandbox: str = "") -> Trace:
         """The hops of one trace, as the tree that they are."""

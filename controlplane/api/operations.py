@@ -76,6 +76,7 @@ class Operation:
     open:     needs no token.
     lenient:  programs call it that may be newer: parameters that it does not know are ignored.
     sidecars: a sidecar's token is enough.
+    asks:     it changes nothing although it is no GET: its question is a document.
     """
 
     method: Literal["GET", "PUT", "POST", "DELETE"]
@@ -91,6 +92,7 @@ class Operation:
     open: bool = False
     lenient: bool = False
     sidecars: bool = False
+    asks: bool = False
 
     def permit(self, request: web.Request) -> None:
         """Raises Refused when the role of the request's token does not include this operation."""
@@ -104,7 +106,7 @@ class Operation:
     @property
     def reads(self) -> bool:
         """It changes nothing."""
-        return self.method == "GET"
+        return self.method == "GET" or self.asks
 
     @property
     def endless(self) -> bool:

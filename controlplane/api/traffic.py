@@ -31,7 +31,7 @@ from controlplane.hops.filter import Filter
 from controlplane.hops.port import Kept
 from controlplane.hops.tree import grow
 from controlplane.model.hop import Trace, TrafficPage
-from controlplane.model.problem import NAME, WORKLOAD_NAME, Grammar
+from controlplane.model.problem import AGO, NAME, WORKLOAD_NAME, Grammar
 from proxy.contract.hops import HOPS_PATH, HOPS_TYPE, MAX_BATCH_BYTES, hop_document
 from proxy.contract.watch import Event, encode_event
 
@@ -54,7 +54,6 @@ SIDE = Grammar(r"(?:inbound|outbound)", "inbound or outbound")
 SWITCH = Grammar(r"(?:true|false)", "true or false")
 LIMIT = Grammar(r"(?:[1-9][0-9]{0,2}|1000)", "a whole number from 1 to 1000")
 POSITION = Grammar(r"[0-9]{1,15}", "a position, as a page names it")
-AGO = Grammar(r"[1-9][0-9]{0,5}[smh]", "how long ago: 30s, 10m, 2h")
 
 SINCE = Parameter("since", "query", AGO, "only what began at most so long ago", example="10m")
 

@@ -67,6 +67,10 @@ class Registry:
         """The same for a PUT of a document."""
         return self._ask("PUT", path, read, query, document)
 
+    def post(self, path: str, document: object, read: Callable[[Any], _T]) -> _T:
+        """The same for a question that is a document."""
+        return self._ask("POST", path, read, None, document)
+
     def delete(self, path: str, seconds: float) -> bool:
         """Whether it is gone, after having waited for that at most `seconds`. Raises CommandError."""
         return self._ask("DELETE", path, lambda answer: answer is None, waiting(seconds))

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from controlplane.cli import view
+from controlplane.cli.assertion import assertion
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import (
     FAILED,
@@ -325,3 +326,4 @@ def _copies(answer: Any) -> list[dict[str, Any]]:
 
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
+sandbox.add_command(assertion)

@@ -73,6 +73,7 @@ LABEL = Grammar(
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
 SCHEME = Grammar(r"[a-z][a-z0-9+.-]*", "the scheme of a URL, such as http or redis, or none for HOST:PORT")
+AGO = Grammar(r"[1-9][0-9]{0,5}[smh]", "how long ago: 30s, 10m, 2h")
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"  # RFC 3986 section 3.3
 ABSOLUTE_PATH = Grammar(
     rf"/(?:{_PCHAR}+(?:/|{_PCHAR})*)?(?:\?(?:[/?]|{_PCHAR})*)?",

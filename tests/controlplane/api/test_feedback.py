@@ -10,6 +10,7 @@ import pytest
 from controlplane.client import RegistryError
 from controlplane.hops.intake import STRANGERS, Intake
 from controlplane.hops.memory import MemoryHops
+from controlplane.model.assertion import Claim
 from controlplane.model.feedback import Kind, Verdict
 from proxy.contract.hops import HOPS_TYPE, INBOUND, Captured, Hop, encode_hop
 from tests.controlplane.api.served import Served
@@ -69,3 +70,32 @@ async def test_strangers_are_bounded() -> None:
 async def test_nobody_of_that_name(api: Served) -> None:
     with pytest.raises(RegistryError, match="nobody"):
         await api.client.feedback("nobody")
+
+
+async def test_a_claim_is_judged_with_evidence(api: Served) -> None:
+    await api.client.apply(document(KEY))
+    await api.client.wait(KEY, 10)
+    reached = {"sandbox": KEY, "revision": 1}
+    await tell(api, hop(1, **reached, trace="t"), hop(2, time=time.time() - 60, **reached))
+    claim = Claim(workload="shop/users")
+    assert (await api.client.assert_routed(KEY, claim)).holds
+    found = await api.client.assert_routed(KEY, Claim(workload="shop/users", requests=2))
+    assert found.sentence == "1 requests reached revision 1 of shop/users, 2 should have"
+    assert (await api.client.assert_routed(KEY, Claim(workload="shop/users", requests=2, since="2m"))).reached == 2
+    assert not (await api.client.assert_routed(KEY, Claim(workload="shop/users", revision=2))).holds
+
+
+@pytest.mark.parametrize(
+    ("claim", "path"),
+    [
+        ({"workload": "shop/typo"}, "workload"),
+        ({"workload": "shop/users", "since": "now"}, "since"),
+        ({"workload": "shop/users", "requests": 0}, "requests"),
+        ({"workload": "shop/users", "colour": "red"}, "colour"),
+        ({}, "workload"),
+    ],
+)
+async def test_a_claim_that_does_not_fit_names_its_field(api: Served, claim: dict[str, Any], path: str) -> None:
+    await api.client.apply(document(KEY))
+    status, problem, _ = await api.ask("POST", f"/v1/sandboxes/{KEY}/assertions", json=claim)
+    assert (status, problem["problems"][0]["path"]) == (422, path)

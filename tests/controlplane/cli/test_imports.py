@@ -42,6 +42,7 @@ main(sys.argv[1:])
         (("sandbox", "delete", "a"), None),
         (("sandbox", "traffic", "a"), {"items": [HOP]}),
         (("sandbox", "feedback", "a"), FEEDBACK),
+        (("sandbox", "assert", "a", "b/c"), {"holds": True, "sentence": "all is well"}),
         (("trace", "t"), {"id": "t", "sandbox": "a", "hops": [HOP | {"depth": 0}]}),
         (("explain", "a", "b/c"), {"decision": "baseline", "reason": "none", "inForce": True}),
         (("sandbox", "get"), None),

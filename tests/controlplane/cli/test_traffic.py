@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_feedback_is_markdown_and_fails_unless_all_is_well(registry: str, sandbo
     whole = json.loads(skycap("sandbox", "feedback", sandbox, "-o", "json", "--registry", registry).out)
     assert whole["verdict"] in {"no-traffic", "not-ready"}
     assert whole["summary"] in told.out
+
+
+def test_an_assertion_holds_or_says_what_speaks_against_it(registry: str, sandbox: str, skycap: Skycap) -> None:
+    claim = ("sandbox", "assert", sandbox, "shop/users", "--since", "1m", "--registry", registry)
+    told = skycap(*claim)
+    assert (told.code, told.out) == (
+        1, "does not hold: 0 requests reached revision 1 of shop/users, 1 should have\n",
+    )  # fmt: skip
+    tell(registry, sandbox, {"time": time.time(), "sandbox": sandbox, "revision": 1, "trace": "t-9"})
+    told = skycap(*claim)
+    assert told.code == 0
+    assert told.out == (
+        "holds: 1 requests reached revision 1 of shop/users, and nothing else did\nsee `skycap trace t-9`\n"
+    )
+    told = skycap("sandbox", "assert", sandbox, "shop/typo", "--registry", registry)
+    assert told.code == 2
+    assert "it forks shop/users" in told.err
 
 
 def test_a_trace_is_drawn_as_a_tree(registry: str, sandbox: str, skycap: Skycap) -> None:
