@@ -21,8 +21,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from urllib.parse import urlsplit
 
 import uvloop
 
@@ -33,13 +31,9 @@ from proxy.base import log
 from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
-from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
-from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
-from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import NO_LIMIT
-from proxy.exchange.side import Side, SideParts, SpanRecorder
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.hop_lines import SECRET_FIELDS
@@ -50,36 +44,23 @@ from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
 from proxy.net.descriptors import Descriptors
 from proxy.net.drain import drain
-from proxy.net.forbidden import ShadowRules
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.pipes import Pipes, pipe_limit
-from proxy.net.reset import reset
-from proxy.net.resolve import Resolver
-from proxy.net.silence import Opening
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
-from proxy.net.transparent import ANYWHERE, LOOPBACK, Destinations, Received, Redirection, bind_redirected
-from proxy.net.upstream import ConnectionPool, Forbids, Pools
-from proxy.routing.context import WRITTEN
-from proxy.routing.correlation import Correlation
-from proxy.routing.key import KeyReader
+from proxy.net.transparent import ANYWHERE, LOOPBACK, Redirection, bind_redirected
 from proxy.routing.table import RouteTable
-from proxy.routing.trace import TraceReader
 from proxy.settings import Settings, Transparent, parse_settings
-from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters, SideCounters
-from proxy.telemetry.exposition import Exposition, PoolFigures
-from proxy.telemetry.notices import Notices
-from proxy.telemetry.tracing import CARRIERS, Tracing, open_tracing
-from proxy.wire.head import HeadParser
+from proxy.sides import Sides
+from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters
+from proxy.telemetry.exposition import Exposition
+from proxy.telemetry.tracing import Tracing, open_tracing
 
 HOUSE_SECONDS = 15.0
 """Between two rounds of what is due once in a while: a fraction of a generation of trace ids."""
 
 RELEASED_AT_ONCE = 2_000
 """Trace ids that are let go in one turn of the loop: 0.1 ms."""
-
-_random_bits = random.SystemRandom().getrandbits
-"""Trace ids that are made here are not to be guessed."""
 
 NAMES_SECONDS = 5.0
 """Between two looks at the names that there are connections to: what is known for its TTL is asked of nobody."""
@@ -98,50 +79,35 @@ class Sidecar:
         self._own = {INBOUND: OwnAddresses(), OUTBOUND: OwnAddresses()}
         """What each side must not dial. An application may call itself: its call ends at it, by way of both sides."""
         self._drain = asyncio.Event()
-        self._visited = f"{random.getrandbits(64):016x}"
-        """What `skycap-visited` calls this process; nobody else needs to know it by that."""
         self.counters = Counters()
         self._descriptors = Descriptors(self.counters)
         self._splicer = self._open_splicer()
-        self.correlation = Correlation(time.monotonic, b"%08x" % (_random_bits(32) | 1))
         self.table = RouteTable(settings.workload)
         self._link = _open_link(settings)
         self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
         self._hops = _open_hops(settings, self._link)
-        self._notices = Notices(settings.workload)
-        self._resolver = Resolver(self._tasks)
-        rules = ShadowRules(self._resolver, _address_of(settings.registry))
-        self._inbound_pools = self._pools(INBOUND, self.counters.inbound, rules)
-        self._outbound_pools = self._pools(OUTBOUND, self.counters.outbound)
+        self._sides = Sides(
+            settings,
+            self.counters,
+            self.table,
+            own=self._own,
+            wheel=self._wheel,
+            tasks=self._tasks,
+            descriptors=self._descriptors,
+            tracing=tracing,
+            splicer=self._splicer,
+            hops=self._hops,
+            gave_up=lambda: self.feed_state.given_up,
+            in_hand=self._in_hand,
+        )
         self._inbound_listeners: list[Listener] = []
         self._outbound_listeners: list[Listener] = []
         self._admin_sockets: list[socket.socket] = []
-        self._inbound: list[Inbound] = []
-        self._outbound: list[Outbound] = []
-        self._inbound_parts = self._parts(INBOUND)
-        self._outbound_parts = self._parts(OUTBOUND)
-        self._inbound_destinations = Destinations(self._receive_inbound)
-        self._outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
-        self._keys_lost = 0
-        """At destinations that have been forgotten since."""
-        self.table.watchers.append(self._table_changed)
-        self.feed_state.watchers.append(self._table_changed)
+        self.table.watchers.append(self._sides.table_changed)
+        self.feed_state.watchers.append(self._sides.table_changed)
 
     def __repr__(self) -> str:
         return f"<Sidecar {self._settings.workload} {self._settings.instance} {self.table!r}>"
-
-    # -- building -------------------------------------------------------------------------------------------------
-
-    def _pools(self, direction: str, counters: SideCounters, forbids: Forbids | None = None) -> Pools:
-        return Pools(
-            counters=counters,
-            wheel=self._wheel,
-            own=self._own[direction],
-            tasks=self._tasks,
-            descriptors=self._descriptors,
-            resolver=self._resolver,
-            forbids=forbids,
-        )
 
     def _open_splicer(self) -> Splicer | None:
         if self._settings.exchange.splice_bytes == NO_LIMIT:
@@ -149,27 +115,7 @@ class Sidecar:
         descriptors = self._descriptors
         return Splicer(Pipes(pipe_limit(descriptors.limit), room=lambda: not descriptors.paused))
 
-    def _parts(self, direction: str) -> SideParts:
-        settings = self._settings
-        inbound = direction == INBOUND
-        counters = self.counters.inbound if inbound else self.counters.outbound
-        return SideParts(
-            workload=settings.workload,
-            settings=settings.exchange,
-            parser=HeadParser(settings.limits, (*settings.key_headers, *settings.trace_headers)),
-            counters=counters,
-            wheel=self._wheel,
-            clock=time.perf_counter,
-            carriers=Carriers(KeyReader(settings.key_names, settings.key_headers), counters, self._notices),
-            traces=TraceReader(settings.trace_headers),
-            correlation=self.correlation,
-            pools=self._inbound_pools if inbound else self._outbound_pools,
-            reporter=self._notices,
-            spans=_span_recorder(self._tracing, direction) if self._tracing is not None else None,
-            hops=_recorder(self._hops, settings, direction),
-            reset=reset,
-            splicer=self._splicer,
-        )
+    # -- listening ------------------------------------------------------------------------------------------------
 
     def _open_listeners(self) -> None:
         """Bind every address. Raises ConfigurationError with all that cannot be bound."""
@@ -181,19 +127,14 @@ class Sidecar:
             except ConfigurationError as error:
                 problems += error.problems
                 continue
-            self._inbound_pools.trust(app)
-            side = self._guard(self._inbound_parts, app)
-            self._inbound.append(side)
-            self._listen(INBOUND, FixedEntrance(side, self._opening(listen.port)), sockets)
+            self._listen(INBOUND, FixedEntrance(self._sides.guard(app), self._sides.opening(listen.port)), sockets)
         for listen, target in settings.outbound:
             try:
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
                 continue
-            carrier = self._carry(target)
-            self._outbound.append(carrier)
-            self._listen(OUTBOUND, FixedEntrance(carrier, self._opening(listen.port)), sockets)
+            self._listen(OUTBOUND, FixedEntrance(self._sides.carry(target), self._sides.opening(listen.port)), sockets)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
@@ -215,42 +156,12 @@ class Sidecar:
         listeners = self._inbound_listeners if direction == INBOUND else self._outbound_listeners
         listeners.append(Listener(entrance, sockets, self._descriptors))
 
-    def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
-        settings = self._settings
-        return Inbound(
-            parts,
-            app=app,
-            table=self.table,
-            gave_up=lambda: self.feed_state.given_up,
-            instance=self._visited,
-            sandbox=settings.sandbox,
-            revision=settings.revision,
-            random_bits=_random_bits,
-            in_hand=self._in_hand,
-            forwarded=settings.forwarded,
-        )
-
     def _in_hand(self) -> Iterator[Passage]:
         """The requests that came in and are not over."""
         for listener in self._inbound_listeners:
             for connection in listener.connections:
                 if connection.exchange is not None:
                     yield connection.exchange.passage
-
-    def _carry(self, target: Endpoint | None, *, relays: bool = False) -> Outbound:
-        settings = self._settings
-        return Outbound(
-            self._outbound_parts,
-            target=target,
-            key_name=settings.key_names[0],
-            own_key=settings.routing_key,
-            relays=relays,
-        )
-
-    def _opening(self, port: int) -> Opening:
-        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque)
-
-    # -- redirected connections -----------------------------------------------------------------------------------
 
     def _open_transparent(self, ports: Transparent) -> list[str]:
         """Bind where connections are redirected to. Returns what is in the way."""
@@ -259,8 +170,8 @@ class Sidecar:
             addresses.connections = own
         problems: list[str] = []
         for direction, destinations, counters, port, hosts in (
-            (INBOUND, self._inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),
-            (OUTBOUND, self._outbound_destinations, self.counters.outbound, ports.outbound, LOOPBACK),
+            (INBOUND, self._sides.inbound_destinations, self.counters.inbound, ports.inbound, ANYWHERE),
+            (OUTBOUND, self._sides.outbound_destinations, self.counters.outbound, ports.outbound, LOOPBACK),
         ):
             try:
                 sockets = bind_redirected(hosts, port)
@@ -269,31 +180,6 @@ class Sidecar:
             else:
                 self._listen(direction, Redirection(destinations, counters, own), sockets)
         return problems
-
-    def _receive_inbound(self, destination: Endpoint) -> Received:
-        """What guards the application at `destination`: the listener of ours that has this address, or a side of its
-        own."""
-        anywhere = ANYWHERE[":" in destination.host]
-        for (listen, _), side in zip(self._settings.inbound, self._inbound, strict=True):
-            if listen.port == destination.port and listen.host in (destination.host, anywhere):
-                return side, self._opening(destination.port)
-        pools = self._inbound_pools
-
-        def nearby(endpoint: Endpoint) -> ConnectionPool:
-            return pools.local(endpoint) if endpoint == destination else pools(endpoint)
-
-        return self._guard(replace(self._inbound_parts, pools=nearby), destination), self._opening(destination.port)
-
-    def _receive_outbound(self, destination: Endpoint) -> Received:
-        return self._carry(destination, relays=True), self._opening(destination.port)
-
-    def _forgot_outbound(self, side: Side) -> None:
-        assert isinstance(side, Outbound)
-        self._keys_lost += side.keys_lost
-
-    def _inbound_sides(self) -> set[Inbound]:
-        """Every side that guards an application."""
-        return {side for side in (*self._inbound, *self._inbound_destinations) if isinstance(side, Inbound)}
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -385,33 +271,19 @@ class Sidecar:
         """What is due once in a while, and not per request."""
         while True:
             await asyncio.sleep(HOUSE_SECONDS)
-            self.correlation.tick()
+            correlation = self._sides.correlation
+            correlation.tick()
             more = True
             while more:
-                more = self.correlation.release(RELEASED_AT_ONCE)
+                more = correlation.release(RELEASED_AT_ONCE)
                 await asyncio.sleep(0)
-            self._sweep()
+            self._sides.sweep()
 
     async def _follow_names(self) -> None:
         """Connections to names that have moved are drained."""
         while True:
             await asyncio.sleep(NAMES_SECONDS)
-            for pools in (self._inbound_pools, self._outbound_pools):
-                await pools.refresh()
-
-    def _table_changed(self) -> None:
-        for side in self._inbound_sides():
-            side.table_changed()
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Let go of connections to endpoints that no route names any more."""
-        wanted: set[Endpoint] = set()
-        for side in self._inbound_sides():
-            wanted |= side.endpoints_in_use()
-        self._inbound_pools.sweep(wanted)
-        called = {target for _, target in self._settings.outbound if target is not None}
-        self._outbound_pools.sweep(called | self._outbound_destinations.endpoints())
+            await self._sides.refresh()
 
     # -- what the admin listener shows ----------------------------------------------------------------------------
 
@@ -428,22 +300,21 @@ class Sidecar:
             self.counters,
             self.table,
             self.feed_state,
-            self.pool_figures,
+            self._sides.pool_figures,
             workload=self._settings.workload,
             version=__version__,
         )
 
         def metrics(accept: str) -> tuple[bytes, str]:
-            self.counters.traces_known = len(self.correlation)
-            self.counters.traces_dropped = self.correlation.dropped
+            correlation = self._sides.correlation
+            self.counters.traces_known = len(correlation)
+            self.counters.traces_dropped = correlation.dropped
+            self.counters.traces_disputed = correlation.disputes
+            self.counters.trace_seconds = correlation.lifetime
+            self.counters.keys_lost = self._sides.keys_lost
             if self._hops is not None:
                 self.counters.hops_sent = self._hops.sent
                 self.counters.hops_dropped = self._hops.lost + self._hops.ring.dropped
-            self.counters.traces_disputed = self.correlation.disputes
-            self.counters.trace_seconds = self.correlation.lifetime
-            sides = (*self._outbound, *self._outbound_destinations)
-            lost = sum(side.keys_lost for side in sides if isinstance(side, Outbound))
-            self.counters.keys_lost = self._keys_lost + lost
             return exposition.text(accept)
 
         shown = Shown(
@@ -462,22 +333,6 @@ class Sidecar:
             for connection in list(listener.connections):
                 direction = INBOUND if isinstance(connection.side, Inbound) else OUTBOUND
                 yield {"direction": direction, **connection.describe()}
-
-    def pool_figures(self) -> Iterator[PoolFigures]:
-        apps = {app for _, app in self._settings.inbound} | self._inbound_destinations.endpoints()
-        for pool in self._inbound_pools:
-            kind = "app" if pool.endpoint in apps else "shadow"
-            yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
-        for pool in self._outbound_pools:
-            yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
-
-
-def _address_of(url: str) -> Endpoint | None:
-    if not url:
-        return None
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    return Endpoint(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
 
 
 def _open_link(settings: Settings) -> RegistryLink | None:
@@ -502,57 +357,8 @@ def _open_feed(
 def _open_hops(settings: Settings, link: RegistryLink | None) -> HopReport | None:
     if link is None:
         return None
-    return HopReport(link, f"{_random_bits(32):08x}", SECRET_FIELDS.union(map(str.lower, settings.redact)))
-
-
-def _recorder(hops: HopReport | None, settings: Settings, direction: str) -> HopRecorder | None:
-    if hops is None:
-        return None
-    return HopRecorder(
-        hops.ring,
-        time.time,
-        workload=settings.workload,
-        side=direction,
-        instance=settings.instance,
-        sandbox=settings.sandbox,
-        revision=settings.revision,
-    )
-
-
-def _span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
-    def record(passage: Passage, status: int, failure: str) -> None:
-        plan, head = passage.plan, passage.head
-        assert plan is not None
-        end = time.time_ns()
-        tracing.record(
-            direction=direction,
-            key=plan.key,
-            decision=plan.action.value,
-            sandbox=plan.sandbox,
-            revision=plan.route.revision if plan.route is not None else 0,
-            method=head.method.decode("latin-1"),
-            path=head.target.partition(b"?")[0].decode("latin-1"),
-            status=status,
-            error=failure,
-            carrier=_trace_context(passage),
-            start_ns=end - int((time.perf_counter() - passage.started) * 1e9),
-            end_ns=end,
-        )
-
-    return record
-
-
-def _trace_context(passage: Passage) -> dict[str, bytes | None]:
-    """The fields that say who the parent is, as the request was forwarded."""
-    added = dict(passage.fields)
-    if passage.written is not None:
-        added.update(zip(WRITTEN, passage.written, strict=True))
-    found: dict[str, bytes | None] = {}
-    for name in CARRIERS:
-        field = name.encode()
-        sent = [] if field in passage.drop else passage.head.values(field)
-        found[name] = added[field] if field in added else sent[-1].lower() if sent else None
-    return found
+    prefix = f"{random.SystemRandom().getrandbits(32):08x}"
+    return HopReport(link, prefix, SECRET_FIELDS.union(map(str.lower, settings.redact)))
 
 
 def _raise_file_limit() -> None:

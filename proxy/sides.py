@@ -1,0 +1,257 @@
+"""The sides of one sidecar: those of its listeners, and those of the destinations that connections are redirected to.
+
+A side of a listener is there from the start. One of a destination is made when the first connection to it arrives
+(`proxy.net.transparent`), and forgotten when it is idle and there are many. All inbound sides have the connections to
+applications and shadows in common, all outbound ones those to upstreams.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from proxy.base.tasks import Tasks
+from proxy.contract.routes import Endpoint
+from proxy.exchange.carriers import Carriers
+from proxy.exchange.inbound import Inbound
+from proxy.exchange.outbound import Outbound
+from proxy.exchange.passage import Passage
+from proxy.exchange.recorder import HopRecorder
+from proxy.exchange.side import Side, SideParts
+from proxy.feed.hops import HopReport
+from proxy.net.addresses import OwnAddresses
+from proxy.net.descriptors import Descriptors
+from proxy.net.forbidden import ShadowRules
+from proxy.net.reset import reset
+from proxy.net.resolve import Resolver
+from proxy.net.silence import Opening
+from proxy.net.splicing import Splicer
+from proxy.net.timers import TimerWheel
+from proxy.net.transparent import ANYWHERE, Destinations, Received
+from proxy.net.upstream import ConnectionPool, Forbids, Pools
+from proxy.routing.correlation import Correlation
+from proxy.routing.key import KeyReader
+from proxy.routing.table import RouteTable
+from proxy.routing.trace import TraceReader
+from proxy.settings import Settings
+from proxy.spans import span_recorder
+from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters
+from proxy.telemetry.exposition import PoolFigures
+from proxy.telemetry.notices import Notices
+from proxy.telemetry.tracing import Tracing
+from proxy.wire.head import HeadParser
+
+_random_bits = random.SystemRandom().getrandbits
+"""Trace ids that are made here are not to be guessed."""
+
+
+class Sides:
+    """
+    own:     what each direction must not dial. An application may call itself: its call ends at it, by way of both
+             sides.
+    gave_up: says that waiting for a first table is over.
+    in_hand: the requests that all inbound sides have in hand.
+
+    inbound, outbound: of listeners, in the order of the settings.
+    inbound_destinations, outbound_destinations: of redirected connections.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Counters,
+        table: RouteTable,
+        *,
+        own: dict[str, OwnAddresses],
+        wheel: TimerWheel,
+        tasks: Tasks,
+        descriptors: Descriptors,
+        tracing: Tracing | None,
+        splicer: Splicer | None,
+        hops: HopReport | None,
+        gave_up: Callable[[], bool],
+        in_hand: Callable[[], Iterable[Passage]],
+    ) -> None:
+        self._settings = settings
+        self._counters = counters
+        self._table = table
+        self._gave_up = gave_up
+        self._in_hand = in_hand
+        self._visited = f"{random.getrandbits(64):016x}"
+        """What `skycap-visited` calls this process, and nothing else does."""
+        self.correlation = Correlation(time.monotonic, b"%08x" % (_random_bits(32) | 1))
+        resolver = Resolver(tasks)
+
+        def pools(direction: str, forbids: Forbids | None) -> Pools:
+            return Pools(
+                counters=counters.inbound if direction == INBOUND else counters.outbound,
+                wheel=wheel,
+                own=own[direction],
+                tasks=tasks,
+                descriptors=descriptors,
+                resolver=resolver,
+                forbids=forbids,
+            )
+
+        notices = Notices(settings.workload)
+
+        def parts(direction: str, pools: Pools) -> SideParts:
+            figures = counters.inbound if direction == INBOUND else counters.outbound
+            return SideParts(
+                workload=settings.workload,
+                settings=settings.exchange,
+                parser=HeadParser(settings.limits, (*settings.key_headers, *settings.trace_headers)),
+                counters=figures,
+                wheel=wheel,
+                clock=time.perf_counter,
+                carriers=Carriers(KeyReader(settings.key_names, settings.key_headers), figures, notices),
+                traces=TraceReader(settings.trace_headers),
+                correlation=self.correlation,
+                pools=pools,
+                reporter=notices,
+                spans=span_recorder(tracing, direction) if tracing is not None else None,
+                hops=_hop_recorder(hops, settings, direction),
+                reset=reset,
+                splicer=splicer,
+            )
+
+        self._inbound_pools = pools(INBOUND, ShadowRules(resolver, _address_of(settings.registry)))
+        self._outbound_pools = pools(OUTBOUND, None)
+        self._inbound_parts = parts(INBOUND, self._inbound_pools)
+        self._outbound_parts = parts(OUTBOUND, self._outbound_pools)
+        self.inbound: list[Inbound] = []
+        self.outbound: list[Outbound] = []
+        self.inbound_destinations = Destinations(self._receive_inbound)
+        self.outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
+        self._keys_lost = 0
+        """At destinations that have been forgotten since."""
+
+    # -- making them ----------------------------------------------------------------------------------------------
+
+    def guard(self, app: Endpoint) -> Inbound:
+        """The side of a listener that guards the application at `app`."""
+        self._inbound_pools.trust(app)
+        side = self._guard(self._inbound_parts, app)
+        self.inbound.append(side)
+        return side
+
+    def carry(self, target: Endpoint | None) -> Outbound:
+        """The side of a listener that carries calls to `target`; None for a forward proxy."""
+        side = self._carry(target)
+        self.outbound.append(side)
+        return side
+
+    def opening(self, port: int) -> Opening:
+        """How connections to a port begin."""
+        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque)
+
+    def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
+        settings = self._settings
+        return Inbound(
+            parts,
+            app=app,
+            table=self._table,
+            gave_up=self._gave_up,
+            instance=self._visited,
+            sandbox=settings.sandbox,
+            revision=settings.revision,
+            random_bits=_random_bits,
+            in_hand=self._in_hand,
+            forwarded=settings.forwarded,
+        )
+
+    def _carry(self, target: Endpoint | None, *, relays: bool = False) -> Outbound:
+        settings = self._settings
+        return Outbound(
+            self._outbound_parts,
+            target=target,
+            key_name=settings.key_names[0],
+            own_key=settings.routing_key,
+            relays=relays,
+        )
+
+    def _receive_inbound(self, destination: Endpoint) -> Received:
+        """What guards the application at `destination`: the listener of ours that has this address, or a side of its
+        own."""
+        anywhere = ANYWHERE[":" in destination.host]
+        for (listen, _), side in zip(self._settings.inbound, self.inbound, strict=True):
+            if listen.port == destination.port and listen.host in (destination.host, anywhere):
+                return side, self.opening(destination.port)
+        pools = self._inbound_pools
+
+        def nearby(endpoint: Endpoint) -> ConnectionPool:
+            return pools.local(endpoint) if endpoint == destination else pools(endpoint)
+
+        return self._guard(replace(self._inbound_parts, pools=nearby), destination), self.opening(destination.port)
+
+    def _receive_outbound(self, destination: Endpoint) -> Received:
+        return self._carry(destination, relays=True), self.opening(destination.port)
+
+    def _forgot_outbound(self, side: Side) -> None:
+        assert isinstance(side, Outbound)
+        self._keys_lost += side.keys_lost
+
+    # -- all of them ----------------------------------------------------------------------------------------------
+
+    def _all_inbound(self) -> set[Inbound]:
+        """Every side that guards an application."""
+        return {side for side in (*self.inbound, *self.inbound_destinations) if isinstance(side, Inbound)}
+
+    @property
+    def keys_lost(self) -> int:
+        """Calls that may have lost their key."""
+        sides = (*self.outbound, *self.outbound_destinations)
+        return self._keys_lost + sum(side.keys_lost for side in sides if isinstance(side, Outbound))
+
+    def table_changed(self) -> None:
+        """Decide again on what was held up, and let go of what no route names any more."""
+        for side in self._all_inbound():
+            side.table_changed()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Let go of connections to endpoints that no route names any more."""
+        wanted: set[Endpoint] = set()
+        for side in self._all_inbound():
+            wanted |= side.endpoints_in_use()
+        self._inbound_pools.sweep(wanted)
+        called = {target for _, target in self._settings.outbound if target is not None}
+        self._outbound_pools.sweep(called | self.outbound_destinations.endpoints())
+
+    async def refresh(self) -> None:
+        """Drain connections to names that have moved."""
+        for pools in (self._inbound_pools, self._outbound_pools):
+            await pools.refresh()
+
+    def pool_figures(self) -> Iterator[PoolFigures]:
+        apps = {app for _, app in self._settings.inbound} | self.inbound_destinations.endpoints()
+        for pool in self._inbound_pools:
+            kind = "app" if pool.endpoint in apps else "shadow"
+            yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
+        for pool in self._outbound_pools:
+            yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
+
+
+def _hop_recorder(hops: HopReport | None, settings: Settings, direction: str) -> HopRecorder | None:
+    if hops is None:
+        return None
+    return HopRecorder(
+        hops.ring,
+        time.time,
+        workload=settings.workload,
+        side=direction,
+        instance=settings.instance,
+        sandbox=settings.sandbox,
+        revision=settings.revision,
+    )
+
+
+def _address_of(url: str) -> Endpoint | None:
+    if not url:
+        return None
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    return Endpoint(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
