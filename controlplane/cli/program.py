@@ -23,6 +23,9 @@ from proxy.base.problems import ConfigurationError
 COMMANDS = {
     "demo": ("controlplane.demo.command:demo", "See it work: a shop, two sandboxes, one broken contract."),
     "up": ("controlplane.local.command:up", "Run an environment on this machine."),
+    "down": ("controlplane.local.everyday:down", "Stop an environment."),
+    "restart": ("controlplane.local.everyday:restart", "Start one service of an environment anew."),
+    "logs": ("controlplane.local.everyday:logs", "Show what a service of an environment wrote."),
     "sandbox": ("controlplane.cli.sandbox:sandbox", "Create, look at and remove sandboxes."),
     "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
     "run": ("controlplane.cli.run:run", "Run a command whose requests carry a routing key."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, left, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
 from proxy.base.text import printable
+
+FOLLOW_SECONDS = 0.5
+"""Between two questions for what has come."""
 
 PATIENCE_SECONDS = 2.0
 """Of a person who waits, until there is a word about what is waited for."""
@@ -303,9 +307,10 @@ def _waited(name: str, timeout: float, registry: Registry, output: Output) -> Sa
     type=click.IntRange(1, MAX_LINES),
     help="At most the last N lines of each shadow.",
 )
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or the sandbox is gone.")
 @registry_options
 @output_option
-def logs(name: str, workload: str, lines: int, registry: Registry, output: Output) -> None:
+def logs(name: str, workload: str, lines: int, follow: bool, registry: Registry, output: Output) -> None:
     """Show what the shadows of a sandbox wrote."""
     query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
     found = registry.get(f"sandboxes/{segment(name)}/logs", _copies, query)
@@ -318,6 +323,26 @@ def logs(name: str, workload: str, lines: int, registry: Registry, output: Outpu
             output.say("no shadow of this sandbox has a log")
 
     output.result({"items": found}, show)
+    last = {_copy_of(copy): copy["log"].splitlines() for copy in found}
+    while follow:
+        time.sleep(FOLLOW_SECONDS)
+        for copy in registry.get(f"sandboxes/{segment(name)}/logs", _copies, query):
+            which, now = _copy_of(copy), copy["log"].splitlines()
+            for line in behind(last.get(which, []), now):
+                output.text(f"{which[0]} r{which[1]} | {printable(line)}")
+            last[which] = now
+
+
+def behind(before: list[str], now: list[str]) -> list[str]:
+    """The lines that have come since: what of the end of `before` is the beginning of `now` is left out."""
+    for start in range(len(before)):
+        if before[start:] == now[: len(before) - start]:
+            return now[len(before) - start :]
+    return now
+
+
+def _copy_of(copy: dict[str, Any]) -> tuple[str, int]:
+    return copy["workload"], copy["revision"]
 
 
 def _copies(answer: Any) -> list[dict[str, Any]]:

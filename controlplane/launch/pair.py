@@ -140,8 +140,9 @@ class Pair:
     def log(self, lines: int) -> str:
         return logfile.tail(self._folder / LOG, lines)
 
-    def cut_log(self) -> None:
-        logfile.cut(self._folder / LOG)
+    def cut_log(self) -> bool:
+        """Keep its output bounded. True when it had grown too long."""
+        return logfile.cut(self._folder / LOG)
 
     async def stop(self) -> None:
         """Drain the sidecar, then end the application. The folder stays. A second caller waits for the first."""

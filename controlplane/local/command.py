@@ -7,15 +7,16 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from controlplane.local.console import JsonConsole, TextConsole, Writer
+from controlplane.local.detached import leave_running
 from controlplane.local.document import read_file
 from controlplane.local.environment import Environment, NotReadyError
-from controlplane.local.events import Observer, Service, Up
+from controlplane.local.events import Event, Observer, Service, Up
 from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.terminal import has_colour
 from proxy.base.problems import ConfigurationError
@@ -26,7 +27,8 @@ PIPE_CLOSED = 141
 
 EPILOG = """\b
 Exit codes:
-  0    stopped as asked: Ctrl-C, SIGTERM or SIGHUP
+  0    stopped as asked: Ctrl-C, SIGTERM or SIGHUP; with --detach: it is up
+  1    with --detach: something is not ready, and is tried again
   2    nothing was started: a bad file or option, a busy port, or an
        environment that is up already
   141  the reader of the output went away; everything was stopped"""
@@ -50,20 +52,25 @@ Exit codes:
     show_envvar=True,
     help="Lines for people, or one JSON object per event.",
 )
-def up(file: Path, state_dir: Path | None, output: str) -> int:
+@click.option("--detach", is_flag=True, help="Leave it running in the background as soon as it is up.")
+@click.option("--ready-fd", type=int, hidden=True, allow_from_autoenv=False)
+def up(file: Path, state_dir: Path | None, output: str, detach: bool, ready_fd: int | None) -> int:
     """Run the services of FILE on this machine, with a sidecar beside each and a registry.
 
     The output of every process is shown behind its name. A process that ends is started again. Ctrl-C stops
-    everything in order, a second Ctrl-C at once.
+    everything in order, a second Ctrl-C at once. `skycap down` stops what runs in the background, `skycap logs` shows
+    what its services wrote.
     """
     environment = read_file(file)
+    if detach:
+        return leave_running(file, state_dir, environment.name, output)
     try:
-        return asyncio.run(_run(environment, file.parent, state_dir, json=output == "json"))
+        return asyncio.run(_run(environment, file.parent, state_dir, ready_fd, json=output == "json"))
     except ConfigurationError as error:
         raise ConfigurationError([f"{file}: {problem}" for problem in error.problems]) from None
 
 
-async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, json: bool) -> int:
+async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, ready_fd: int | None, *, json: bool) -> int:
     stop = asyncio.Event()
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -73,7 +80,14 @@ async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, j
         loop.call_soon_threadsafe(stop.set)
 
     writer = Writer(sys.stdout.fileno(), reader_gone)
-    observe: Observer = JsonConsole(writer) if json else _text(writer, file)
+    show: Observer = JsonConsole(writer) if json else _text(writer, file)
+
+    def observe(event: Event) -> None:
+        show(event)
+        if isinstance(event, Up) and ready_fd is not None:
+            with suppress(OSError), os.fdopen(ready_fd, "w") as waiting:
+                waiting.write("\n".join(event.problems) or "ready")
+
     environment = Environment(file, folder, state_dir, observe)
     tasks = Tasks("skycap up")
     broken: list[ConfigurationError] = []
@@ -89,7 +103,11 @@ async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, *, j
         with stop_signals(stop.set, environment.kill):
             async with environment:
                 tasks.spawn(announce(), "announcing")
+                loop.add_signal_handler(
+                    signal.SIGUSR1, lambda: tasks.spawn(environment.restart_asked(), "restarting what is asked for")
+                )
                 await stop.wait()
+                loop.remove_signal_handler(signal.SIGUSR1)
                 await tasks.close()
             if broken:
                 raise broken[0]

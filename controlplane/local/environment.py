@@ -22,7 +22,7 @@ from types import TracebackType
 from controlplane.client import Client, RegistryError
 from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
 from controlplane.launch.process import ProcessLauncher
-from controlplane.local.events import Leftover, Observer, Stopped, Stopping, Warned
+from controlplane.local.events import Event, Leftover, Observer, Stopped, Stopping, Warned
 from controlplane.local.layout import (
     Layout,
     ServiceLayout,
@@ -32,7 +32,9 @@ from controlplane.local.layout import (
     registry_command,
 )
 from controlplane.local.preflight import preflight
-from controlplane.local.state import StateFolder
+from controlplane.local.running import asked_restarts
+from controlplane.local.servicelog import ServiceLogs
+from controlplane.local.state import STATE, StateFolder
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import REGISTRY, EnvironmentFile
 from controlplane.model.variables import bypasses
@@ -85,8 +87,9 @@ class Environment:
     ) -> None:
         self.file = file
         self._folder = folder.absolute()
-        self._state = StateFolder((state_dir or folder / ".skycap" / file.name).absolute())
-        self._observe = observe
+        self._state = StateFolder((state_dir or folder / STATE / file.name).absolute())
+        self._logs = ServiceLogs(self._state.path)
+        self._told = observe
         self._environ = os.environ if environ is None else environ
         self._tasks = Tasks(f"environment {file.name}")
         self._layout: Layout | None = None
@@ -177,8 +180,18 @@ class Environment:
         await ProcessLauncher(self._state.shadows).sweep()
         self._units.clear()
         self._state.write_processes({})
+        self._logs.close()
         self._state.unlock()
         self._observe(Stopped())
+
+    async def restart_asked(self) -> None:
+        """Start the services anew that somebody has asked for (`controlplane.local.running`)."""
+        units = [self._units[name] for name in asked_restarts(self._state.path) if name in self._units]
+        await asyncio.gather(*(unit.process.restart(GRACE_SECONDS) for unit in units))
+
+    def _observe(self, event: Event) -> None:
+        self._logs(event)
+        self._told(event)
 
     def kill(self) -> None:
         """Insist: end every process at once. What `stop` waits for is over then."""

@@ -1,10 +1,12 @@
-"""The folder of one environment, `.skycap/NAME/` beside its file.
+"""The folder of one environment, `.skycap/NAME/` beside its file. `.skycap/` has a .gitignore of its own.
 
 lock            held by the `skycap up` that runs, with its pid; the kernel lets go of it when that is killed
 ports.json      the ports that were chosen, to choose them again
 processes.json  what runs, to end it when `skycap up` was killed
 registry.db     the registry's sandboxes
 shadows/        the registry's shadows: their records and output
+logs/           what services, sidecars and the registry wrote
+restart.json    services that somebody wants started anew
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from typing import Any
 from controlplane.process.identity import Identity, decode_identity
 from controlplane.process.private import private_folder, write_private
 from proxy.base.problems import ConfigurationError
+
+STATE = ".skycap"
+"""The folder beside an environment's file that holds those of all environments there."""
 
 
 class StateFolder:
@@ -47,6 +52,7 @@ class StateFolder:
         """
         try:
             private_folder(self.path)
+            self._keep_out_of_git()
             lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigurationError([f"the state folder {self.path} cannot be used: {error.strerror}"]) from None
@@ -60,6 +66,12 @@ class StateFolder:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
+
+    def _keep_out_of_git(self) -> None:
+        """Logs and sandboxes hold secrets, and belong to one machine."""
+        ignore = self.path.parent / ".gitignore"
+        if self.path.parent.name == STATE and not ignore.exists():
+            ignore.write_text("*\n")
 
     def unlock(self) -> None:
         if self._lock is not None:

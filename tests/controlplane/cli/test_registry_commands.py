@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import requests
 
+from controlplane.cli.sandbox import behind
 from proxy.base.access import USER, local_token
 from tests.controlplane.cli.conftest import Origin, Skycap
 
@@ -593,3 +594,29 @@ def test_the_token_goes_to_the_registry(skycap: Skycap, origin: Origin, tmp_path
     assert fields["authorization"] == "Bearer 0123456789abcdef0123"
     token.write_text("two words")
     assert "must hold one line of visible ASCII" in skycap("sandbox", "list", "--token-file", str(token)).err
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "come"),
+    [
+        ([], ["a"], ["a"]),
+        (["a", "b"], ["a", "b"], []),
+        (["a", "b"], ["a", "b", "c"], ["c"]),
+        (["a", "b", "c"], ["b", "c", "d", "e"], ["d", "e"]),
+        (["a", "b"], ["x", "y"], ["x", "y"]),
+    ],
+)
+def test_what_has_come_since(before: list[str], now: list[str], come: list[str]) -> None:
+    assert behind(before, now) == come
+
+
+def test_following_ends_with_the_sandbox(registry: str, baseline: str, name: str, skycap: Skycap) -> None:
+    command = f'{sys.executable} -c "print(1)"'
+    skycap("sandbox", "apply", name, "--fork", baseline, "--command", command, "--registry", registry)
+    skycap("sandbox", "wait", name, "--registry", registry)
+    place = f"{registry}/v1/sandboxes/{name}?wait=0s"
+    deleting = threading.Timer(1.0, lambda: requests.delete(place, headers=authorized(registry), timeout=20))
+    deleting.start()
+    ended = skycap("sandbox", "logs", name, "--follow", "--registry", registry)
+    deleting.join()
+    assert (ended.code, ended.out.splitlines()[1]) == (3, "1")
