@@ -9,12 +9,15 @@ COMMA  := ,
 # The quick tests: no acceptance, no conformance, no namespaces.
 UNIT   := tests/proxy tests/controlplane tests/benchmarks tests/project
 
+# An editable installation is never compiled, `make compile` does that: no compiler is fetched to build it.
+export SKYCAP_COMPILE ?= 0
+
 # The versions that are installed. `make test CONSTRAINTS=` takes the newest that pyproject.toml allows instead.
 CONSTRAINTS := constraints.txt
 export PIP_CONSTRAINT       = $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
 
-.PHONY: help demo test unit lint format constraints lowest bench fuzz soak clean
+.PHONY: help demo test unit lint format compile decompile constraints lowest bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +52,10 @@ $(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(call install,.[bench], and what its benchmarks need)
 	@touch $@ $(VENV)/.run
 
+$(VENV)/.compile: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	@$(call install,.[compile], and what compiles it)
+	@touch $@ $(VENV)/.run
+
 $(VENV)/.fuzz: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(call install,.[test$(COMMA)fuzz], its tests and the fuzzer)
 	@touch $@ $(VENV)/.run $(VENV)/.test
@@ -68,7 +75,16 @@ test: $(VENV)/.test ## run all tests, on all cores
 unit: $(VENV)/.test ## run the quick tests
 	@$(BIN)/python -m pytest -n auto $(UNIT) $(ARGS)
 
+compile: $(VENV)/.compile decompile ## compile the data path with mypyc, beside its sources; takes a C compiler and a minute
+	@echo "compiling the data path: about a minute"
+	@$(BIN)/python hatch_build.py
+	@$(BIN)/skycap --version
+
+decompile: ## back to the sources as they stand
+	@rm -f skycap__mypyc.*.so proxy/*/*.so proxy/*.manifest
+
 lint: $(VENV)/.test ## style, types and the direction of the imports
+	@$(BIN)/python -c 'import proxy'  # refuses compiled modules that are not those of the sources
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -76,7 +92,7 @@ lint: $(VENV)/.test ## style, types and the direction of the imports
 
 constraints lowest: CONSTRAINTS :=
 constraints: $(VENV)/.uv ## renew constraints.txt: the newest versions that pyproject.toml allows
-	@printf '%s\n' hatchling editables | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@printf '%s\n' editables | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--all-extras --no-annotate --custom-compile-command "make constraints" -o constraints.txt pyproject.toml -
 
 lowest: $(VENV)/.uv ## run the quick tests on Python 3.11 with the lowest versions that pyproject.toml allows

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 
 import uvloop
 
-from proxy import __version__
+from proxy import BUILD, __version__
 from proxy.admin.port import Shown
 from proxy.admin.server import AdminServer
 from proxy.base import log
@@ -212,7 +212,7 @@ class Sidecar:
         admin = self._admin()
         if admin is not None:
             await admin.start()
-        _log.info("%s listens on %s", settings.workload, ", ".join(self._addresses()))
+        _log.info("%s listens on %s (%s)", settings.workload, ", ".join(self._addresses()), BUILD)
         if self._feed is None:
             _log.warning("neither --routes nor --registry: every request goes to the application, whatever its key")
         # What exists now lives as long as the process: the garbage collector need not look at it again.

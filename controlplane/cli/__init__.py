@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from controlplane.cli.program import main
+import sys
+
+try:
+    from controlplane.cli.program import main
+except ImportError as error:
+    if error.name != "proxy":  # `proxy.compiled`: compiled modules that are not those of the sources
+        raise
+    sys.exit(f"skycap: {error}")
 
 __all__ = ["main"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from proxy import BUILD
 from proxy.errors import FAILURES
 from proxy.telemetry.counters import INBOUND, OPAQUE, OUTBOUND, Counters, SideCounters
 
@@ -94,7 +95,7 @@ class Exposition:
         self._table = table
         self._feed = feed
         self._pools = pools
-        self._build = {"version": version, "workload": workload, "python": platform.python_version()}
+        self._build = {"version": version, "workload": workload, "python": platform.python_version(), "build": BUILD}
         self._registry: CollectorRegistry | None = None
 
     def text(self, accept: str = "") -> tuple[bytes, str]:

@@ -54,6 +54,7 @@ def test_one_fault_is_a_verdict(tally: Tally, verdict: str) -> None:
     assert tally.verdict() == verdict
 
 
+@pytest.mark.interpreted
 def test_the_steps_of_a_request_run_and_make_the_same_calls_every_time() -> None:
     counted = {title: micro.python_calls(case) for title, case in micro.cases().items()}
     assert counted == {title: micro.python_calls(case) for title, case in micro.cases().items()}

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from proxy import BUILD
 from tests.fuzz.seeds import seeds
 
 TARGETS = ("request_heads", "response_heads", "chunks", "conversations", "answers", "carriers")
@@ -59,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if importlib.util.find_spec("atheris") is None:
         print("fuzzing needs atheris: pip install -e '.[fuzz]'", file=sys.stderr)
+        return 2
+    if BUILD == "compiled":
+        print(
+            "the fuzzer is guided by branches of Python code, and the data path is compiled: make decompile",
+            file=sys.stderr,
+        )
         return 2
     failed = [name for name in targets if not fuzz(name, options.seconds, FOUND)]
     for name in failed:

@@ -54,6 +54,7 @@ def test_the_invariant_holds_for_changed_seeds(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.interpreted  # the fuzzer is guided by branches of Python code
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_invariant_survives_a_short_fuzz(name: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ def looks_at(book: Playbook, peer: Peer, client: Client, data: bytes) -> int:
     return parser.looks
 
 
+@pytest.mark.interpreted  # counts by a subclass
 def test_a_head_in_single_bytes_is_looked_at_once_a_line() -> None:
     """Otherwise sixty kilobytes in single bytes cost a minute, and everybody has to wait for it."""
     lines = [f"x-{number}: {'y' * 400}" for number in range(100)]

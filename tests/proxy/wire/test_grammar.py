@@ -142,7 +142,7 @@ def _patterns() -> Iterator[tuple[str, str | bytes]]:
         owners += [(f"{module}.{name}", loaded, name) for name in vars(loaded)]
     trace = importlib.import_module("proxy.routing.trace").TraceReader(["x-amzn-trace-id"])
     for instance in (HeadParser(Limits()), trace):
-        owners += [(f"{type(instance).__name__}.{name}", instance, name) for name in type(instance).__slots__]
+        owners += [(f"{type(instance).__name__}.{name}", instance, name) for name in vars(type(instance))]
     for label, owner, name in owners:
         value = getattr(owner, name)
         value = getattr(value, "__self__", value)  # a pattern's bound `match` stands for the pattern
