@@ -218,12 +218,8 @@ class Correlation:
         """A request begins with an id that somebody has or had."""
         held = self._in_flight.get(name)
         if held is None:
-            remembered = self._remembered(name)
-            if remembered == flight.key:
-                self._in_flight[name] = flight
-            else:
-                self._in_flight[name] = _Crowd(DISPUTED)
-                self.disputes += remembered != DISPUTED
+            self._in_flight[name] = _Crowd(DISPUTED)  # by another key, or by two
+            self.disputes += self._remembered(name) != DISPUTED
             return
         if not isinstance(held, _Crowd):
             crowd = self._in_flight[name] = _Crowd(held.key)
