@@ -114,6 +114,7 @@ class Sides:
                 reporter=notices,
                 spans=span_recorder(tracing, direction) if tracing is not None else None,
                 hops=_hop_recorder(hops, settings, direction),
+                prefix=b"%08x" % _random_bits(32),
                 reset=reset,
                 splicer=splicer,
             )

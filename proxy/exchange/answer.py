@@ -59,7 +59,7 @@ class Answer:
             self._received_more(data)
             return
         passage = way.passage
-        if passage.hop and passage.kept:
+        if way.side.hops is not None and passage.hop and passage.kept:
             passage.asked = passage.kept
         passage.kept = None  # an answer has begun: never send the request again
         partial = passage.partial
@@ -147,7 +147,7 @@ class Answer:
                 passage.last = True
             stop = reader.feed(data, stop)
         passage.answer_bytes = stop - head.end
-        if passage.hop:
+        if side.hops is not None and passage.hop:
             passage.first_byte = side.clock()
             if head.status >= FAILED and side.hops is not None:
                 side.hops.answered(passage, head, stop)

@@ -17,7 +17,7 @@ from proxy.errors import (
 )
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
-from proxy.exchange.side import Side, SideParts
+from proxy.exchange.side import HOP_NAME, HOP_ONLY, Side, SideParts
 from proxy.routing.context import MAX_HEAD_BYTES, MAX_HEAD_LINES, TraceContext
 from proxy.routing.correlation import UNKEYED
 from proxy.routing.decision import Action, decide
@@ -46,7 +46,7 @@ MAX_PLANS: Final = 4096
 """Plans kept by key: more than there are agents at work at a time. When they are full they start over."""
 
 _VISITED_LINE: Final = b"\r\n" + VISITED + b":"
-_SERVED: Final = frozenset({NAME})
+_SERVED_AND_HOP: Final = HOP_ONLY | {NAME}
 _REQUEST_ID: Final = b"x-request-id"
 
 
@@ -117,8 +117,11 @@ class Inbound(Side):
                 done = self._context.plain(parent, head.request_id)
             fields: Sequence[Field] = ()
             if done is None:
-                self._check_visited(passage, head)
-                ids, fields, passage.drop = self._context.complete(head, large=large)
+                if not head.plain:
+                    passage.cause = self._unchained(passage, head)
+                    self._check_visited(passage, head)
+                ids, fields, drop = self._context.complete(head, large=large)
+                passage.drop |= drop
             else:
                 ids, passage.written, made = done
                 if made:
@@ -137,12 +140,13 @@ class Inbound(Side):
         passage.ids = ids
         passage.fields = fields
         passage.told = True
-        hops = self.hops
-        if hops is not None:
+        passage.hop = HOP_ID % (self.hop_prefix, next(self.hop_ids) & HOP_COUNTS)
+        if head.plain:
+            passage.cause = head.cause or b""
+        if self.hops is not None:
             flight = passage.flight
-            passage.hop = flight.hop = HOP_ID % (hops.prefix, next(hops.ids) & HOP_COUNTS)
+            flight.hop = passage.hop
             passage.trace = flight.trace = ids[0]
-            passage.cause = (head.cause or b"") if head.plain else self._unchained(passage, head)
             for crowd in flight.shared:
                 crowd.hop, crowd.trace = flight.hop, flight.trace
         return plan
@@ -198,7 +202,7 @@ class Inbound(Side):
             drop = OURS
             if not passage.told:
                 return NOTHING_ADDED, drop
-            if plan.action is Action.SHADOW and not self._sandbox:
+            if plan.action is Action.SHADOW and not self._sandbox and self.proven(passage, head):
                 theirs = b", ".join(field_values(head, NAME))
                 if speaks_for(theirs, plan.item, self.workload):
                     return self._passed_on(passage, theirs)
@@ -209,18 +213,23 @@ class Inbound(Side):
             and not flight.shared
             and flight.losses == self.correlation.losses
             and not passage.note
+            and not passage.cause
         ):
             return plan.answer, drop
-        return Addition((self.served_by(passage, plan.item),)), drop
+        return Addition((self.served_by(passage, plan.item), *self.proof(passage))), drop
+
+    def proof(self, passage: Passage) -> Sequence[Field]:
+        return ((HOP_NAME, passage.cause),) if passage.cause else ()
 
     def _passed_on(self, passage: Passage, theirs: bytes) -> tuple[Addition, frozenset[bytes]]:
         """The shadow's own sidecar has said it all, but for what was seen here."""
+        proof = self.proof(passage)
         if len(theirs) <= MAX_BYTES and not passage.note:
-            return NOTHING_ADDED, NOTHING
+            return Addition(proof), HOP_ONLY
         served = Served()
         served.add(theirs)
         first, comma, others = served.value.partition(b",")
-        return Addition(((NAME, first + passage.note + comma + others),)), _SERVED
+        return Addition(((NAME, first + passage.note + comma + others), *proof)), _SERVED_AND_HOP
 
     def _own_item(self, key: str = "") -> bytes:
         """What stands for the application; key: what is the matter with the request's key."""

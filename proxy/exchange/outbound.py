@@ -20,12 +20,13 @@ from proxy.exchange.carriers import BAGGAGE_NAME
 from proxy.exchange.passage import NO_IDS, NOTHING, Passage
 from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
-from proxy.exchange.side import Side, SideParts
+from proxy.exchange.side import HOP_ONLY, Side, SideParts
 from proxy.routing.correlation import DISPUTED, UNKEYED, UNKNOWN
 from proxy.routing.decision import Action
 from proxy.routing.key import with_key
 from proxy.routing.served import NAME
 from proxy.telemetry.hops import HOP_COUNTS, HOP_ID
+from proxy.wire.edit import OURS
 from proxy.wire.fields import NOTHING_ADDED, Addition
 from proxy.wire.framing import NO_BODY
 from proxy.wire.head import RequestHead, ResponseHead, field_values
@@ -79,15 +80,14 @@ class Outbound(Side):
         if key:
             passage.told = True
             flight = passage.flight = correlation.flight(ids, key)
-            hops = self.hops
-            if hops is not None:
-                passage.hop = HOP_ID % (hops.prefix, next(hops.ids) & HOP_COUNTS)
+            passage.hop = HOP_ID % (self.hop_prefix, next(self.hop_ids) & HOP_COUNTS)
+            if not head.plain:
+                self._unchained(passage, head)  # an application that copies all fields names what it was told
+            if self.hops is not None:
                 if flight is not None:
                     passage.cause, passage.trace = flight.hop, flight.trace
                 else:
                     passage.cause, passage.trace = b"", ids[0] if ids else b""
-                if not head.plain:
-                    self._unchained(passage, head)  # an application that copies all fields names what it was told
         if self._target is not None:
             if head.authority:
                 return self._of_a_proxy(self._target, head, key)
@@ -194,10 +194,15 @@ class Outbound(Side):
         )
 
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
-        """Nothing changes; but who served the call is remembered for the answer to the request that caused it."""
-        if head.claims and passage.flight is not None:
+        """Who served the call is remembered for the answer to the request that caused it. What is said in a sidecar's
+        name where there is none is left out."""
+        if not head.claims or not passage.told:
+            return NOTHING_ADDED, NOTHING
+        if not self.proven(passage, head):
+            return NOTHING_ADDED, OURS
+        if passage.flight is not None:
             passage.flight.collect(b", ".join(field_values(head, NAME)))
-        return NOTHING_ADDED, NOTHING
+        return NOTHING_ADDED, HOP_ONLY
 
 
 def _named(head: RequestHead) -> Endpoint:

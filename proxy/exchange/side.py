@@ -9,7 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import count
+from typing import Final, Protocol
 
 from proxy.contract.hops import HOP_FIELD
 from proxy.contract.hops import HOP_ID as A_HOP
@@ -27,9 +28,9 @@ from proxy.telemetry.counters import SideCounters
 from proxy.wire.fields import Addition, Field
 from proxy.wire.head import HeadParser, RequestHead, ResponseHead, field_values
 
-_HOP_NAME = HOP_FIELD.encode()
-_HOP_LINE = b"\r\n" + _HOP_NAME + b":"
-_HOP = frozenset({_HOP_NAME})
+HOP_NAME: Final = HOP_FIELD.encode()
+_HOP_LINE: Final = b"\r\n" + HOP_NAME + b":"
+HOP_ONLY: Final = frozenset({HOP_NAME})
 
 
 class SpanRecorder(Protocol):
@@ -62,6 +63,7 @@ class SideParts:
     pools:    connections to endpoints.
     spans:    None without tracing.
     hops:     None without a registry that could be told of them.
+    prefix:   what the ids of requests begin with then: eight hexadecimal digits that nobody guesses.
     reset:    aborts a connection so that its other end sees that, and not an orderly end.
     splicer:  moves large bodies without their being read, None where nothing can.
     """
@@ -79,6 +81,7 @@ class SideParts:
     reporter: Reporter
     spans: SpanRecorder | None = None
     hops: HopRecorder | None = None
+    prefix: bytes = b"00000000"
     reset: Callable[[Stream], None] = _abort
     splicer: Splicer | None = None
 
@@ -111,6 +114,8 @@ class Side(ABC):
         self.reporter = parts.reporter
         self.spans = parts.spans
         self.hops = parts.hops
+        self.hop_prefix = parts.hops.prefix if parts.hops is not None else parts.prefix
+        self.hop_ids = parts.hops.ids if parts.hops is not None else count(1)
         self.reset = parts.reset
         self.splicer = parts.splicer
         self.default_host = default_host.encode()
@@ -147,8 +152,18 @@ class Side(ABC):
         """What is added to an answer of our own; code: of its failure."""
         if not passage.told:
             return ()
-        served = self.served_by(passage, error_item(self.workload, code))
-        return (served, *UNCACHED.fields) if self.settings.uncached else (served,)
+        fields = [self.served_by(passage, error_item(self.workload, code)), *self.proof(passage)]
+        return [*fields, *UNCACHED.fields] if self.settings.uncached else fields
+
+    def proof(self, passage: Passage) -> Sequence[Field]:
+        """What tells the sidecar that sent a request that another one answers. None of a call: it came from the
+        application."""
+        return ()
+
+    def proven(self, passage: Passage, head: ResponseHead) -> bool:
+        """What an answer says in a sidecar's name was said by one: it names the hop that we told the next sidecar,
+        and took off before its application saw it."""
+        return field_values(head, HOP_NAME) == [passage.hop] != [b""]
 
     def served_by(self, passage: Passage, item: bytes) -> Field:
         """The field that says who served a request: our own item, and those of the calls that it caused."""
@@ -166,8 +181,8 @@ class Side(ABC):
         the cause, b"" when there is none."""
         if _HOP_LINE not in head.low:
             return head.cause or b""
-        passage.drop |= _HOP
-        value = field_values(head, _HOP_NAME)[-1]
+        passage.drop |= HOP_ONLY
+        value = field_values(head, HOP_NAME)[-1]
         return value if A_HOP.fullmatch(value.decode("latin-1")) else b""
 
     def settled(self, passage: Passage, status: int, failure: str) -> None:
@@ -211,4 +226,4 @@ class Side(ABC):
                 passage.ids = NO_IDS
         if passage.told:
             passage.told = False
-            passage.note = b""
+            passage.note = passage.hop = passage.cause = b""

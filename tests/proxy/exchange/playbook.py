@@ -17,6 +17,7 @@ the exchange does not read waits, and nothing arrives on a connection that was c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -666,6 +667,21 @@ class Playbook:
                 upstream.recorded.lost = True
                 self.wheel.disarm(upstream)
         assert self.armed == "items=0", "a deadline of something that has ended"
+
+
+HOP_LINE = re.compile(rb"skycap-hop: [0-9a-f]{16}\r\n")
+
+
+def untold(message: bytes) -> bytes:
+    """A keyed request without the field that tells the next sidecar which hop caused it."""
+    return HOP_LINE.sub(b"", message)
+
+
+def proven(request: bytes, answer: bytes) -> bytes:
+    """An answer as a sidecar gives it, which names the hop that it was told."""
+    lines = HOP_LINE.findall(request)
+    assert lines, "nobody was told a hop"
+    return answer.replace(b"\r\n\r\n", b"\r\n" + lines[-1] + b"\r\n", 1)
 
 
 def problem(answer: bytes) -> dict[str, Any]:

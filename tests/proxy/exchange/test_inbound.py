@@ -25,6 +25,7 @@ from tests.proxy.exchange.playbook import (
     get,
     keyed,
     problem,
+    proven,
     ready,
 )
 
@@ -137,7 +138,8 @@ def test_a_conflict_is_told_with_what_the_shadows_own_sidecar_says(make_book: Ma
     client = book.connect(book.inbound())
     client.send(get("/", "baggage: routing-key=agent-7,routing-key=agent-42"))
     own = b"skycap-served-by: shop/users;sandbox=agent-42;rev=3;lost=1, shop/payments;baseline\r\n"
-    book.shadow.accept().send(OK.replace(b"\r\n\r\n", b"\r\n" + own + b"\r\n", 1))
+    shadow = book.shadow.accept()
+    shadow.send(proven(shadow.got, OK.replace(b"\r\n\r\n", b"\r\n" + own + b"\r\n", 1)))
     assert field_lines(client.got, "skycap-served-by") == [
         "shop/users;sandbox=agent-42;rev=3;lost=1;conflict=agent-7, shop/payments;baseline"
     ]

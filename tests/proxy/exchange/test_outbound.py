@@ -17,7 +17,9 @@ from tests.proxy.exchange.playbook import (
     get,
     keyed,
     problem,
+    proven,
     uncached,
+    untold,
 )
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,7 +41,7 @@ def call(book: Playbook, request: bytes, *, own_key: str = "") -> bytes:
     client.send(request)
     target = book.target
     upstream = target.accept() if target.dials else target.made[-1]
-    got = upstream.new()
+    got = untold(upstream.new())
     upstream.send(OK)
     assert client.got == (uncached(OK) if b"routing-key=" in got else OK)
     return got
@@ -311,8 +313,43 @@ def test_its_answers_pass_untouched(make_book: MakeBook, step: int) -> None:
     client = book.connect(book.outbound(own_key="agent-42"))
     answer = OK.replace(b"\r\n\r\n", b"\r\nskycap-served-by: shop/payments;baseline\r\n\r\n")
     client.send(get())
-    book.target.accept().send(answer)
+    target = book.target.accept()
+    target.send(proven(target.got, answer))
     assert client.got == uncached(answer)
+
+
+@pytest.mark.parametrize("echoed", ["", "skycap-hop: 0123456789abcdef\r\n", "skycap-hop:\r\n"])
+def test_a_target_without_a_sidecar_says_nothing_in_its_name(make_book: MakeBook, step: int, echoed: str) -> None:
+    """Nobody is told a hop and names it but sidecars."""
+    book = make_book(step=step)
+    client, app = work_on(book, keyed("agent-42", "/", TRACEPARENT))
+    caller = book.connect(book.outbound())
+    caller.send(get("/", CHILD))
+    claims = f"skycap-served-by: shop/users;sandbox=x;rev=9\r\nSkycap-Error: loop\r\n{echoed}".encode()
+    book.target.accept().send(OK.replace(b"\r\n\r\n", b"\r\n" + claims + b"\r\n"))
+    assert caller.got == uncached(OK)
+    app.send(OK)
+    assert field_lines(client.got, "skycap-served-by") == ["shop/users;baseline"]
+
+
+def test_without_a_key_what_the_target_says_is_its_own(make_book: MakeBook, step: int) -> None:
+    book = make_book(step=step)
+    client = book.connect(book.outbound())
+    client.send(get())
+    answer = OK.replace(b"\r\n\r\n", b"\r\nskycap-error: loop\r\n\r\n")
+    book.target.accept().send(answer)
+    assert client.got == answer
+
+
+def test_a_call_from_nobody_in_flight_may_be_answered_by_a_sidecar(make_book: MakeBook) -> None:
+    """A job beside a shadow: there is nobody to tell."""
+    book = make_book()
+    client = book.connect(book.outbound(own_key="agent-42"))
+    client.send(get())
+    target = book.target.accept()
+    target.send(proven(target.got, OK.replace(b"\r\n\r\n", b"\r\nskycap-error: app-unreachable\r\n\r\n")))
+    assert field_lines(client.got, "skycap-error") == ["app-unreachable"]
+    assert field_lines(client.got, "skycap-hop") == []
 
 
 def test_it_may_be_down(make_book: MakeBook, step: int) -> None:
@@ -380,7 +417,7 @@ def test_keys_are_carried_to_all_of_them(make_book: MakeBook, step: int) -> None
     work_on(book, keyed("agent-42", "/", TRACEPARENT))
     client = book.connect(book.outbound(None))
     client.send(f"GET http://a.shop/ HTTP/1.1\r\nhost: a.shop\r\n{CHILD}\r\n\r\n".encode())
-    got = book.pool(Endpoint("a.shop", 80)).accept().got
+    got = untold(book.pool(Endpoint("a.shop", 80)).accept().got)
     assert got == f"GET / HTTP/1.1\r\n{CHILD}\r\nhost: a.shop\r\n".encode() + KEY_LINE + b"\r\n"
     client = book.connect(book.outbound(None))
     client.send(b"GET http://b.shop/x HTTP/1.1\r\nhost: b.shop\r\n\r\n")

@@ -7,6 +7,7 @@ import pytest
 from proxy.routing.served import MAX_BYTES
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
+    HOP_LINE,
     OK,
     Client,
     Playbook,
@@ -15,6 +16,7 @@ from tests.proxy.exchange.playbook import (
     get,
     keyed,
     problem,
+    proven,
     ready,
     uncached,
 )
@@ -38,7 +40,8 @@ def call(book: Playbook, client: Client, request: bytes, answer: bytes) -> None:
     client.send(request)
     target = book.target
     upstream = target.accept() if target.dials else target.made[-1]
-    upstream.send(answer)
+    got = upstream.new()
+    upstream.send(proven(got, answer) if HOP_LINE.search(got) else answer)
 
 
 def inside(book: Playbook) -> tuple[Client, PlayedUpstream]:
@@ -81,8 +84,59 @@ def test_a_shadow_with_a_sidecar_speaks_for_itself(make_book: MakeBook, step: in
     book = make_book(step=step, routes=[ready()])
     client = book.connect(book.inbound())
     client.send(keyed())
-    book.shadow.accept().send(answer_with(theirs))
+    shadow = book.shadow.accept()
+    shadow.send(proven(shadow.got, answer_with(theirs)))
     assert client.got == uncached(answer_with(theirs))
+
+
+@pytest.mark.parametrize("lie", ["skycap-hop: 0123456789abcdef", "x: y"])
+def test_a_shadow_without_a_sidecar_is_not_believed(make_book: MakeBook, step: int, lie: str) -> None:
+    """Whatever it says of itself, of others, and of errors: nothing tells that a sidecar has said it."""
+    theirs = "shop/users;sandbox=agent-42;rev=3, shop/payments;sandbox=agent-42;rev=9"
+    book = make_book(step=step, routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    answer = answer_with(theirs).replace(b"\r\n\r\n", f"\r\nskycap-error: loop\r\n{lie}\r\n\r\n".encode())
+    book.shadow.accept().send(answer)
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
+    assert field_lines(client.got, "skycap-error") == field_lines(client.got, "skycap-hop") == []
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"])
+@pytest.mark.parametrize("extra", [[], ["b3: 0"], ["connection: keep-alive, x"]])
+def test_a_sidecar_tells_the_one_before_it_that_it_is_one(
+    make_book: MakeBook, step: int, answer: bytes, extra: list[str]
+) -> None:
+    """It names the hop that it was told, which no application behind it has seen."""
+    book = make_book(step=step)
+    client = book.connect(book.inbound())
+    client.send(keyed("agent-42", "/", TRACE, *extra, "skycap-hop: 0123456789abcdef"))
+    app = book.app.accept()
+    assert b"skycap-hop" not in app.got
+    app.send(answer)
+    assert field_lines(client.got, "skycap-hop") == ["0123456789abcdef"]
+    assert served_by(client.new()) == [BASELINE]
+    client.send(keyed("agent-42", "/", TRACE))
+    app.send(answer)
+    assert field_lines(client.new(), "skycap-hop") == [], "and nothing to those who told nothing"
+
+
+def test_also_with_an_error_and_with_what_a_shadows_sidecar_says(make_book: MakeBook) -> None:
+    book = make_book(routes=[ready()])
+    client = book.connect(book.inbound())
+    told = keyed("agent-42", "/", TRACE, "skycap-hop: 0123456789abcdef")
+    client.send(told)
+    shadow = book.shadow.accept()
+    own = field_lines(shadow.got, "skycap-hop")
+    assert own != ["0123456789abcdef"], "the next one is told our hop"
+    shadow.send(proven(shadow.got, answer_with("shop/users;sandbox=agent-42;rev=3, shop/payments;baseline")))
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3, shop/payments;baseline"]
+    assert field_lines(client.new(), "skycap-hop") == ["0123456789abcdef"]
+    client.send(told)
+    shadow.vanish(error=True)
+    book.shadow.refuse()
+    assert problem(client.got)["code"] == "shadow-unreachable"
+    assert field_lines(client.got, "skycap-hop") == ["0123456789abcdef"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +159,8 @@ def test_what_a_shadows_sidecar_says_is_bounded_as_well(make_book: MakeBook) -> 
     book = make_book(routes=[ready()])
     client = book.connect(book.inbound())
     client.send(keyed())
-    book.shadow.accept().send(answer_with(theirs))
+    shadow = book.shadow.accept()
+    shadow.send(proven(shadow.got, answer_with(theirs)))
     (value,) = served_by(client.got)
     assert value.startswith("shop/users;sandbox=agent-42;rev=3, shop/w0;baseline")
     assert value.endswith(", truncated")
