@@ -36,6 +36,10 @@ HEAD_TOO_LARGE = Failure(
     "Send fewer or shorter header fields, or raise --max-head-bytes and --max-header-lines.",
 )  # fmt: skip
 HEADER_TIMEOUT = Failure("header-timeout", 408, "The request head did not arrive in time")
+CONTENT_TIMEOUT = Failure(
+    "content-timeout", 408, "The request's content did not arrive in time",
+    "Send it faster, or lower --min-upload-rate or raise --stream-timeout if it has to be slow.",
+)  # fmt: skip
 UNSUPPORTED_TRANSFER_CODING = Failure(
     "unsupported-transfer-coding", 501, "The transfer coding is not supported",
     "Only one final `chunked` is understood (RFC 9112 section 6.1).",
@@ -92,9 +96,9 @@ OVERLOADED = Failure(
 DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the request again.")
 
 FAILURES = (
-    BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD, UNSUPPORTED_VERSION,
-    APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING, SANDBOX_ENDED, LOOP,
-    OVERLOADED, DRAINING,
+    BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, CONTENT_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD,
+    UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING,
+    SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

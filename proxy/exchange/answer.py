@@ -20,7 +20,7 @@ from proxy.exchange.request import FAIR_MESSAGES, FAIR_WORK
 from proxy.exchange.tunnel import BULK_BYTES
 from proxy.exchange.way import Way
 from proxy.wire.body import BodyReader, body_reader
-from proxy.wire.chunked import ChunkedReader
+from proxy.wire.chunked import BEGUN, NO_LINE, ChunkedReader
 from proxy.wire.edit import CONNECTION, response_head
 from proxy.wire.fields import field_lines
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
@@ -210,6 +210,8 @@ class Answer:
         way = self._way
         passage, reader = way.passage, way.passage.answer_body
         assert reader is not None
+        if way.down is not None:
+            return  # left behind by an upstream that was reset: what is before it is still in the kernel
         try:
             stop = reader.feed(data)
         except Refused as refused:
@@ -221,7 +223,10 @@ class Answer:
         passage.answer_bytes += len(data)
         if passage.capture is not None and way.side.hops is not None:
             way.side.hops.more(passage.capture, data)
-        way.due = way.side.wheel.now + way.side.settings.stream_ticks
+        if reader.line == NO_LINE:
+            way.due = way.side.wheel.now + way.side.settings.stream_ticks
+        elif reader.line == BEGUN:
+            way.arm(way.side.settings.header_ticks)
         way.stream.write(_payload(reader, data))
         if reader.done:
             passage.answer_body = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.errors import APP_TIMEOUT, DRAINING, HEADER_TIMEOUT, UPSTREAM_RESET, Failure
+from proxy.errors import APP_TIMEOUT, CONTENT_TIMEOUT, DRAINING, HEADER_TIMEOUT, UPSTREAM_RESET, Failure
 from proxy.exchange.answer import Answer
 from proxy.exchange.passage import NO_HEAD, NOTHING
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
@@ -185,8 +185,12 @@ class Exchange(Way):
         elif self.phase == ROUTING:
             self.waited()
         elif self.phase == WAITING:
-            timeouts["response"] += 1
-            self.fail(APP_TIMEOUT, "no answer in time")
+            if self.passage.body is not None:
+                timeouts["body"] += 1
+                self.fail(CONTENT_TIMEOUT, "the request's content did not arrive in time", close=True)
+            else:
+                timeouts["response"] += 1
+                self.fail(APP_TIMEOUT, "no answer in time")
         elif self.phase == ANSWERING:
             timeouts["body"] += 1
             self.cut()

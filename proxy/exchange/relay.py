@@ -154,6 +154,8 @@ class Relay(ABC):
     def tunnel_down(self, data: bytes) -> None:
         """Bytes of the tunnel, from the upstream."""
         assert self.tunnel is not None
+        if self.down is not None:
+            return  # left behind by an upstream that was reset: what is before it is still in the kernel
         self.due = self.side.wheel.now + self.side.settings.stream_ticks
         if self.tunnel.upstream_received(data):
             self.splice_down(ENDLESS)

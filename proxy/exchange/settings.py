@@ -15,7 +15,8 @@ NO_LIMIT: Final = 1 << 40
 class ExchangeSettings:
     """Times in ticks (NO_LIMIT for none), sizes in bytes.
 
-    header_ticks:   from the first byte of a request head to its last (30 s): what a slow-loris gets.
+    header_ticks:   from the first byte of a request head to its last (30 s): what a slow-loris gets. The same for a
+                    line between chunks, and for the trailers.
     idle_ticks:     between two requests of a client (10 min), longer than common load balancers, so that they close
                     first and no request crosses our close.
     connect_ticks:  for one dial (5 s).
@@ -26,6 +27,8 @@ class ExchangeSettings:
     linger_ticks:   for the rest of an upload whose answer is already complete (5 s, as nginx's lingering_timeout).
     hold_ticks:     for a pending shadow (10 s).
     sync_ticks:     for a first table (2 s).
+    upload_rate:    bytes of content per second, at least, averaged over the request, after response_ticks (1): what
+                    holds a connection of the client and one of the application has to send. 0 for none.
     held_bytes:     of requests that came ahead of their turn (pipelining) or before their upstream was connected;
                     beyond it, reading pauses.
     replay_bytes:   of a request kept until its answer begins, so that it can be sent again.
@@ -42,6 +45,7 @@ class ExchangeSettings:
     linger_ticks: int = 50
     hold_ticks: int = 100
     sync_ticks: int = 20
+    upload_rate: int = 1
     held_bytes: int = 64 * 1024
     replay_bytes: int = 64 * 1024
     splice_bytes: int = 256 * 1024

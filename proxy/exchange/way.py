@@ -20,9 +20,11 @@ from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
 from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, TURN, Relay
+from proxy.exchange.settings import TICK_SECONDS
 from proxy.exchange.side import Side
 from proxy.exchange.tunnel import BULK_BYTES
 from proxy.wire.body import BodyReader, LengthReader
+from proxy.wire.chunked import LASTS, NO_LINE
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2."""
@@ -144,7 +146,7 @@ class Way(Relay):
         upstream.borrower = self
         self.upstream = upstream
         self.phase = WAITING
-        ticks = settings.response_ticks if passage.body is None else settings.stream_ticks
+        ticks = settings.response_ticks if passage.body is None else self._patience(passage.body)
         self.due = due = side.wheel.now + ticks
         if due < self.slot:
             side.wheel.arm(self)
@@ -174,11 +176,22 @@ class Way(Relay):
             return
         if kept is not None:
             passage.kept = kept + data if len(kept) + len(data) <= limit else None
-        if self.phase == WAITING:
-            self.arm(side.settings.response_ticks if passage.body is None else side.settings.stream_ticks)
+        if self.phase == WAITING and (passage.body is None or passage.body.line != LASTS):
+            self.arm(side.settings.response_ticks if passage.body is None else self._patience(passage.body))
         self.upstream.stream.write(data)
         if passage.body is not None and passage.kept is None and len(data) >= BULK_BYTES:
             self._splice_request(passage.body)
+
+    def _patience(self, body: BodyReader) -> int:
+        """Ticks until more of the request's content has to be here. Silence is not the only slowness: a byte now and
+        then would hold two connections for ever."""
+        settings = self.side.settings
+        if body.line != NO_LINE:
+            return settings.header_ticks
+        if not settings.upload_rate:
+            return settings.stream_ticks
+        seconds = self.passage.request_bytes / settings.upload_rate + self.passage.started - self.side.clock()
+        return max(1, min(settings.stream_ticks, settings.response_ticks + int(seconds / TICK_SECONDS)))
 
     def pass_end_on(self) -> None:
         """The client has ended its side, and this is its last request: whether it has gone or only says no more, the
@@ -210,7 +223,9 @@ class Way(Relay):
         passage.request_bytes += count
         if isinstance(passage.body, LengthReader):
             passage.body.skip(count)
-        if self.phase != ANSWERING:
+        if self.phase == WAITING and passage.body is not None:
+            self.arm(self._patience(passage.body))
+        elif self.phase != ANSWERING:
             super().moved_up(count)
 
     def moved_down(self, count: int) -> None:

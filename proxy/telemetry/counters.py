@@ -68,7 +68,7 @@ class SideCounters:
         self.failures: Counter[str] = Counter()
         """By `Failure.code`: answers that we made ourselves. Besides: client-truncated, answer-truncated, internal."""
         self.timeouts: Counter[str] = Counter()
-        """By phase: header, idle, hold, connect, response, body, tunnel."""
+        """By phase: header, idle, hold, connect, response, body (either way), tunnel."""
         self.key_carriers: Counter[str] = Counter()
         """Where keys were found: baggage, tracestate, header, trace, sandbox."""
         self.keys_malformed = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from proxy.errors import Failure
-from proxy.wire.chunked import ChunkedReader
+from proxy.wire.chunked import NO_LINE, ChunkedReader
 from proxy.wire.framing import CHUNKED, UNTIL_CLOSE
 
 
@@ -18,10 +18,12 @@ class BodyReader(Protocol):
     """Finds the end of one body.
 
     work: what that has cost, 1 for a byte of a small chunk, which is 10 ns; its user sets it back.
+    line: a line of its framing, or its trailers, has begun in the bytes fed last, or, LASTS, before them.
     """
 
     done: bool
     work: int
+    line: int
 
     def feed(self, data: bytes, start: int = 0) -> int:
         """Where the body ends in `data`. Raises Refused when it cannot be what it claims to be."""
@@ -31,10 +33,11 @@ class BodyReader(Protocol):
 class LengthReader:
     """`left` bytes are still to come (RFC 9112 section 6.2)."""
 
-    __slots__ = ("done", "left", "work")
+    __slots__ = ("done", "left", "line", "work")
 
     def __init__(self, length: int) -> None:
         self.left = length
+        self.line = NO_LINE
         self.done = not length
         self.work = 0
 
@@ -56,10 +59,11 @@ class LengthReader:
 class CloseReader:
     """Whatever comes until the connection ends (RFC 9112 section 6.3, step 8)."""
 
-    __slots__ = ("done", "work")
+    __slots__ = ("done", "line", "work")
 
     def __init__(self) -> None:
         self.done = False
+        self.line = NO_LINE
         self.work = 0
 
     def feed(self, data: bytes, start: int = 0) -> int:

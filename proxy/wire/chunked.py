@@ -67,6 +67,11 @@ class _Lines:
 _STRICT: Final = _Lines(CHUNK_EXTENSIONS)
 _PADDED: Final = _Lines(_TOLERATED)
 
+NO_LINE: Final = 0
+BEGUN: Final = 1
+LASTS: Final = 2
+"""Of a line that is not complete, or of the trailers: there is none; it began in what was fed last; it began before."""
+
 _LOOK: Final = 64
 """The work of looking at one chunk by itself."""
 
@@ -83,10 +88,10 @@ class ChunkedReader:
     padded:  it is an answer's: white space and any extension are allowed behind a chunk size.
     payload: None, or the list into which the payload goes, for a recipient that cannot read chunks.
     done:    the body has ended.
-    work:    as in `proxy.wire.body.BodyReader`.
+    work, line: as in `proxy.wire.body.BodyReader`.
     """
 
-    __slots__ = ("_failure", "_left", "_line", "_lines", "_state", "_trailer", "done", "payload", "work")
+    __slots__ = ("_failure", "_left", "_line", "_lines", "_state", "_trailer", "done", "line", "payload", "work")
 
     def __init__(self, failure: Failure, *, padded: bool = False) -> None:
         self._failure = failure
@@ -97,6 +102,7 @@ class ChunkedReader:
         self._trailer = 0
         self.done = False
         self.work = 0
+        self.line = NO_LINE
         self.payload: list[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -106,6 +112,8 @@ class ChunkedReader:
         """Read `data` from `start`. Returns where the body ends in it, or len(data) when it goes on (or ends just
         there: see `done`). Raises Refused; then nothing of `data` may be forwarded."""
         size = len(data)
+        trailing = self._state == _TRAILER
+        grown = len(self._line) + size - start
         while start < size and not self.done:
             if self._state == _DATA:
                 stop = min(size, start + self._left)
@@ -123,6 +131,12 @@ class ChunkedReader:
                 start = self._read_line(data, self._whole_trailers(data, start))
             else:
                 start = self._read_line(data, start)
+        if self._state == _TRAILER and not self.done:
+            self.line = LASTS if trailing else BEGUN
+        elif self._line:
+            self.line = LASTS if self.line != NO_LINE and len(self._line) == grown else BEGUN
+        else:
+            self.line = NO_LINE
         return start
 
     def _whole_chunks(self, data: bytes, start: int) -> int:

@@ -223,6 +223,8 @@ _BODILESS: Final = frozenset({b"HEAD", b"CONNECT"})
 _HOP_NAMES: Final = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 
+_USUAL_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
+
 _FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
 """Fields that a `connection` field must not name: removing one would change where the message ends or goes."""
 
@@ -233,11 +235,14 @@ class HeadParser:
     watched: names of further fields, lower case, that make a request unusual: configured carriers of key or trace.
     """
 
-    __slots__ = ("_request", "_response", "limits")
+    __slots__ = ("_kept", "_request", "_response", "limits")
 
     def __init__(self, limits: Limits, watched: Sequence[str] = ()) -> None:
         self.limits = limits
         further = b"".join(b"|" + re.escape(name.encode()) for name in watched)
+        # What names a key or a trace is for every hop: a client must not take it away by nominating it, which RFC 9110
+        # section 7.6.1 tells it not to.
+        self._kept = re.compile(rb"baggage|tracestate|" + _OURS + rb"|" + _TRACE_NAMES + further).fullmatch
         unusual = rb"(" + _UNUSUAL_FRAMING + rb"|" + _CAPTURED_NAMES + further + rb")|(" + _TRACE_NAMES + rb")"
         # The outer repeat is greedy, the lines are atomic: captures in a possessive repeat are broken in CPython 3.11
         # ("the span of capturing group is wrong"), and without either a bad head would be tried in every combination.
@@ -293,6 +298,8 @@ class HeadParser:
             head.http10 = minor == b"0"
             check_host(field_values(head, b"host"), head.http10)
             _frame_request(head)
+            if not head.options <= _USUAL_OPTIONS:
+                head.options = frozenset(option for option in head.options if not self._kept(option))
         elif connection == b"close":
             head.keep_alive, head.hop, head.options = False, True, _CLOSE
         if first != b"/" or method == b"connect":  # "/" begins the origin-form; everything else is rare

@@ -356,7 +356,7 @@ class TestRequests:
         splice = book.splicer.only()
         book.pass_ticks(51)
         assert splice.over
-        assert problem(client.new())["code"] == "app-timeout"
+        assert problem(client.new())["code"] == "content-timeout"
         assert app.calls[-1] == "reset"
         assert client.exchange.phase == LINGER
         client.send(BODY[FIRST : FIRST + 10])

@@ -14,7 +14,7 @@ UPLOAD = b"POST / HTTP/1.1\r\nhost: users\r\ncontent-length: 4\r\n\r\n"
 
 SHORT = ExchangeSettings(
     header_ticks=30, idle_ticks=60, connect_ticks=5, response_ticks=50, stream_ticks=100, linger_ticks=7, hold_ticks=10,
-    sync_ticks=4,
+    sync_ticks=4, upload_rate=0,
 )  # fmt: skip
 
 
@@ -146,9 +146,11 @@ def test_an_upload_that_stops_is_given_up(make_book: MakeBook) -> None:
     client.send(UPLOAD + b"bo")
     app = book.app.accept()
     book.pass_ticks(SHORT.stream_ticks)
-    assert problem(client.got)["code"] == "app-timeout"
+    document = problem(client.got)
+    assert (document["code"], document["status"]) == ("content-timeout", 408)
     assert app.calls == ["reset"]
     assert client.calls == ["write_eof"]
+    assert book.counters.inbound.timeouts == {"body": 1}
 
 
 def test_a_reused_connection_gets_the_same_time(make_book: MakeBook) -> None:

@@ -365,7 +365,7 @@ def test_an_upload_that_stalls_has_its_time(stalled: bool) -> None:
             await there.stalls()
             there.parts.pass_ticks(21)
             assert not there.moving
-            await there.caller.until(lambda: b"app-timeout" in there.caller.got)
+            await there.caller.until(lambda: b"content-timeout" in there.caller.got)
             there.line.wire.resume_reading()
             await there.line.until(lambda: there.line.lost)
 

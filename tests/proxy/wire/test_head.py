@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, UNSUPPORTED_TRANSFER_CODING, Failure
+from proxy.wire.edit import request_head
 from proxy.wire.framing import CHUNKED, NO_BODY
-from proxy.wire.head import field_values
+from proxy.wire.head import HeadParser, Limits, field_values
 from tests.proxy.wire.reading import PARSER, answer, get, read_request, read_response, refused_request, refused_response
 
 
@@ -236,6 +237,30 @@ class TestRequest:
         lines = (b"Connection: close, X-Foo", b"connection:\tX-Bar ,, ")
         assert read_request(get(*lines)).options == {b"close", b"x-foo", b"x-bar"}
         assert read_response(answer(*lines)).options == {b"close", b"x-foo", b"x-bar"}
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            b"Baggage",
+            b"tracestate",
+            b"traceparent",
+            b"B3",
+            b"x-b3-traceid",
+            b"x-request-id",
+            b"skycap-visited",
+            b"x-own",
+        ],
+    )
+    def test_what_names_key_or_trace_is_for_every_hop_rfc_9110_7_6_1(self, name: bytes) -> None:
+        """A client that nominates it would take away what we need."""
+        parser = HeadParser(Limits(), ["x-own"])
+        lines = (b"Connection: x-foo, " + name, name + b": 1", b"X-Foo: 2")
+        head = read_request(get(*lines), parser)
+        assert head.options == {b"x-foo"}
+        assert head.hop
+        assert request_head(head, b"", frozenset(), b"") == get(name + b": 1")
+        alone = read_request(get(b"Connection: " + name, name + b": 1"), parser)
+        assert request_head(alone, b"", frozenset(), b"") == get(name + b": 1"), "the field itself goes"
 
     @pytest.mark.parametrize("name", [b"content-length", b"Transfer-Encoding", b"HOST"])
     def test_connection_must_not_name_framing_rfc_9110_7_6_1(self, name: bytes) -> None:
