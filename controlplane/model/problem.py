@@ -82,7 +82,7 @@ ABSOLUTE_PATH = Grammar(
 
 _WORDS = {
     f"^{grammar.pattern}$": grammar.words
-    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, LABEL, ENV_NAME, SIDECAR_ID, SCHEME, ABSOLUTE_PATH)
+    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, LABEL, ENV_NAME, SIDECAR_ID, AGO, SCHEME, ABSOLUTE_PATH)
 }
 
 
