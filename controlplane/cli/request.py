@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUrlError, send
+from controlplane.asking.calls import Call
 from controlplane.asking.expected import Expected
 from controlplane.cli.command import Command
 from controlplane.cli.failures import (
@@ -25,6 +28,8 @@ from controlplane.cli.failures import (
 from controlplane.cli.options import checked_key, expectations
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, registry_options
+from controlplane.cli.traffic import settled_calls
+from controlplane.cli.traffic import show as show_calls
 from controlplane.cli.view import read_sandbox
 from controlplane.terminal import Text
 from proxy.base.text import printable
@@ -109,18 +114,23 @@ def request(
 ) -> None:
     """Send a request with the routing key KEY in its baggage to URL.
 
-    Prints the status, who served each hop, and the body.
+    Prints the status, who served each hop, the body, and the calls that it led to, as far as a registry was told.
     """
     method = (method or ("POST" if data is not None else "GET")).upper()
     if data is not None and not any(name.lower() == "content-type" for name, _ in fields):
         fields.append(("Content-Type", "application/json" if _is_json(data) else "application/octet-stream"))
+    trace = _trace(fields)
     try:
         answer = asyncio.run(send(method, url, key, fields, data, timeout))
     except NotAUrlError as error:
         raise InvalidError(str(error)) from None
     except NoAnswerError as error:
         raise UnreachableError(str(error)) from None
-    output.result({"method": method, "url": url, "key": key, **answer.document()}, lambda: show(output, answer))
+    made = settled_calls(registry, trace) if trace and answer.hops else []
+    document = {"method": method, "url": url, "key": key, **answer.document(), "trace": trace or None}
+    output.result(document | {"calls": [call.document() for call in made]}, lambda: show(output, answer, made))
+    if made:
+        output.remark(f"its bodies and more: `skycap trace {trace}`, `skycap sandbox traffic NAME --trace {trace}`")
     for line in remarks(answer, key, registry):
         output.remark(line)
     unmet = [missing for each in expected if (missing := each.unmet(answer.hops))]
@@ -171,8 +181,20 @@ def _is_json(data: bytes) -> bool:
     return True
 
 
-def show(output: Output, answer: Answer) -> None:
-    """The answer for a person: status, hops, whose error it is, body."""
+def _trace(fields: list[tuple[str, str]]) -> str:
+    """The trace id under which the request is found again; one is made where the sender names none. "" when the one
+    that is named cannot be read."""
+    given = [value for name, value in fields if name.lower() == "traceparent"]
+    if given:
+        parts = given[-1].split("-")
+        return parts[1].lower() if len(parts) >= 4 else ""
+    trace = secrets.token_hex(16)
+    fields.append(("traceparent", f"00-{trace}-{secrets.token_hex(8)}-01"))
+    return trace
+
+
+def show(output: Output, answer: Answer, made: Sequence[Call] = ()) -> None:
+    """The answer for a person: status, hops, whose error it is, body, and what it led to."""
     colour = "green" if answer.status < 400 else "red"
     status = Text(f"HTTP {answer.status} {printable(answer.reason)}".rstrip(), style=f"bold {colour}")
     output.say(status.append(f"  in {answer.seconds * 1000:.0f} ms"))
@@ -191,6 +213,9 @@ def show(output: Output, answer: Answer) -> None:
         output.say(f"answered by the sidecar itself, not by an application: {printable(answer.error)}", "bold red")
     output.say()
     output.text(body_text(answer))
+    if made:
+        output.say()
+        show_calls(output, list(made))
 
 
 def body_text(answer: Answer) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,12 +10,16 @@ import click
 
 from controlplane.asking.calls import Call, Placed, calls, drawn
 from controlplane.cli.command import Command
-from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS
+from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, CommandError, NotFoundError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options, segment
 from controlplane.terminal import Text, dumps
 from proxy.base.text import one_line
 from proxy.contract.hops import Hop, HopError, hop_document, read_hop
+
+TOLD_SECONDS = 0.9
+LOOK_SECONDS = 0.15
+"""For the hops of a request to be told, and between two looks: sidecars tell within 0.1 s."""
 
 SHOWN_PATH = 60
 """Characters of a path in a table."""
@@ -182,6 +187,25 @@ class _Trace(NamedTuple):
 def _read_trace(answer: Any) -> _Trace:
     hops = [Placed(item["depth"], _hop(item), item.get("detached", False)) for item in answer["hops"]]
     return _Trace(answer["id"], answer["sandbox"], hops)
+
+
+def settled_calls(registry: Registry, ident: str) -> list[Call]:
+    """The calls of a trace that has just ended, as soon as no more hops of it come; empty when a registry tells none
+    within TOLD_SECONDS, or there is no registry."""
+    found: list[Placed] = []
+    end = time.monotonic() + TOLD_SECONDS
+    while time.monotonic() < end:
+        time.sleep(LOOK_SECONDS)
+        before = len(found)
+        try:
+            found = registry.get(f"traces/{segment(ident)}", _read_trace).hops
+        except NotFoundError:
+            continue
+        except CommandError:
+            return []
+        if len(found) == before:
+            break
+    return calls(found)
 
 
 def show(output: Output, tops: list[Call]) -> None:

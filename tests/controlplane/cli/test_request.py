@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def test_the_answer_for_programs(skycap: Skycap, origin: Origin) -> None:
     document = json.loads(skycap("request", "agent-42", f"{origin.url}/x", "-o", "json").out)
     assert document.pop("seconds") > 0
     assert [name for name, _ in document.pop("headers")][-2:] == ["skycap-served-by", "Content-Length"]
+    assert re.fullmatch(r"[0-9a-f]{32}", document.pop("trace"))
     assert document == {
         "method": "GET",
         "url": f"{origin.url}/x",
@@ -82,7 +84,16 @@ def test_the_answer_for_programs(skycap: Skycap, origin: Origin) -> None:
         "skycapError": "",
         "body": "hello\n",
         "bodyCut": False,
+        "calls": [],
     }
+
+
+def test_it_begins_a_trace_unless_the_sender_has_one(skycap: Skycap, origin: Origin) -> None:
+    skycap("request", "k", origin.url)
+    skycap("request", "k", origin.url, "-H", "TraceParent: 00-" + "ab" * 16 + "-" + "cd" * 8 + "-01")
+    sent = [{name.lower(): value for name, value in asked[2]}["traceparent"] for asked in origin.asked]
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", sent[0])
+    assert sent[1] == "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
 
 
 def test_a_refusal_ends_with_1_and_shows_whose_it_is(skycap: Skycap, origin: Origin) -> None:

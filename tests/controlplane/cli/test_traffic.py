@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from proxy.contract.hops import HOPS_TYPE, INBOUND, OUTBOUND, Hop, encode_hop
-from tests.controlplane.cli.conftest import Skycap
+from tests.controlplane.cli.conftest import Origin, Skycap
 from tests.controlplane.cli.test_registry_commands import authorized
 from tests.controlplane.sandboxes import document
 
@@ -121,6 +121,26 @@ def test_feedback_is_markdown_and_fails_unless_all_is_well(registry: str, sandbo
     whole = json.loads(skycap("sandbox", "feedback", sandbox, "-o", "json", "--registry", registry).out)
     assert whole["verdict"] in {"no-traffic", "not-ready"}
     assert whole["summary"] in told.out
+
+
+def test_a_request_shows_what_it_led_to(registry: str, sandbox: str, skycap: Skycap, origin: Origin) -> None:
+    trace = "ab" * 16
+    tell(
+        registry,
+        sandbox,
+        {"trace": trace, "workload": "shop/front", "path": "/checkout"},
+        {"trace": trace, "workload": "shop/front", "side": OUTBOUND, "parent": f"{1:016x}", "status": 404},
+        {"trace": trace, "parent": f"{2:016x}", "status": 404, "sandbox": sandbox, "revision": 1},
+    )
+    origin.headers = [("skycap-served-by", "shop/front;baseline")]
+    parent = f"traceparent: 00-{trace}-{'cd' * 8}-01"
+    shown = skycap("request", sandbox, origin.url, "-H", parent, "--registry", registry)
+    assert shown.code == 0
+    assert [line.split()[0] for line in shown.out.splitlines()[-3:]] == ["REQUEST", "GET", "└─"]
+    assert shown.out.splitlines()[-1].split()[-1] == f"shop/users;sandbox={sandbox};rev=1"
+    assert f"skycap trace {trace}" in shown.err
+    whole = json.loads(skycap("request", sandbox, origin.url, "-H", parent, "-o", "json", "--registry", registry).out)
+    assert (whole["trace"], whole["calls"][0]["made"][0]["status"]) == (trace, 404)
 
 
 def test_an_assertion_holds_or_says_what_speaks_against_it(registry: str, sandbox: str, skycap: Skycap) -> None:
