@@ -25,13 +25,14 @@ from proxy.feed.hops import HopReport
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
+from proxy.net.pools import Pools
 from proxy.net.reset import reset
 from proxy.net.resolve import Resolver
 from proxy.net.silence import Opening
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, Destinations, Received
-from proxy.net.upstream import ConnectionPool, Forbids, Pools
+from proxy.net.upstream import ConnectionPool, Forbids
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable

@@ -26,8 +26,9 @@ from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
+from proxy.net.pools import Pools
 from proxy.net.timers import TimerWheel
-from proxy.net.upstream import Pools, UpstreamConnection
+from proxy.net.upstream import UpstreamConnection
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable

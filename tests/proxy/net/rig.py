@@ -28,11 +28,12 @@ from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
 from proxy.net.pipes import Pipes
+from proxy.net.pools import Pools
 from proxy.net.reset import reset
 from proxy.net.resolve import Found, Resolver, UnresolvedError
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
-from proxy.net.upstream import ConnectionPool, Pools
+from proxy.net.upstream import ConnectionPool
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable

@@ -16,9 +16,10 @@ from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net import upstream as module
 from proxy.net.idle import IDLE_TICKS
+from proxy.net.pools import Pools
 from proxy.net.resolve import UnresolvedError
 from proxy.net.tuning import HIGH_WATER
-from proxy.net.upstream import RESTING_TICKS, ConnectionPool, Pools, UpstreamConnection
+from proxy.net.upstream import RESTING_TICKS, ConnectionPool, UpstreamConnection
 from tests.proxy.net.rig import Borrower, Line, Net, eventually, net, on_uvloop, origin
 
 
