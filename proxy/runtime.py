@@ -26,7 +26,7 @@ import uvloop
 
 from proxy import BUILD, __version__
 from proxy.admin.port import Shown
-from proxy.admin.server import AdminServer
+from proxy.admin.server import AdminServer, most_connections
 from proxy.base import log
 from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
@@ -46,6 +46,7 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.drain import drain
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.pipes import Pipes, pipe_limit
+from proxy.net.pressure import give_way
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Redirection, bind_redirected
@@ -139,6 +140,7 @@ class Sidecar:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
             try:
+                self._descriptors.reserved = most_connections(self._descriptors.limit)
                 self._admin_sockets = bind(settings.admin.host, settings.admin.port)
             except ConfigurationError as error:
                 problems += error.problems
@@ -199,6 +201,7 @@ class Sidecar:
             loop.add_signal_handler(number, self.begin_drain)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._wheel.start(loop)
+        self._descriptors.give_way = self._give_way
         for listener in self._all_listeners():
             await listener.start()
         self._tasks.keep(self._keep_house, "house-keeping")
@@ -244,6 +247,10 @@ class Sidecar:
         if self._tracing is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._tracing.close)
         _log.info("drained in %.1f s, %d connections cut", time.monotonic() - started, cut)
+
+    def _give_way(self, count: int) -> int:
+        """Idle clients, since descriptors are short."""
+        return give_way((one for listener in self._all_listeners() for one in listener.connections), count)
 
     def _all_listeners(self) -> list[Listener]:
         return [*self._inbound_listeners, *self._outbound_listeners]

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from proxy.admin.origin import DRAIN_HEADER, refuse_drain, refuse_reading
 from proxy.admin.port import Feed, Shown
+from proxy.base.crowd import Crowd
 from proxy.contract.routes import MAX_ROUTES, encode_route
 
 log = logging.getLogger("skycap.admin")
@@ -34,6 +35,8 @@ MAX_LIMIT = 500
 """Entries of one page: 2.5 ms."""
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
+
+_CROWD = web.AppKey("crowd", Crowd)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,10 +58,11 @@ class _PageError(Exception):
             self.document["hint"] = hint
 
 
-def application(shown: Shown) -> web.Application:
-    """The application of one sidecar."""
+def application(shown: Shown, crowd: Crowd) -> web.Application:
+    """The application of one sidecar. crowd: is told which connections are in use."""
     pages = _Pages(shown)
     made = web.Application(middlewares=[_guard], client_max_size=1024)
+    made[_CROWD] = crowd
     made.router.add_get("/live", pages.live)
     made.router.add_get("/ready", pages.ready)
     made.router.add_get("/metrics", pages.metrics)
@@ -130,7 +134,8 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if why := refuse_reading(_peer(request), request.headers.get("host")):
             raise _PageError(421, "misdirected", why, "use an address or localhost")
-        answer = await handler(request)
+        with request.app[_CROWD].serving(request.protocol):
+            answer = await handler(request)
     except _PageError as problem:
         answer = _problem(problem)
     except web.HTTPNotFound:

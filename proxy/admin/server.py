@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import resource
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.admin.port import Shown
+from proxy.base.crowd import Crowd
+from proxy.base.listen import Listen, bind
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
 
@@ -18,6 +22,18 @@ if TYPE_CHECKING:
 STOP_SECONDS = 1.0
 """For answers under way when the sidecar ends; they are small."""
 
+BACKLOG = 64
+MOST = 64
+SHARE = 16
+FEWEST = 4
+"""Connections: one in SHARE of the descriptors, within these bounds. A probe, two scrapers and a person need four; the
+rest of the descriptors is for requests."""
+
+
+def most_connections(descriptors: int) -> int:
+    """Of the admin listener, at a limit of so many descriptors."""
+    return min(max(descriptors // SHARE, FEWEST), MOST)
+
 
 class AdminServer:
     """Listens on `listen` (port 0: any free one) once started, or on `sockets` that are bound already."""
@@ -26,6 +42,7 @@ class AdminServer:
         self._listen = listen
         self._shown = shown
         self._sockets = sockets
+        self._servers: list[asyncio.Server] = []
         self._runner: AppRunner | None = None
 
     def __repr__(self) -> str:
@@ -35,7 +52,7 @@ class AdminServer:
     def address(self) -> Endpoint:
         """Where it really listens."""
         assert self._runner is not None, "not started"
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._servers[0].sockets[0].getsockname()[:2]
         return Endpoint(host, port)
 
     async def start(self) -> None:
@@ -44,17 +61,18 @@ class AdminServer:
 
         from proxy.admin.application import application
 
+        crowd = Crowd(most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
         runner = web.AppRunner(
-            application(self._shown), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            application(self._shown, crowd), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
         )
         await runner.setup()
+        crowd.server = runner.server
+        loop = asyncio.get_running_loop()
         try:
-            for bound in self._sockets:
-                await web.SockSite(runner, bound).start()
-            if not self._sockets:
-                await web.TCPSite(runner, self._listen.host, self._listen.port).start()
+            for bound in self._sockets or bind(Listen(self._listen.host, self._listen.port), BACKLOG):
+                self._servers.append(await loop.create_server(crowd, sock=bound, backlog=BACKLOG))
         except OSError as error:
-            await runner.cleanup()
+            await self._close(runner)
             # asyncio writes the address into strerror; a failed look-up has a negative errno of its own.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             if error.errno == errno.EADDRINUSE:
@@ -62,8 +80,14 @@ class AdminServer:
             raise ConfigurationError([f"admin listener {self._listen}: {why}"]) from None
         self._runner = runner
 
+    async def _close(self, runner: AppRunner) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        await runner.cleanup()
+
     async def stop(self) -> None:
         """Idempotent."""
         if self._runner is not None:
-            await self._runner.cleanup()
+            await self._close(self._runner)
             self._runner = None

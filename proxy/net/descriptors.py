@@ -8,6 +8,8 @@ Rules:
   connections (BACKLOG).
   HAProxy (`maxconn`) and nginx (`worker_connections`) do the same. Without this, libuv would accept and close, and
   neither the client nor the log would say why.
+* While accepting is paused, clients that have been idle for a while give way, some at a time (`proxy.net.pressure`): a
+  client that opens connections and keeps them shuts nobody out.
 * A dial that finds none is answered at once (503 `overloaded`), not held up: only the end of another connection could
   help it.
 
@@ -40,6 +42,9 @@ LOOK_SECONDS = 0.1
 """How long a connection waits in the kernel's queue at most when there is room again, and how long a lack may go unseen
 that others than our listeners have made."""
 
+GIVE_WAY = 16
+"""One in so many of the usable ones, at a look: all of them in less than two seconds."""
+
 SAY_SECONDS = 60.0
 """At most one line a minute of each kind: a client that can use up all descriptors must not fill the log as well."""
 
@@ -67,6 +72,8 @@ class Descriptors:
     paused:    no connection is accepted now.
     listeners: whom to pause.
     upstreams: connections to others, and dials.
+    reserved:  how many dials leave to others: the admin listener.
+    give_way:  asked to close so many idle clients; returns how many it has closed.
     """
 
     def __init__(
@@ -77,6 +84,8 @@ class Descriptors:
         self.paused = False
         self.listeners: list[Accepting] = []
         self.upstreams: set[object] = set()
+        self.reserved = 0
+        self.give_way: Callable[[int], int] = lambda _: 0
         self._fixed = 0
         self._unseen = 0
         self._counters = counters
@@ -105,7 +114,10 @@ class Descriptors:
 
     def dialling(self, upstream: object) -> None:
         """A dial begins. Accepting stops before it has a descriptor: of many dials at once, the last ones may get none,
-        and a connection that was accepted then would be closed without a word."""
+        and a connection that was accepted then would be closed without a word. Raises OSError when those that are left
+        are for others."""
+        if self._used >= self.limit - self.reserved:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self.upstreams.add(upstream)
         if self._used >= self.usable and self._pause():
             for listener in self.listeners:
@@ -129,6 +141,8 @@ class Descriptors:
             listens = sum(listener.listens for listener in self.listeners)
             if self._used + 1 < self.usable and self._free(listens + 1) < self.usable:
                 await self._resume()
+            else:
+                self._counters.gave_way += self.give_way(max(self.usable // GIVE_WAY, 1))
 
     def dial_failed(self, error: OSError) -> bool:
         """Whether a dial failed because there is no descriptor left; then the log says so."""

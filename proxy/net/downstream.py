@@ -33,6 +33,7 @@ class Downstream(asyncio.Protocol):
 
     opening:  how connections of this side begin; without one, the application is never dialled before its client has
               spoken.
+    accepted: the tick in which that was.
     exchange: reads its requests, None before there is a connection and when it is opaque.
     opaque:   carries its bytes, None while it is not known to be opaque.
     """
@@ -52,6 +53,7 @@ class Downstream(asyncio.Protocol):
         self._opening = opening or Opening()
         self._timer: asyncio.TimerHandle | None = None
         self._silence: Silence | None = None
+        self.accepted = 0
         self.exchange: Exchange | None = None
         self.opaque: OpaqueConnection | None = None
 
@@ -61,6 +63,7 @@ class Downstream(asyncio.Protocol):
         counters = side.counters
         counters.connections_accepted += 1
         counters.connections_open += 1
+        self.accepted = side.wheel.now
         self.stream = cast(Stream, transport)  # uvloop's transports do not derive from asyncio's
         self._open.add(self)
         if opening.declared and side.default_pool is not None:
@@ -227,6 +230,13 @@ class Downstream(asyncio.Protocol):
     def abort(self) -> None:
         """Cut it, so that its client cannot take what it got for all of it."""
         self.side.reset(self.stream)
+
+    def give_way(self) -> None:
+        """End it, since others need its descriptor. A request that is under way learns that it has no answer."""
+        if self.exchange is not None:
+            self.exchange.drain(last_call=True)
+            if self.exchange.phase != CLOSED:
+                self.abort()
 
     def describe(self) -> dict[str, Any]:
         """For people: the client, and what is done for it."""

@@ -96,7 +96,7 @@ class Counters:
     """All figures of one sidecar."""
 
     __slots__ = (
-        "accepting_paused", "hops_dropped", "hops_sent", "inbound", "keys_lost",
+        "accepting_paused", "gave_way", "hops_dropped", "hops_sent", "inbound", "keys_lost",
         "outbound", "trace_seconds", "traces_disputed", "traces_dropped",
         "traces_known",
     )  # fmt: skip
@@ -108,6 +108,7 @@ class Counters:
         """Outbound calls that may have lost a key: without trace, or of one that is unknown or disputed."""
         self.accepting_paused = 0
         """How often no connection was accepted for a while because file descriptors were short."""
+        self.gave_way = 0
         self.traces_known = 0
         self.hops_sent = 0
         self.hops_dropped = 0

@@ -123,6 +123,10 @@ class Exposition:
         yield _counter(
             "accepting_paused", "How often file descriptors were short, so that new clients waited", (), paused
         )
+        gave_way: Values = {(): self._counters.gave_way}
+        yield _counter(
+            "clients_gave_way", "Idle clients that were closed because file descriptors were short", (), gave_way
+        )
         yield from self._connections(sides)
         yield from self._routes()
 

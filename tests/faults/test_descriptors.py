@@ -144,19 +144,49 @@ async def test_no_descriptor_is_left_for_a_dial(application: socket.socket, tmp_
         await sidecar.at_rest()
 
 
-async def test_others_use_them_up(application: socket.socket, tmp_path: Path) -> None:
-    """Clients of the admin listener are not counted, and are noticed all the same."""
+async def test_the_admin_listener_has_a_share_of_its_own(application: socket.socket, tmp_path: Path) -> None:
+    """Its clients cannot use up what requests need, and one that keeps its place does not keep others out."""
     with subject.running(application.getsockname()[1], tmp_path, prepare=few_files) as sidecar:
         async with peers.serving(application) as origin:
             first = await connect(sidecar.inbound)
             await is_served(first, b"/before")
+            before = sidecar.open_files()
             for _ in range(CROWD):
                 await connect(sidecar.admin)
-            await until(lambda: WAIT in sidecar.log, "it is said")
-            await until(lambda: sidecar.open_files() >= LIMIT - 2, "all are in use")
-            await is_served(first, b"/during")
+            await until(lambda: sidecar.open_files() > before, "they are accepted")
+            assert await steady(sidecar.open_files) <= before + 5
+            assert WAIT not in sidecar.log
+            assert (await sidecar.page("/live")) == {"live": True}
+            for number in range(10):
+                await is_served(await connect(sidecar.inbound), b"/during/%d" % number)
+            assert await sidecar.metric("skycap_accepting_paused_total") == 0
             await is_calm(sidecar)
-            await peers.hang_up()
-            await until(lambda: sidecar.open_files() < USABLE, "they are free again")
             await comes_back(sidecar, origin)
+        await sidecar.at_rest()
+
+
+@pytest.mark.parametrize("first", [b"", b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx", b"GET / HT"])
+async def test_who_only_keeps_a_connection_gives_way(application: socket.socket, tmp_path: Path, first: bytes) -> None:
+    """Silent clients, those whose body has come to a standstill, and half a head: whoever comes next is served."""
+
+    async def script(peer: Peer) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+            while True:
+                await origin.take(peer)
+                await peer.send(ok(b"whole"))
+
+    port = application.getsockname()[1]
+    with subject.running(port, tmp_path, "--sniff-delay", "0", prepare=few_files) as sidecar:
+        async with peers.serving(application) as origin:
+            origin.script = script
+            idlers = [await connect(sidecar.inbound) for _ in range(CROWD)]
+            for idler in idlers:
+                await idler.send(first)
+            await sidecar.reaches(1, "skycap_accepting_paused_total")
+            fresh = await connect(sidecar.inbound)
+            await fresh.send(request(b"/fresh"))
+            async with asyncio.timeout(45):
+                assert (await fresh.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert await sidecar.metric("skycap_clients_gave_way_total") > 0
+            await peers.hang_up()
         await sidecar.at_rest()
