@@ -8,8 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import click
+
+from controlplane.cli.failures import InvalidError
+
+
+def _is_ours() -> bool:
+    """Whether `python -m proxy` is the sidecar: another distribution may have put its files over ours."""
+    package = find_spec("proxy")
+    places = package.submodule_search_locations if package is not None else None
+    try:
+        return any("proxy.runtime" in Path(place, "__main__.py").read_text() for place in places or ())
+    except OSError:
+        return False
 
 
 @click.command(
@@ -19,5 +33,10 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def proxy(arguments: tuple[str, ...]) -> None:
     """Run a sidecar (skycap proxy --help tells its options)."""
+    if not _is_ours():
+        raise InvalidError(
+            "the package `proxy` beside skycap is another one, such as that of proxy.py",
+            hint="install skycap into an environment of its own: python -m venv .venv",
+        )
     # -P: a folder named `proxy` where the person stands is not the sidecar.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy", *arguments])  # noqa: S606 (no shell is wanted)

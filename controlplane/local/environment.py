@@ -37,7 +37,7 @@ from controlplane.local.servicelog import ServiceLogs
 from controlplane.local.state import STATE, StateFolder
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import REGISTRY, EnvironmentFile
-from controlplane.model.variables import bypasses
+from controlplane.model.variables import bypasses, upstream_variables
 from controlplane.process.child import Child
 from controlplane.process.kin import kin
 from controlplane.process.listeners import instead, named
@@ -230,10 +230,18 @@ class Environment:
 
     def _warn(self) -> None:
         for service in self.file.spec.services:
-            for variable, upstream in bypasses(service.env, [each.name for each in service.upstreams]):
+            for variable, called in bypasses(service.env, [each.name for each in service.upstreams]):
                 reach = variable.rpartition("_")[0]
-                what = f"env.{variable} leads past its sidecar, so calls to {upstream} lose their routing key"
+                what = f"env.{variable} leads past its sidecar, so calls to {called} lose their routing key"
                 self._observe(Warned(service.name, f"{what}: name ${{{reach}_HOST}} and ${{{reach}_PORT}} in it"))
+
+            for upstream in service.upstreams:
+                if upstream.port is not None:
+                    reach = next(iter(upstream_variables(upstream.name, "http", "", 0)))
+                    what = f"calls {upstream.name} at a fixed port, which is the baseline's sidecar"
+                    self._observe(
+                        Warned(service.name, f"{what}: a shadow that does not heed {reach} calls it as the baseline")
+                    )
 
     def _start(self, layout: Layout) -> None:
         self._warn()

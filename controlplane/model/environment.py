@@ -86,7 +86,8 @@ class UpstreamSpec(Strict):
     name:   how the service knows it; PAYMENTS_URL says where `payments` is.
     workload: of one outside of the file, NAMESPACE/NAME.
     address: where one outside of the file answers, HOST:PORT: the inbound side of its sidecar.
-    port:   where the service's own sidecar listens for calls to it.
+    port:   where the service's own sidecar listens for calls to it, absent: anywhere. A fixed one is for the baseline
+            only: each shadow has a sidecar and a port of its own, and finds it in NAME_URL.
     scheme: of the variable NAME_URL; `none` makes it HOST:PORT.
     """
 

@@ -18,6 +18,7 @@ from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Ended, Event, NotReady, Output, Ready, Started, Stopped, Stopping, Warned
 from controlplane.model.sandbox import Phase
 from proxy.base.problems import ConfigurationError
+from tests.controlplane.demo.conftest import free_ports
 from tests.controlplane.local.files import APP, environment, service
 from tests.controlplane.process.marked import Marked, eventually
 
@@ -133,6 +134,20 @@ async def test_an_address_that_leads_past_the_sidecar_is_said(make: Make, events
             "frontend",
             "env.USERS_URL leads past its sidecar, so calls to users lose their routing key: "
             "name ${USERS_HOST} and ${USERS_PORT} in it",
+        )
+    ]
+
+
+async def test_a_fixed_port_of_an_upstream_is_for_the_baseline_only(make: Make, events: list[Event]) -> None:
+    (port,) = free_ports(1)
+    calls = [{"name": "users", "port": port}, {"name": "mail-relay", "workload": "a/b", "address": "127.0.0.1:9"}]
+    async with make(service("frontend", upstreams=calls), service("users")):
+        pass
+    assert [event for event in events if isinstance(event, Warned)] == [
+        Warned(
+            "frontend",
+            "calls users at a fixed port, which is the baseline's sidecar: "
+            "a shadow that does not heed USERS_URL calls it as the baseline",
         )
     ]
 
