@@ -59,7 +59,7 @@ class RequestHead:
     body:        content-length, or CHUNKED
     keep_alive:  the client wants to send another request on this connection
     hop:         it has fields for this connection only (RFC 9110 section 7.6.1) that must not be passed on
-    options:     what its `connection` fields name, lower case
+    options:     what its `connection` fields name, lower case, without what carries keys and traces
     upgrade:     the protocols asked for, empty when there is no wish that may be passed on
     plain:       nothing unusual stands in it: `baggage` says all that there is to know about its key; where `hop` is
                  set, the one such field is a `connection: close`

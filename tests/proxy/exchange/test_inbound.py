@@ -277,6 +277,19 @@ def test_a_keyed_request_without_a_trace_gets_one(make_book: MakeBook, step: int
     assert book.correlation.recall([b"=5ca1ab1e-0000-0000-0000-000000000003"]) == "agent-42"
 
 
+def test_nobody_takes_away_what_carries_the_key_as_a_field_of_the_connection(make_book: MakeBook, step: int) -> None:
+    """RFC 9110 section 7.6.1: what is for every recipient must not be named in `connection`."""
+    book = make_book(step=step, key_headers=["x-key"])
+    names = "baggage, traceparent, x-request-id, b3, x-key, skycap-hop, x-other"
+    app = upstream_of(
+        book, keyed("agent-42", "/", TRACEPARENT, "x-key: agent-42", f"connection: {names}", "x-other: 1")
+    )
+    assert field_lines(app.got, "baggage") == ["routing-key=agent-42"]
+    assert len(field_lines(app.got, "traceparent")) == len(field_lines(app.got, "b3")) == 1
+    assert field_lines(app.got, "x-key") == ["agent-42"]
+    assert field_lines(app.got, "connection") == field_lines(app.got, "x-other") == []
+
+
 @pytest.mark.parametrize("line", [TRACEPARENT.upper(), "traceparent: undefined", f"{TRACEPARENT}\r\n{TRACEPARENT}"])
 def test_a_trace_that_cannot_be_used_is_replaced(make_book: MakeBook, step: int, line: str) -> None:
     book = make_book(step=step)

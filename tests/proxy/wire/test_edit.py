@@ -80,6 +80,8 @@ class TestRequest:
             (b"Connection: .*\r\nabc: d\r\n", b"abc: d\r\n"),
             (b"Connection: x-a:\r\nx-a: b\r\n", b"x-a: b\r\n"),
             (b"Connection: baggage\r\nBaggage: routing-key=a\r\n", b"Baggage: routing-key=a\r\n"),
+            (b"Connection: x-a, traceparent,B3 ,X-Request-Id\r\nX-A: 1\r\nb3: 2\r\n", b"b3: 2\r\n"),
+            (b"Connection: x-b3-traceid\r\nX-B3-TraceId: 1\r\n", b"X-B3-TraceId: 1\r\n"),
             (b"Connection: %b\r\nn7: a\r\nN499: b\r\nn500: c\r\n" % b",".join(MANY), b"n500: c\r\n"),
         ],
     )  # fmt: skip
