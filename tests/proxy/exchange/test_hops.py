@@ -9,7 +9,7 @@ import pytest
 from proxy.contract.hops import INBOUND, MAX_BODY_BYTES, OUTBOUND, Hop
 from proxy.contract.routes import Endpoint, Route
 from proxy.telemetry.hops import CAPTURED_BYTES
-from tests.proxy.exchange.playbook import INSTANCE, OK, Playbook, field_lines, get, keyed, ready
+from tests.proxy.exchange.playbook import INSTANCE, OK, TARGET, Playbook, field_lines, get, keyed, problem, ready
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01"
@@ -343,4 +343,32 @@ def test_however_the_bytes_come(step: int) -> None:
     (hop,) = played.hops()
     assert hop.response is not None
     assert (hop.parent, hop.response.body) == ("00000007000000aa", "oops")
+    played.ends_clean()
+
+
+def test_a_loss_without_a_key_in_flight_is_nobody_s_hop() -> None:
+    """Two keys have claimed the id, and both requests are over."""
+    played = book()
+    side = played.inbound()
+    ours = [played.connect(side) for _ in range(2)]
+    for client, key in zip(ours, ("one", "two"), strict=True):
+        client.send(keyed(key, "/", "x-request-id: shared"))
+    for app in [played.app.accept() for _ in ours]:
+        app.send(OK)
+    assert len(played.hops()) == 2
+    calls = played.connect(played.outbound())
+    calls.send(get("/", "x-request-id: shared"))
+    played.target.accept().send(OK)
+    assert [loss[0] for loss in played.reports.losses] == [str(TARGET)]
+    assert played.hops() == []
+    played.ends_clean()
+
+
+def test_a_call_that_is_refused_before_anything_is_decided_leaves_none() -> None:
+    played = book()
+    client = played.connect(played.outbound())
+    client.send(b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\nbaggage: routing-key=agent-42\r\n\r\n")
+    assert problem(client.got)["code"] == "unsupported-method"
+    assert played.hops() == []
+    assert client.exchange.passage.hop == b""
     played.ends_clean()

@@ -413,3 +413,20 @@ def test_a_large_head_gets_no_more_than_the_core_of_its_trace_context(make_book:
         shadow = book.shadow.accept()
         assert len(field_lines(shadow.got, "b3")) == 1
         assert bool(field_lines(shadow.got, "uber-trace-id")) == every
+
+
+def test_a_request_on_a_connection_of_the_pool_leaves_as_one_on_a_fresh_one(make_book: MakeBook, step: int) -> None:
+    """The usual request is written on a way of its own."""
+    book = make_book(routes=[ready("agent-42")], step=step)
+    client = book.connect(book.inbound())
+    trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    request = keyed("agent-42", "/", trace, "x-request-id: 6f1b1f0e")
+    client.send(request)
+    shadow = book.shadow.accept()
+    first = shadow.new()
+    shadow.send(OK)
+    client.send(request)
+    again = shadow.new()
+    assert field_lines(again, "uber-trace-id") == field_lines(first, "uber-trace-id")
+    assert again.split(b"skycap-hop: ")[0] == first.split(b"skycap-hop: ")[0]
+    shadow.send(OK)

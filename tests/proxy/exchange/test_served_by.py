@@ -319,3 +319,13 @@ def test_it_comes_with_every_kind_of_answer(make_book: MakeBook, step: int) -> N
         app.send(answer)
         assert client.got.count(b"skycap-served-by: shop/users;baseline\r\n") == 1
         assert served_by(client.got[client.got.rindex(b"HTTP/1.1") :]) == [BASELINE]
+
+
+def test_a_sidecar_that_speaks_for_another_workload_is_not_taken_for_the_shadow_s(make_book: MakeBook) -> None:
+    """It names the hop that it was told, and yet says nothing of this workload."""
+    book = make_book(routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    shadow = book.shadow.accept()
+    shadow.send(proven(shadow.got, answer_with("shop/payments;sandbox=agent-42;rev=3")))
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]

@@ -619,3 +619,12 @@ class TestTunnels:
             peer.full()
             peer.drained()
         assert (down.drained, up.drained) == (1, 1)
+
+    def test_what_a_reset_leaves_behind_a_moved_direction_is_not_put_in_front_of_it(self, book: Playbook) -> None:
+        client, app = tunnel(book)
+        bulk(app)
+        client.new()
+        splice = book.splicer.only()
+        client.exchange.answer.received(b"left behind")
+        assert client.new() == b""
+        splice.cancel()

@@ -195,3 +195,14 @@ def test_as_many_interim_answers_as_fit_need_no_turn(book: Playbook) -> None:
     app.send_once(OK)
     assert client.got == INTERIM * FAIR_MESSAGES + OK
     book.ends_clean()
+
+
+def test_a_turn_that_both_ends_wait_for_comes_once(book: Playbook) -> None:
+    client = book.connect(book.inbound())
+    client.exchange.wait_a_turn()
+    client.exchange.wait_a_turn()
+    assert client.calls.count("pause_reading") == 1
+    assert turn(client.exchange.side)
+    assert reads(client)
+    assert not turn(client.exchange.side)
+    book.ends_clean()
