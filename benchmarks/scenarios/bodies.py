@@ -75,7 +75,10 @@ SCENARIO = Scenario(
         Metric("growth_mib", "memory added", "MiB"),
         Metric("busy", "core used", "%", 0),
     ),
-    targets=(Target("cpu_us_per_mib", Bound.AT_MOST, 0.75, against="envoy"),),
+    targets=tuple(
+        Target("cpu_us_per_mib", Bound.AT_MOST, limit, against="envoy", cases=(case,))
+        for case, limit in (("download-1", 0.40), ("download-64", 0.50), ("upload-1", 0.75), ("upload-64", 0.65))
+    ),
     run=run,
     rounds=2,
     duration=1.0,

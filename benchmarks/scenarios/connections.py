@@ -103,6 +103,7 @@ SCENARIO = Scenario(
         Target("idle_mib", Bound.AT_MOST, 40),
         Target("per_1000_kib", Bound.AT_MOST, 12),
         Target("per_10000_kib", Bound.AT_MOST, 12),
+        Target("cpu_us", Bound.AT_MOST, 0.9, against="envoy", cases=("new",)),
     ),
     run=run,
     rounds=2,

@@ -84,7 +84,8 @@ SCENARIO = Scenario(
         Metric("busy", "core used", "%", 0),
     ),
     targets=(
-        Target("cpu_us", Bound.AT_MOST, 0.55, against="envoy"),
+        Target("cpu_us", Bound.AT_MOST, 0.55, against="envoy", cases=("call",)),
+        Target("cpu_us", Bound.AT_MOST, 0.6, against="envoy", cases=("chain",)),
         Target("cpu_us", Bound.AT_MOST, 1.4, against="haproxy"),
     ),
     run=run,

@@ -165,6 +165,9 @@ class Exchange(Way):
     def client_lost(self) -> None:
         """The connection to the client is gone."""
         phase = self.phase
+        if phase == CLOSED:
+            self.side.wheel.disarm(self)
+            return
         if phase == ROUTING:
             self.stop_waiting()
         self.abandon()
@@ -275,14 +278,17 @@ class Exchange(Way):
 
     def _close(self) -> None:
         """Close when the client has taken what was written for it, for which it has the time of an idle connection."""
-        self._closed()
+        self._emptied()
         self.arm(self.side.settings.idle_ticks)
         self.stream.close()
 
     def _closed(self) -> None:
-        self.phase = CLOSED
+        self._emptied()
         self.due = 0
+        self.side.wheel.disarm(self)
+
+    def _emptied(self) -> None:
+        self.phase = CLOSED
         self.held = b""
         self.passage.kept = None
         self.passage.body = None
-        self.side.wheel.disarm(self)

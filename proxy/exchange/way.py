@@ -214,8 +214,12 @@ class Way(Relay):
             self.splice_up(body.left)
 
     def splice_answer(self, body: BodyReader) -> None:
-        """The rest of the answer's body, if it is worth it."""
-        if isinstance(body, LengthReader) and body.left >= self.side.settings.splice_bytes:
+        """The rest of the answer's body, if it is worth it. One that is captured has to be read."""
+        if (
+            self.passage.capture is None
+            and isinstance(body, LengthReader)
+            and body.left >= self.side.settings.splice_bytes
+        ):
             self.splice_down(body.left)
 
     def moved_up(self, count: int) -> None:

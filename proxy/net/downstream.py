@@ -64,7 +64,7 @@ class Downstream(asyncio.Protocol):
         counters.connections_accepted += 1
         counters.connections_open += 1
         self.accepted = side.wheel.now
-        self.stream = cast(Stream, transport)  # uvloop's transports do not derive from asyncio's
+        self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
         self._open.add(self)
         if opening.declared and side.default_pool is not None:
             self._carry(Kind.DECLARED, side.default_pool, b"").dial()

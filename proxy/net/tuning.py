@@ -12,8 +12,7 @@ its own low-water mark of 16 bytes would stop and start reading with every packe
 
 
 def set_water_marks(transport: asyncio.BaseTransport) -> None:
-    assert hasattr(transport, "set_write_buffer_limits")
-    transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+    transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)  # type: ignore[attr-defined] # as uvloop's all have
 
 
 def keep_alive(sock: socket.socket) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.contract.hops import MAX_BODY_BYTES
 from proxy.contract.routes import Endpoint
 from proxy.exchange.phase import ANSWERING, CLOSED, LINGER, TUNNEL, WAITING
 from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
 from proxy.exchange.tunnel import BULK_BYTES, BULK_READS
 from tests.proxy.exchange.conftest import MakeBook
-from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedUpstream, field_lines, get, problem
+from tests.proxy.exchange.playbook import OK, Client, Playbook, PlayedUpstream, field_lines, get, keyed, problem, ready
 
 SIZE = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % SIZE
@@ -76,6 +77,22 @@ class TestAnswers:
         book.app.accept().send(head + BODY[:1000])
         assert book.splicer.splices == []
         assert client.new().endswith(BODY[:1000])
+
+    def test_an_answer_that_is_captured_is_read(self, make_book: MakeBook) -> None:
+        """Its hop shows the beginning of the body, of which little came with the head."""
+        book = make_book(routes=[ready()], hops=True)
+        client = book.connect(book.inbound())
+        client.send(keyed())
+        shadow = book.shadow.accept()
+        text = b"0123456789abcdef" * (SIZE // 16)
+        shadow.send(HEAD.replace(b"200 OK", b"500 No\r\ncontent-type: text/plain") + text[:10])
+        assert book.splicer.splices == []
+        shadow.send(text[10:])
+        assert client.new().endswith(text)
+        (hop,) = book.hops()
+        assert hop.response is not None
+        assert hop.response.body == text[:MAX_BODY_BYTES].decode()
+        assert hop.response.truncated
 
     def test_never_when_it_is_switched_off(self, make_book: MakeBook) -> None:
         book = make_book(settings=ExchangeSettings(splice_bytes=NO_LIMIT))

@@ -437,8 +437,8 @@ async def tunnel(kind: str, settings: ExchangeSettings | None = None) -> AsyncIt
             caller.send(f"CONNECT {app.endpoint} HTTP/1.1\r\nhost: {app.endpoint}\r\n\r\n".encode())
             await caller.receives(b"HTTP/1.1 200 OK\r\n\r\n")
         line = await app.line()
-        caller.send(b"hello")
-        await line.receives(b"hello")
+        caller.send(b"\x01hello")
+        await line.receives(b"\x01hello")
         there = Scene(parts, listening, caller, line)
         if kind == "connect":
             there.parts.counters.inbound = there.parts.counters.outbound
