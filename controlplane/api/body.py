@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from controlplane.api.refused import Refused
 from controlplane.model.problem import FieldProblem, show
+from controlplane.model.size import check_size
 from proxy.base.strict import DocumentError, parse_json
 
 MAX_BODY_BYTES = 1 << 20
 """A sandbox with 32 forks, 256 variables each, is a tenth of it."""
 
+AT_ONCE_BYTES = 16 << 10
+"""What is larger is not read on the loop: some milliseconds."""
+
 BODY_SECONDS = 30.0
 """For a body to arrive."""
 
+_T = TypeVar("_T")
+
 
 async def read_json(request: web.Request) -> Any:
-    """The document in the body. Raises Refused: 400, 408, 413, 415."""
+    """The document in the body. Raises Refused: 400, 408, 413, 415; DocumentError for one that holds too much."""
+    data = await _read(request)
+    return await _off_the_loop(len(data), parse_body, data)
+
+
+async def read_as(request: web.Request, parse: Callable[[Any], _T]) -> _T:
+    """What `parse` makes of the document in the body. Raises what `read_json` raises, and what `parse` does.
+
+    A large one is read and judged in a thread, so that everybody else is answered meanwhile.
+    """
+    data = await _read(request)
+    return await _off_the_loop(len(data), lambda body: parse(parse_body(body)), data)
+
+
+async def _off_the_loop(size: int, work: Callable[[bytes], _T], data: bytes) -> _T:
+    return await asyncio.to_thread(work, data) if size > AT_ONCE_BYTES else work(data)
+
+
+async def _read(request: web.Request) -> bytes:
     if request.content_type != "application/json":
         said = request.headers.get("content-type")
         detail = f"the body must be application/json, not {show(said)}" if said else "the body has no content-type"
@@ -38,11 +63,11 @@ async def read_json(request: web.Request) -> Any:
         raise Refused(408, "body-timeout", "The body did not arrive in time") from None
     except web.HTTPRequestEntityTooLarge:
         raise _too_large() from None
-    return parse_body(data)
+    return data
 
 
 def parse_body(data: bytes) -> Any:
-    """The document in `data`. Raises Refused (400)."""
+    """The document in `data`. Raises Refused (400); DocumentError for one that holds too much."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -50,10 +75,12 @@ def parse_body(data: bytes) -> Any:
     if text.startswith("\ufeff"):
         raise _bad("it begins with a byte order mark (BOM; RFC 8259 section 8.1)")
     try:
-        return parse_json(text)
+        document = parse_json(text)
     except DocumentError as error:
         place = f"line {error.line}, column {error.column}: " if error.line else ""
         raise _bad(f"{place}{error.problem}") from None
+    check_size(document)
+    return document
 
 
 def _bad(detail: str) -> Refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from controlplane.api.body import read_json
+from controlplane.api.body import read_as
 from controlplane.api.operations import (
     FORK_FILTER,
     GONE_WAIT,
@@ -61,7 +61,7 @@ async def _list(request: web.Request, _: Values) -> web.Response:
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:
-    sandbox = parse_sandbox(await read_json(request), values["name"])
+    sandbox = await read_as(request, lambda document: parse_sandbox(document, values["name"]))
     asked = values.get("restart", "")
     workloads = frozenset(fork.workload for fork in sandbox.spec.forks)
     if asked not in {"", "true", *workloads}:

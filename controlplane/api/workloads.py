@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from controlplane.api.body import read_json
+from controlplane.api.body import read_as
 from controlplane.api.operations import (
     NAMESPACE,
     REGISTRY,
@@ -60,7 +60,7 @@ async def _get(request: web.Request, values: Values) -> web.Response:
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:
-    workload = parse_workload(await read_json(request), _name(values))
+    workload = await read_as(request, lambda document: parse_workload(document, _name(values)))
     created = await request.app[REGISTRY].definitions.put(workload)
     return json_answer(workload, 201 if created else 200)
 

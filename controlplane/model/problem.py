@@ -103,14 +103,15 @@ def field_problems(
 
     meant: what to say behind "unknown field" of the one at this location, or "".
     """
-    return [
-        FieldProblem(
-            path=written_path(item["loc"]),
-            message=_message(item) + (meant(item["loc"]) if item["type"] == "extra_forbidden" else ""),
-        )
-        for item in error.errors(include_url=False)
-        if not _follows_from_another(item)
-    ]
+    problems: list[FieldProblem] = []
+    for item in error.errors(include_url=False):
+        if _follows_from_another(item):
+            continue
+        message = _message(item)
+        if item["type"] == "extra_forbidden" and len(problems) < MAX_PROBLEMS:  # looking for what is near costs most
+            message += meant(item["loc"])
+        problems.append(FieldProblem(path=written_path(item["loc"]), message=message))
+    return problems
 
 
 def bounded(problems: Iterable[FieldProblem]) -> list[FieldProblem]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from io import BytesIO
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
+from controlplane.api import body
 from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
 from controlplane.model.sandbox import Phase
@@ -282,3 +284,34 @@ async def test_static_endpoints_can_be_limited() -> None:
     async with served(networks=(ip_network("10.0.0.0/8"),)) as api:
         status, problem, _ = await api.ask("PUT", "/v1/sandboxes/a", json=document("a"))
         assert (status, problem["problems"][0]["path"]) == (422, "spec.forks[0].endpoints[0]")
+
+
+@pytest.mark.parametrize("forks", ["{}", '{"x":1}', '{"workload":"a/b","endpoints":["x"]}'])
+async def test_a_document_of_many_wrong_values_is_refused_before_they_are_judged(
+    api: Served, monkeypatch: pytest.MonkeyPatch, forks: str
+) -> None:
+    """A megabyte of them was seven seconds, in which nobody else was answered."""
+    judged: list[object] = []
+    monkeypatch.setattr("controlplane.api.sandboxes.parse_sandbox", lambda given, _: judged.append(given))
+    count = 1_000_000 // (len(forks) + 1)
+    text = f'{{"apiVersion":"x","kind":"x","metadata":{{}},"spec":{{"forks":[{",".join([forks] * count)}]}}}}'
+    status, problem, _ = await api.ask(
+        "PUT", "/v1/sandboxes/m", data=text, headers={"content-type": "application/json"}
+    )
+    assert (status, problem["problems"]) == (422, [{"path": "spec.forks", "message": "has more than 512 entries"}])
+    assert judged == []
+
+
+async def test_what_is_large_is_read_beside_the_loop(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    where: list[bool] = []
+    real = body.parse_body
+
+    def parse(data: bytes) -> object:
+        where.append(threading.current_thread() is threading.main_thread())
+        return real(data)
+
+    monkeypatch.setattr(body, "parse_body", parse)
+    small, large = document("a"), document("a", labels={"x": "y" * 20_000})
+    for given in (small, large):
+        await api.ask("PUT", "/v1/sandboxes/a", json=given)
+    assert where == [True, False]
