@@ -21,9 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 from controlplane.api.application import application, runner
+from controlplane.api.connections import Connections, listen, raise_limit, room
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
@@ -57,6 +57,7 @@ async def serve(
     listening: is called with the URL as soon as requests are answered.
     Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
     """
+    raise_limit()
     sockets = _bound(settings.listen)
     tasks = Tasks("runtime")
     tokens: Tokens | None = None
@@ -73,12 +74,12 @@ async def serve(
         if tokens is not None:
             tokens.remove()
         raise
-    app = application(registry, tokens.access)
-    server = runner(app)
+    connections = Connections(room())
+    server = runner(application(registry, tokens.access, connections))
+    servers: list[asyncio.Server] = []
     try:
         await server.setup()
-        for bound in sockets:
-            await web.SockSite(server, bound, backlog=BACKLOG).start()
+        servers = await listen(connections, server, sockets, BACKLOG, tasks)
         listening(_url(settings.listen, sockets[0]))
         gc.collect()
         gc.freeze()  # 50,000 objects of modules and models: half of what a full collection would stop us for (40 ms)
@@ -86,6 +87,8 @@ async def serve(
         await stop.wait()
     finally:
         log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
+        for each in servers:
+            each.close()
         await tasks.close()
         await registry.close(stop_shadows=not settings.keep_shadows)
         await server.cleanup()

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from controlplane.api import feedback, health, sandboxes, sidecars, traffic, watch, workloads
 from controlplane.api.access import Access
 from controlplane.api.body import MAX_BODY_BYTES
+from controlplane.api.connections import Connections
 from controlplane.api.guard import guard
 from controlplane.api.metrics import RegistryCollector, counting
 from controlplane.api.openapi import openapi
@@ -21,11 +22,15 @@ from controlplane.life.registry import Registry
 END_SECONDS = 2.0
 """For requests under way when the registry ends. Watches are cut; a sidecar resumes them elsewhere."""
 
+IDLE_SECONDS = 75.0
+"""Between two requests of one connection."""
+
 HEAD_BYTES = 16 * 1024
 """Of one header line and of one field. A token is the largest thing that is sent."""
 
 
-def application(registry: Registry, access: Access) -> web.Application:
+def application(registry: Registry, access: Access, connections: Connections | None = None) -> web.Application:
+    """connections: where it is served, so that they know which of them are at work; None: nobody counts them."""
     metrics = CollectorRegistry()
     metrics.register(RegistryCollector(registry))
 
@@ -44,6 +49,8 @@ def application(registry: Registry, access: Access) -> web.Application:
     )
     open_paths = frozenset(operation.path for operation in operations if operation.open)
     middlewares = [counting(metrics), problems, guard(access, open_paths)]
+    if connections is not None:
+        middlewares.insert(0, connections.middleware())
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[REGISTRY] = registry
     for operation in operations:
@@ -57,6 +64,7 @@ def runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
+        keepalive_timeout=IDLE_SECONDS,
         handler_cancellation=True,  # a watch ends with its connection, and so does a wait
         shutdown_timeout=END_SECONDS,
         max_line_size=HEAD_BYTES,
