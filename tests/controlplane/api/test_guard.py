@@ -95,12 +95,13 @@ async def test_what_each_role_may(api: Served) -> None:
                     if answer.status != 403:
                         may[role].add(f"{method.upper()} {path}")
     open_to_all = {"GET /live", "GET /ready"}
-    sidecars = open_to_all | {"GET /v1/watch/routes", "PUT /v1/sidecars/sidecar-1"}
+    sidecars = open_to_all | {"GET /v1/watch/routes", "PUT /v1/sidecars/sidecar-1", "POST /v1/hops"}
     assert may[Role.SIDECAR] == sidecars
-    assert may[Role.VIEWER] == {one for one in may[Role.USER] if one.startswith("GET ")}
+    asks = {"POST /v1/sandboxes/a/assertions"}  # it changes nothing
+    assert may[Role.VIEWER] == {one for one in may[Role.USER] if one.startswith("GET ")} | asks
     assert {one for one in may[Role.USER] if not one.startswith("GET ")} == {
         "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
-        "PUT /v1/sidecars/sidecar-1",
+        "PUT /v1/sidecars/sidecar-1", "POST /v1/hops", *asks,
     }  # fmt: skip
     status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers=bearer(Role.SIDECAR))
     assert (status, problem["detail"]) == (
