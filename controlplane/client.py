@@ -39,6 +39,10 @@ from proxy.contract.watch import MAX_EVENT_BYTES, Event, EventParser
 _T = TypeVar("_T", bound=BaseModel)
 
 
+PAGE = 500
+"""Items that a list is asked for at once."""
+
+
 class RegistryError(Exception):
     """The registry said no, or nothing. `str()` is for a person: title, detail and every field's problem."""
 
@@ -110,7 +114,7 @@ class Client:
         return _model(Sandbox, await self._call("GET", f"/v1/sandboxes/{_segment(name)}"))
 
     async def sandboxes(self) -> list[Sandbox]:
-        return _items(Sandbox, await self._call("GET", "/v1/sandboxes"))
+        return await self._pages(Sandbox, "/v1/sandboxes")
 
     async def delete(self, name: str, seconds: float = 0.0) -> Sandbox | None:
         """Remove the routes, then stop the shadows, waiting for that up to `seconds`.
@@ -180,7 +184,7 @@ class Client:
         return _model(Trace, await self._call("GET", f"/v1/traces/{_segment(ident)}", query=query))
 
     async def workloads(self) -> list[Workload]:
-        return _items(Workload, await self._call("GET", "/v1/workloads"))
+        return await self._pages(Workload, "/v1/workloads")
 
     async def workload(self, name: str) -> Workload:
         """`name` is NAMESPACE/NAME, as everywhere."""
@@ -198,7 +202,7 @@ class Client:
         return _model(Explanation, await self._call("GET", "/v1/explain", query={"key": key, "workload": workload}))
 
     async def sidecars(self) -> list[Sidecar]:
-        return _items(Sidecar, await self._call("GET", "/v1/sidecars"))
+        return await self._pages(Sidecar, "/v1/sidecars")
 
     async def report(self, sidecar: str, report: SidecarReport) -> None:
         """Say what a sidecar has put to use, as it does itself."""
@@ -241,6 +245,18 @@ class Client:
                         yield event
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
+
+    async def _pages(self, kind: type[_T], path: str) -> list[_T]:
+        """A whole list, page by page."""
+        found: list[_T] = []
+        query = {"limit": str(PAGE)}
+        while True:
+            document = await self._call("GET", path, query=query)
+            found += _items(kind, document)
+            token = document.get("continue")
+            if not isinstance(token, str):
+                return found
+            query["continue"] = token
 
     async def _call(
         self,

@@ -94,7 +94,8 @@ def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:
         schema = schemas[answer.model, "serialization"]
         if answer.many:
             items = {"type": "array", "items": schema}
-            schema = {"type": "object", "required": ["items"], "properties": {"items": items}}
+            more = {"type": "string", "description": "for the next page; absent on the last"}
+            schema = {"type": "object", "required": ["items"], "properties": {"items": items, "continue": more}}
         described["content"] = {answer.media_type: {"schema": schema}}
     elif answer.media_type != "application/json":
         described["content"] = {answer.media_type: {"schema": {"type": "string"}}}

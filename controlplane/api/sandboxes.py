@@ -21,6 +21,7 @@ from controlplane.api.operations import (
     shown,
     wait_seconds,
 )
+from controlplane.api.pages import PAGED, send_items
 from controlplane.model.output import Output
 from controlplane.model.problem import invalid, show
 from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
@@ -31,7 +32,7 @@ def operations() -> tuple[Operation, ...]:
     return (
         Operation(
             "GET", "/v1/sandboxes", "listSandboxes", "All sandboxes, by name", _list,
-            {200: Answer("the sandboxes", Sandbox, many=True)},
+            {200: Answer("the sandboxes", Sandbox, many=True)}, PAGED,
         ),
         Operation(
             "PUT", "/v1/sandboxes/{name}", "putSandbox",
@@ -56,8 +57,15 @@ def operations() -> tuple[Operation, ...]:
     )  # fmt: skip
 
 
-async def _list(request: web.Request, _: Values) -> web.Response:
-    return json_items(shown(sandbox, request) for sandbox in request.app[REGISTRY].sandboxes.all())
+async def _list(request: web.Request, values: Values) -> web.StreamResponse:
+    sandboxes = request.app[REGISTRY].sandboxes
+    find = sandboxes.finder()
+
+    def get(name: str) -> Sandbox | None:
+        found = find(name)
+        return shown(found, request) if found is not None else None
+
+    return await send_items(request, values, sandboxes.names(), get)
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:

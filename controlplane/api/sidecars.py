@@ -17,8 +17,8 @@ from controlplane.api.operations import (
     Operation,
     Values,
     json_answer,
-    json_items,
 )
+from controlplane.api.pages import PAGED, send_items
 from controlplane.model.explanation import Explanation
 from controlplane.model.problem import SIDECAR_ID, DocumentError, bounded, field_problems, invalid, show
 from controlplane.model.sidecar import Sidecar, SidecarReport
@@ -33,7 +33,7 @@ def operations() -> tuple[Operation, ...]:
         ),
         Operation(
             "GET", REPORT_PATH, "listSidecars", "Who watches, and how far each one is", _list,
-            {200: Answer("the sidecars, by id", Sidecar, many=True)},
+            {200: Answer("the sidecars, by id", Sidecar, many=True)}, PAGED,
         ),
         Operation(
             "PUT", f"{REPORT_PATH}/{{id}}", "putSidecar", "A sidecar says what it has put to use", _put,
@@ -47,8 +47,9 @@ async def _explain(request: web.Request, values: Values) -> web.Response:
     return json_answer(request.app[REGISTRY].explain(values["key"], values["workload"]))
 
 
-async def _list(request: web.Request, _: Values) -> web.Response:
-    return json_items(request.app[REGISTRY].sidecars.all())
+async def _list(request: web.Request, values: Values) -> web.StreamResponse:
+    sidecars = request.app[REGISTRY].sidecars
+    return await send_items(request, values, sidecars.ids(), sidecars.get)
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:

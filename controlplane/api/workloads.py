@@ -13,9 +13,9 @@ from controlplane.api.operations import (
     Operation,
     Values,
     json_answer,
-    json_items,
     shown,
 )
+from controlplane.api.pages import PAGED, send_items
 from controlplane.life.refusals import NotFound
 from controlplane.model.workload import Workload, parse_workload
 
@@ -24,7 +24,7 @@ def operations() -> tuple[Operation, ...]:
     return (
         Operation(
             "GET", "/v1/workloads", "listWorkloads", "The baselines that are registered, by name", _list,
-            {200: Answer("the baselines", Workload, many=True)},
+            {200: Answer("the baselines", Workload, many=True)}, PAGED,
         ),
         Operation(
             "GET", "/v1/workloads/{namespace}/{name}", "getWorkload", "One baseline", _get,
@@ -48,8 +48,14 @@ def _name(values: Values) -> str:
     return f"{values['namespace']}/{values['name']}"
 
 
-async def _list(request: web.Request, _: Values) -> web.Response:
-    return json_items(shown(workload, request) for workload in request.app[REGISTRY].definitions.all())
+async def _list(request: web.Request, values: Values) -> web.StreamResponse:
+    definitions = request.app[REGISTRY].definitions
+
+    def get(name: str) -> Workload | None:
+        found = definitions.get(name)
+        return shown(found, request) if found is not None else None
+
+    return await send_items(request, values, [one.workload for one in definitions.all()], get)
 
 
 async def _get(request: web.Request, values: Values) -> web.Response:

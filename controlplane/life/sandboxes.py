@@ -87,8 +87,22 @@ class Sandboxes:
 
     def all(self) -> list[Sandbox]:
         """By name."""
+        find = self.finder()
+        return [found for name in self.names() if (found := find(name)) is not None]
+
+    def names(self) -> list[str]:
+        """Sorted."""
+        return sorted(self._lives)
+
+    def finder(self) -> Callable[[str], Sandbox | None]:
+        """For one answer about many: gives each by its name, None when there is none (any more)."""
         heard = self._around.heard()
-        return [life.sandbox(heard) for _, life in sorted(self._lives.items())]
+
+        def find(name: str) -> Sandbox | None:
+            life = self._lives.get(name)
+            return life.sandbox(heard) if life is not None else None
+
+        return find
 
     def get(self, name: str) -> Sandbox:
         return self._life(name).sandbox()

@@ -152,6 +152,14 @@ class Sidecars:
         """Those of one workload, by id."""
         return [_shown(self._known[ident]) for ident in sorted(self._of_workload.get(workload, ()))]
 
+    def ids(self) -> list[str]:
+        """Sorted."""
+        return sorted(self._known)
+
+    def get(self, ident: str) -> Sidecar | None:
+        known = self._known.get(ident)
+        return _shown(known) if known is not None else None
+
     def all(self) -> list[Sidecar]:
         return [_shown(known) for _, known in sorted(self._known.items())]
 
