@@ -4,6 +4,9 @@ import pytest
 
 from controlplane.model.explanation import Decision, decide
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
+from proxy.routing.decision import Action
+from proxy.routing.decision import decide as routing_decide
+from proxy.routing.table import RouteTable
 from tests.controlplane.sandboxes import USERS
 
 READY = Route(USERS, "k", (Endpoint("127.0.0.1", 1),), "a", 3)
@@ -33,3 +36,26 @@ def test_the_decision_and_its_reason(
     made, reason = decide(key, USERS, route, owner)
     assert made is decision
     assert said in reason
+
+
+MEANING = {
+    Action.BASELINE: Decision.BASELINE,
+    Action.FALLBACK: Decision.BASELINE,
+    Action.SHADOW: Decision.SHADOW,
+    Action.HOLD_PENDING: Decision.HOLD,
+    Action.ERROR: Decision.ERROR,
+}
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("policy", OnUnavailable)
+def test_what_is_explained_is_what_a_sidecar_does(state: State, policy: OnUnavailable) -> None:
+    """Two tables of the same decision: one in words, one on the data path."""
+    endpoints = (Endpoint("127.0.0.1", 1),) if state is State.READY else ()
+    route = Route("shop/users", "k", endpoints, state=state, on_unavailable=policy)
+    table = RouteTable("shop/users")
+    table.replace({"k": route})
+    for key, known in (("k", route), ("other", None)):
+        action, _ = routing_decide(key, table, "", False)
+        decision, _ = decide(key, "shop/users", known, "a" if known else None)
+        assert MEANING[action] is decision
