@@ -24,10 +24,10 @@ import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from controlplane.model.assertion import Claim, Judged
+from controlplane.model.copy_log import CopyLog
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
-from controlplane.model.output import Output
 from controlplane.model.problem import FieldProblem, Problem
 from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.sidecar import Sidecar, SidecarReport
@@ -139,10 +139,10 @@ class Client:
             if left <= 0 or (sandbox.status is not None and sandbox.status.phase in SETTLED):
                 return sandbox
 
-    async def logs(self, name: str, workload: str = "", lines: int = DEFAULT_LINES) -> list[Output]:
+    async def logs(self, name: str, workload: str = "", lines: int = DEFAULT_LINES) -> list[CopyLog]:
         """The last lines of every copy, or of those of one workload."""
         query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
-        return _items(Output, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
+        return _items(CopyLog, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
 
     async def traffic(
         self, name: str, filters: Mapping[str, str] | None = None, limit: int = 100, before: int | None = None

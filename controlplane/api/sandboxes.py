@@ -22,7 +22,7 @@ from controlplane.api.operations import (
     wait_seconds,
 )
 from controlplane.api.pages import PAGED, send_items
-from controlplane.model.output import Output
+from controlplane.model.copy_log import CopyLog
 from controlplane.model.problem import invalid, show
 from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
 from controlplane.rest import DEFAULT_LINES
@@ -51,7 +51,7 @@ def operations() -> tuple[Operation, ...]:
         ),
         Operation(
             "GET", "/v1/sandboxes/{name}/logs", "getSandboxLogs", "The last lines that its shadows wrote", _logs,
-            {200: Answer("by fork, what runs first", Output, many=True)},
+            {200: Answer("by fork, what runs first", CopyLog, many=True)},
             (SANDBOX_NAME, FORK_FILTER, LOG_LINES), problems=(404,),
         ),
     )  # fmt: skip

@@ -17,9 +17,9 @@ from controlplane.life.deadlines import Deadlines
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
+from controlplane.model.copy_log import CopyLog
 from controlplane.model.desired import ttl_text
 from controlplane.model.observed import ForkState
-from controlplane.model.output import Output
 from controlplane.model.problem import DocumentError, FieldProblem, bounded
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
@@ -147,7 +147,7 @@ class Sandboxes:
         except NotFound:
             return None
 
-    async def output(self, name: str, workload: str, lines: int) -> list[Output]:
+    async def output(self, name: str, workload: str, lines: int) -> list[CopyLog]:
         """The last lines of every copy, or of those of one workload. Raises NotFound."""
         life = self._life(name)
         forks = [fork for fork in life.record.forks if workload in ("", fork.fork.workload)]
@@ -338,18 +338,18 @@ class Sandboxes:
             changed = life.changed.wait()
             await around.tasks.first(changed, around.closing.wait(), wait, name=f"wait for {name}")
 
-    async def _output(self, life: SandboxLife, fork: ForkState, lines: int) -> list[Output]:
+    async def _output(self, life: SandboxLife, fork: ForkState, lines: int) -> list[CopyLog]:
         workload = fork.fork.workload
         outputs = []
         for setback in (fork.ended, fork.setback):
             if setback is not None:
                 log_text = "\n".join(setback.log.splitlines()[-lines:])
-                outputs.append(Output(workload=workload, revision=setback.revision, state="ended", log=log_text))
+                outputs.append(CopyLog(workload=workload, revision=setback.revision, state="ended", log=log_text))
         copy = fork.serving
         running = life.running.get((workload, copy.revision)) if copy is not None else None
         if copy is not None and running is not None:
             text = await self._around.installation.launcher(copy.fork.launcher).log(running, lines)
-            outputs.insert(0, Output(workload=workload, revision=copy.revision, state="running", log=text))
+            outputs.insert(0, CopyLog(workload=workload, revision=copy.revision, state="running", log=text))
         return outputs
 
     async def _rest(self, lives: Sequence[SandboxLife]) -> None:

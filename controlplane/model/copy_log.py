@@ -7,7 +7,7 @@ from typing import Literal
 from controlplane.model.sandbox import Reported
 
 
-class Output(Reported):
+class CopyLog(Reported):
     """The last lines of one copy.
 
     state: `running` now, or `ended`: the copy died or never became ready.
