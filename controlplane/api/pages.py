@@ -53,15 +53,26 @@ async def send_items(
     response = web.StreamResponse(headers={"content-type": "application/json; charset=utf-8"})
     response.enable_chunked_encoding()
     await response.prepare(request)
+    try:
+        await _send(response, page, get, tail)
+    except BaseException:
+        if request.transport is not None:
+            request.transport.abort()  # half a list must not look like a whole one
+        raise
+    return response
+
+
+async def _send(
+    response: web.StreamResponse, names: Sequence[str], get: Callable[[str], BaseModel | None], tail: str
+) -> None:
     before = '{"items":['
-    for place in range(0, len(page), PIECE):
-        if texts := _texts(page[place : place + PIECE], get):
+    for place in range(0, len(names), PIECE):
+        if texts := _texts(names[place : place + PIECE], get):
             await response.write((before + ",".join(texts)).encode())
             before = ","
         await asyncio.sleep(0)
     await response.write(f"{'' if before == ',' else before}]{tail}}}".encode())
     await response.write_eof()
-    return response
 
 
 def _texts(names: Sequence[str], get: Callable[[str], BaseModel | None]) -> list[str]:

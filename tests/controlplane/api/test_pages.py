@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 
+import aiohttp
 import pytest
 
 from controlplane import client as client_module
@@ -90,3 +91,11 @@ async def test_head_of_a_long_list(api: Served) -> None:
     await many(api)
     async with api.http.head(f"{api.url}/v1/sandboxes") as answer:
         assert answer.status == 200
+
+
+async def test_a_list_that_cannot_be_finished_does_not_look_whole(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = await many(api)
+    monkeypatch.setattr(api.registry.sandboxes, "finder", lambda: lambda name: {}[name] if name == names[-1] else None)
+    with pytest.raises(aiohttp.ClientError):
+        async with api.http.get(f"{api.url}/v1/sandboxes") as answer:
+            await answer.text()

@@ -171,7 +171,7 @@ async def test_a_body_of_exactly_the_limit_is_read(api: Served) -> None:
         ("POST", "/v1/sandboxes", 405, "no-such-method"),
         ("PATCH", "/v1/sandboxes/a", 405, "no-such-method"),
         ("OPTIONS", "/v1/sandboxes/a", 405, "no-such-method"),
-        ("GET", "/v1/sandboxes?limit=3", 400, "bad-query"),
+        ("GET", "/v1/sandboxes?many=3", 400, "bad-query"),
         ("GET", "/v1/sandboxes/a?wait=forever", 400, "bad-query"),
         ("GET", "/v1/sandboxes/a?wait=100s", 400, "bad-query"),
         ("GET", "/v1/sandboxes/a?wait=1s&wait=2s", 400, "bad-query"),
@@ -273,7 +273,7 @@ async def test_a_full_store_is_507_and_one_that_cannot_be_written_503(api: Serve
 async def test_a_fault_of_ours_is_a_500_without_a_traceback(
     api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("controlplane.life.sandboxes.Sandboxes.all", lambda _: 1 / 0)
+    monkeypatch.setattr("controlplane.life.sandboxes.Sandboxes.names", lambda _: 1 / 0)
     status, problem, _ = await api.ask("GET", "/v1/sandboxes")
     assert (status, problem["code"]) == (500, "internal-error")
     assert "ZeroDivisionError" not in str(problem)
