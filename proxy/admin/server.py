@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 1.0
 """For answers under way when the sidecar ends; they are small."""
 
-BACKLOG = 64
+BACKLOG = 128
 MOST = 64
 SHARE = 16
 FEWEST = 4

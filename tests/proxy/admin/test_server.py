@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -14,7 +16,8 @@ import pytest
 from aiohttp import ClientResponse, ClientSession
 
 from proxy.admin.port import Shown
-from proxy.admin.server import AdminServer
+from proxy.admin.server import MOST, AdminServer
+from proxy.base import log
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint, Route, decode_route, encode_route
 from proxy.feed.holder import FeedState
@@ -23,6 +26,17 @@ from proxy.telemetry.counters import Counters
 from proxy.telemetry.exposition import Exposition
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in (None, "skycap", "controlplane", "aiohttp.server")]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    raising = logging.raiseExceptions
+    yield
+    logging.raiseExceptions = raising
+    for logger, handlers, level in before:
+        logger.handlers[:], logger.level = handlers, level
 
 
 class Subject:
@@ -287,6 +301,39 @@ class TestLife:
         async with ClientSession() as session:
             assert await Client(session, server).document("/live") == {"live": True}
         await server.stop()
+
+    @pytest.mark.usefixtures("logging_as_before")
+    async def test_malformed_requests_are_answered_and_not_logged(
+        self, subject: Subject, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log.configure("debug")
+        await subject.server.start()
+        address = subject.server.address
+        for request in (
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"\x16\x03\x01\0\0",
+            b"GET\r\n\r\n",
+            b"GET / HTTP/1.1\r\na b: c\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            writer.write(request)
+            assert (await reader.read()).startswith(b"HTTP/1.")
+            writer.close()
+        await subject.server.stop()
+        assert capsys.readouterr().err == ""
+
+    async def test_a_client_that_says_nothing_is_not_waited_for(self, subject: Subject) -> None:
+        """A probe is answered however many keep their places."""
+        await subject.server.start()
+        address = subject.server.address
+        kept = [await asyncio.open_connection(address.host, address.port) for _ in range(MOST + 20)]
+        async with ClientSession() as session:
+            assert await Client(session, subject.server).document("/live") == {"live": True}
+        gone = [reader for reader, _ in kept if reader.at_eof()]
+        assert len(gone) >= 20
+        for _, writer in kept:
+            writer.close()
+        await subject.server.stop()
 
     def test_nothing_heavy_is_imported_before_it_is_needed(self) -> None:
         modules = ("proxy.admin.server", "proxy.feed.registry", "proxy.feed.file", "proxy.telemetry.exposition",
