@@ -1,19 +1,20 @@
 """Names to addresses, without ever keeping anybody else waiting.
 
 The C library's look-up blocks a thread, and there are few: eight names of a name server that does not answer would
-stall all others, those of /etc/hosts included. Here /etc/hosts is asked first, then c-ares (through aiodns) on the
-event loop. It heeds /etc/resolv.conf as the C library does, and orders what it finds by RFC 6724; plugins of the C
-library's name service switch it does not know.
+stall all others, those of /etc/hosts included. Here /etc/hosts is asked first, then c-ares (pycares), which asks for
+all names in one thread of its own. It heeds /etc/resolv.conf as the C library does, and orders what it finds by RFC
+6724; plugins of the C library's name service switch it does not know.
 
 What was found is kept for its TTL. When the servers do not answer any more, it serves on for a while (RFC 8767): a name
 server that is down takes nobody with it who is known already.
 
-aiodns is imported with the first name that is in no file: most sidecars only ever dial addresses.
+pycares is imported with the first name that is in no file: most sidecars only ever dial addresses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import time
@@ -26,7 +27,7 @@ from proxy.base.tasks import Tasks
 from proxy.net.hosts import KNOWN_SECONDS, HostsFile
 
 if TYPE_CHECKING:
-    from aiodns import DNSResolver
+    from pycares import Channel
 
 SHORTEST_SECONDS = 1.0
 LONGEST_SECONDS = 300.0
@@ -152,39 +153,52 @@ class CaresLookup:
     def __init__(self, hosts: HostsFile | None = None, **options: Any) -> None:
         self._hosts = hosts or HostsFile()
         self._options = {"timeout": QUERY_SECONDS, "tries": TRIES} | options
-        self._resolver: DNSResolver | None = None
+        self._channel: Channel | None = None
         self._read: tuple[int, ...] = ()
 
     async def __call__(self, host: str) -> Found:
         if listed := await self._hosts.addresses(host):
             return Found(listed, KNOWN_SECONDS)
-        from aiodns.error import DNSError
+        from pycares.errno import strerror
 
-        resolver = await self._current()
-        try:
-            result = await resolver.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-        except DNSError as error:
-            why = str(error.args[1]).lower() if len(error.args) > 1 else str(error)
-            raise UnresolvedError(why) from None
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[tuple[Any, int | None]] = loop.create_future()
+
+        def tell(result: Any, error: int | None) -> None:
+            """In the thread of c-ares."""
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(_settle, told, (result, error))
+
+        channel = self._current()
+        channel.getaddrinfo(host, None, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM, callback=tell)
+        result, error = await told
+        if error:
+            why = strerror(error)
+            raise UnresolvedError((why.decode() if isinstance(why, bytes) else why).lower())
         addresses = [_text(node.addr[0]) for node in result.nodes]
         if not addresses:
             raise UnresolvedError("it has no address")
         return Found(tuple(addresses), float(min(node.ttl for node in result.nodes)))
 
-    async def _current(self) -> DNSResolver:
-        from aiodns import DNSResolver
+    def _current(self) -> Channel:
+        from pycares import Channel
 
         try:
-            status = _RESOLV_CONF.stat()  # noqa: ASYNC240 (a local file, and one system call)
+            status = _RESOLV_CONF.stat()
             read: tuple[int, ...] = (status.st_ino, status.st_mtime_ns, status.st_size)
         except OSError:
             read = ()
-        if self._resolver is None or read != self._read:
-            old, self._read = self._resolver, read
-            self._resolver = DNSResolver(**self._options)
+        if self._channel is None or read != self._read:
+            old, self._read = self._channel, read
+            self._channel = Channel(**self._options)
             if old is not None:
-                await old.close()
-        return self._resolver
+                old.close()
+        return self._channel
+
+
+def _settle(told: asyncio.Future[tuple[Any, int | None]], outcome: tuple[Any, int | None]) -> None:
+    if not told.done():
+        told.set_result(outcome)
 
 
 def _text(address: str | bytes) -> str:

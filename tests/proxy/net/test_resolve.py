@@ -165,7 +165,7 @@ class TestCares:
 
     @staticmethod
     def lookup(server: NameServer) -> CaresLookup:
-        return CaresLookup(nameservers=["127.0.0.1"], udp_port=server.port, timeout=0.2, tries=1)
+        return CaresLookup(servers=["127.0.0.1"], udp_port=server.port, timeout=0.2, tries=1)
 
     @on_uvloop
     async def test_both_families_and_the_shorter_ttl(self) -> None:
@@ -215,6 +215,6 @@ class TestCares:
                 if content is not None and (not path.exists() or path.read_text() != content):
                     path.write_text(content)
                 await lookup("users.test")
-                seen.append(id(lookup._resolver))
+                seen.append(id(lookup._channel))
             assert seen[2] == seen[3]
             assert seen[1] != seen[2]
