@@ -216,7 +216,7 @@ class Sidecar:
         if admin is not None:
             await admin.start()
         _log.info("%s listens on %s (%s)", settings.workload, ", ".join(self._addresses()), BUILD)
-        if self._feed is None:
+        if self._feed is None and not settings.sandbox:  # beside a shadow there is nothing to decide
             _log.warning("neither --routes nor --registry: every request goes to the application, whatever its key")
         # What exists now lives as long as the process: the garbage collector need not look at it again.
         gc.collect()

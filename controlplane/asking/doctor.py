@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controlplane.asking.answer import NoAnswerError, send
 from controlplane.asking.cause import why
+from controlplane.model.feedback import LostKey
 from controlplane.model.sandbox import Phase, Sandbox
 from controlplane.model.sidecar import Sidecar
 from controlplane.model.workload import Workload
@@ -58,6 +59,19 @@ async def examine(
     for name in sorted({sidecar.workload for sidecar in sidecars} - known):
         checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
     return checks + [_serving(sandbox) for sandbox in sandboxes]
+
+
+def lost_keys(sandbox: str, lost: Iterable[LostKey]) -> list[Check]:
+    """A check for each pair of workloads between which requests of a sandbox may have lost its key."""
+    return [
+        Check(
+            False,
+            f"sandbox {sandbox}",
+            f"{each.workload} may lose the key when it calls {each.calling}: {each.count} times, as in {each.example}",
+            each.todo.rstrip("."),
+        )
+        for each in lost
+    ]
 
 
 def _serving(sandbox: Sandbox) -> Check:

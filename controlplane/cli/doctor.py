@@ -7,14 +7,17 @@ from dataclasses import asdict
 
 import click
 
-from controlplane.asking.doctor import Check, examine
+from controlplane.asking.doctor import Check, examine, lost_keys
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options
-from controlplane.client import RegistryError
+from controlplane.client import Client, RegistryError
 from controlplane.terminal import Text
 from proxy.base.text import printable
+
+MAX_QUESTIONS = 16
+"""At once."""
 
 
 @click.command(
@@ -26,7 +29,8 @@ from proxy.base.text import printable
 def doctor(registry: Registry, output: Output) -> None:
     """Check that an environment is whole, and say what to do where it is not.
 
-    Asks the registry, the sidecar and the application of every workload, and the phase of every sandbox.
+    Asks the registry, the sidecar and the application of every workload, the
+    phase of every sandbox, and where its requests may have lost the key.
     """
     checks = asyncio.run(_checks(registry))
     good = all(check.ok for check in checks)
@@ -49,7 +53,24 @@ async def _checks(registry: Registry) -> list[Check]:
     try:
         async with registry.client() as client:
             known = await asyncio.gather(client.workloads(), client.sidecars(), client.sandboxes())
+            lost = await _lost(client, [sandbox.name for sandbox in known[2]])
     except RegistryError as error:
         failure = refusal(error, registry.url)
         return [Check(False, "registry", failure.message.replace("\n", " "), failure.hint)]
-    return [Check(True, "registry", f"{registry.url} answers"), *await examine(*known)]
+    return [Check(True, "registry", f"{registry.url} answers"), *await examine(*known), *lost]
+
+
+async def _lost(client: Client, names: list[str]) -> list[Check]:
+    """Where the newest requests of each sandbox may have lost its key."""
+    at_once = asyncio.Semaphore(MAX_QUESTIONS)
+
+    async def ask(name: str) -> list[Check]:
+        async with at_once:
+            try:
+                return lost_keys(name, (await client.feedback(name)).lost_keys)
+            except RegistryError as error:
+                if error.status == 0:
+                    raise
+                return []  # it is gone by now, or this registry keeps no requests
+
+    return [check for checks in await asyncio.gather(*map(ask, names)) for check in checks]

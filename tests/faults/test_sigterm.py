@@ -177,3 +177,11 @@ async def test_sighup_without_routes_says_so(application: socket.socket, tmp_pat
         sidecar.process.send_signal(signal.SIGHUP)
         await until(lambda: "SIGHUP: there is no routes file to read again" in sidecar.log, "it says so")
         assert "neither --routes nor --registry: every request goes to the application" in sidecar.log
+
+
+async def test_a_shadow_needs_no_routes_and_says_nothing_of_them(application: socket.socket, tmp_path: Path) -> None:
+    shadow = ("--sandbox", "agent-42", "--routing-key", "agent-42", "--revision", "1")
+    with subject.running(application.getsockname()[1], tmp_path, *shadow) as sidecar:
+        sidecar.process.send_signal(signal.SIGHUP)
+        await until(lambda: "SIGHUP: there is no routes file to read again" in sidecar.log, "it says so")
+        assert "neither --routes" not in sidecar.log
