@@ -271,6 +271,23 @@ def test_a_call_that_may_have_lost_its_key_is_told_for_every_key_in_flight() -> 
     played.ends_clean()
 
 
+def test_a_late_call_of_a_disputed_trace_is_told_of_nobody_in_flight() -> None:
+    """It is counted, and no key is told that it was its call."""
+    played = book()
+    client = played.connect(played.inbound())
+    app = played.app.keep()
+    for request in (keyed("one", "/", "x-request-id: shared"), get("/", "x-request-id: shared")):
+        client.send(request)
+        app.send(OK)
+    played.hops()
+    calls = played.connect(played.outbound())
+    calls.send(get("/late", "x-request-id: shared"))
+    played.target.accept().send(OK)
+    assert played.reports.reasons == ["disputed x-request-id"]
+    assert played.hops() == []
+    played.ends_clean()
+
+
 def test_at_most_four_keys_are_suspected() -> None:
     played = book()
     side = played.inbound()

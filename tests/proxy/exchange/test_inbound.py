@@ -325,6 +325,22 @@ def test_a_trace_that_is_there_is_continued(make_book: MakeBook, step: int, line
     assert low in present["traceparent"][0].encode()
 
 
+def test_every_request_of_a_plan_gets_its_own_trace(make_book: MakeBook) -> None:
+    """What is the same for all of them was written once; what is not comes with it."""
+    book = make_book()
+    client = book.connect(book.inbound())
+    app = book.app.keep()
+    for number in range(1, 4):
+        trace = f"{number:032x}"
+        client.send(
+            keyed("agent-42", "/", TRACEPARENT.replace(TRACE_ID, "a" * 16 + trace[16:]), f"x-request-id: r-{number}")
+        )
+        got = app.new()
+        assert field_lines(got, "b3") == [f"{'a' * 16}{trace[16:]}-00f067aa0ba902b7-1"]
+        assert field_lines(got, "x-request-id") == [f"r-{number}"]
+        app.send(OK)
+
+
 def test_an_own_request_id_is_left_alone_and_remembered(make_book: MakeBook, step: int) -> None:
     for trace in (TRACEPARENT, "b3: 0"):
         book = make_book(step=step)

@@ -154,6 +154,17 @@ def test_a_shadow_that_says_something_else_is_not_believed(make_book: MakeBook, 
     assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
 
 
+@pytest.mark.parametrize("other", ["shop/users;sandbox=agent-7;rev=3", "shop/users;sandbox=agent-42;rev=4", PAYMENTS])
+def test_another_ones_sidecar_does_not_speak_for_the_shadow_that_was_dialled(make_book: MakeBook, other: str) -> None:
+    """A shadow of somebody else has taken its port: it says so, and is not what was meant."""
+    book = make_book(routes=[ready()])
+    client = book.connect(book.inbound())
+    client.send(keyed())
+    shadow = book.shadow.accept()
+    shadow.send(proven(shadow.got, answer_with(other)))
+    assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]
+
+
 def test_what_a_shadows_sidecar_says_is_bounded_as_well(make_book: MakeBook) -> None:
     theirs = ", ".join(["shop/users;sandbox=agent-42;rev=3", *(f"shop/w{number};baseline" for number in range(900))])
     book = make_book(routes=[ready()])
