@@ -10,12 +10,10 @@ known before anything else starts; the kernel queues what arrives until the list
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import random
-import resource
 import signal
 import socket
 import sys
@@ -42,7 +40,7 @@ from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
-from proxy.net.descriptors import Descriptors
+from proxy.net.descriptors import Descriptors, raise_limit
 from proxy.net.drain import drain
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
 from proxy.net.pipes import Pipes, pipe_limit
@@ -368,13 +366,6 @@ def _open_hops(settings: Settings, link: RegistryLink | None) -> HopReport | Non
     return HopReport(link, prefix, SECRET_FIELDS.union(map(str.lower, settings.redact)))
 
 
-def _raise_file_limit() -> None:
-    """A connection is a file; the soft limit of 1024 is there for programs that use `select`."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def serve(settings: Settings, tracing: Tracing | None) -> None:
     """Run one sidecar until it is told to end."""
     sidecar = Sidecar(settings, tracing)
@@ -392,7 +383,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = parse_settings(arguments, os.environ)
         log.configure("error" if settings.check else settings.log_level, settings.log_format)
         tracing = open_tracing(settings.otlp_endpoint, os.environ, workload=settings.workload, version=__version__)
-        _raise_file_limit()
+        raise_limit()
         keep_freed_memory()
         uvloop.run(serve(settings, tracing))
     except ConfigurationError as error:

@@ -200,3 +200,10 @@ class Descriptors:
 
 def _lacks(error: OSError) -> bool:
     return error.errno in (errno.EMFILE, errno.ENFILE)
+
+
+def raise_limit() -> None:
+    """A connection is a file; the soft limit of 1024 is there for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
