@@ -114,8 +114,8 @@ class Story:
     def _side_by_side(self, asked: Sequence[Asked]) -> None:
         keys = (f"key {scene.key}" if scene.key else "no key" for scene in asked)
         rows = [[Text(title, style="bold") for title in ("hop", *keys, "headers it hands on")]]
-        for index, (name, depth) in enumerate(TREE):
-            cells = [_served(scene, index, name) for scene in asked]
+        for name, depth in TREE:
+            cells = [_served(scene, name) for scene in asked]
             rows.append([Text("  " * depth + name), *cells, Text(FORWARDS.get(name, ""), style="dim")])
         rows.append([Text("status", style="bold"), *map(_status, asked)])
         rows.append([Text("charged", style="bold"), *(_charged(scene) for scene in asked)])
@@ -148,13 +148,12 @@ class Story:
         self._output.say(text, style)
 
 
-def _served(scene: Asked, index: int, name: str) -> Text:
+def _served(scene: Asked, name: str) -> Text:
     if not scene.key:
         return Text("-", style="dim")
-    hops = scene.answer.hops
-    if index >= len(hops) or hops[index].workload.partition("/")[2] != name:
+    hop = next((hop for hop in scene.answer.hops if hop.workload.partition("/")[2] == name), None)
+    if hop is None:
         return Text("?", style="bold red")
-    hop = hops[index]
     if hop.error:
         return Text(hop.error, style="bold red")
     if hop.sandbox:

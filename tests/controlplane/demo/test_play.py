@@ -20,7 +20,8 @@ RECEIPT = {"charged": "10.80 EUR", "tier": "gold"}
 
 
 def hops(sandbox: str, revision: int) -> tuple[Hop, ...]:
-    return tuple(Hop("shop/users", sandbox, revision) if name == "users" else Hop(f"shop/{name}") for name, _ in TREE)
+    names = dict.fromkeys(name for name, _ in TREE)
+    return tuple(Hop("shop/users", sandbox, revision) if name == "users" else Hop(f"shop/{name}") for name in names)
 
 
 def answer(status: int = 200, body: Any = None, **said: Any) -> Answer:
@@ -109,7 +110,8 @@ def test_the_story_says_what_is_not_as_it_should_be(capsys: pytest.CaptureFixtur
     story.told()
     text = capsys.readouterr().out
     assert "NOT AS IT SHOULD BE: t: one hop is missing" in text
-    assert len([line for line in text.splitlines() if line.split()[1:2] == ["?"]]) == len(TREE) - 3
+    missing = [line.split()[0] for line in text.splitlines() if line.split()[1:2] == ["?"]]
+    assert missing == ["orders", "payments"]  # frontend, users and catalog are named
 
 
 def test_two_shops_can_run_side_by_side() -> None:
