@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from proxy.contract.hops import MAX_BODY_BYTES
@@ -495,6 +497,21 @@ def tunnel(book: Playbook) -> tuple[Client, PlayedUpstream]:
     app = book.pool(MAIL).accept()
     client.new()
     return client, app
+
+
+@pytest.mark.parametrize("begin", [download, tunnel])
+def test_what_a_reset_upstream_left_behind_does_not_overtake_what_is_moved(
+    book: Playbook, begin: Callable[[Playbook], tuple[Client, PlayedUpstream]]
+) -> None:
+    client, app = begin(book)
+    if begin is tunnel:
+        bulk(app)
+    book.splicer.only()
+    before = client.got
+    client.exchange.answer.received(b"left behind")
+    assert client.got == before
+    app.vanish(error=True)
+    assert client.recorded.closing
 
 
 def bulk(peer: Client | PlayedUpstream, times: int = BULK_READS) -> None:

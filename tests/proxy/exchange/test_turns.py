@@ -105,6 +105,26 @@ def test_an_upload_whose_answer_comes_before_its_turn(book: Playbook, chunks: by
     book.ends_clean()
 
 
+def test_a_turn_that_is_waited_for_already(book: Playbook) -> None:
+    """The upload was dear, and the client, which did not take its answer, has sent much behind it."""
+    client = book.connect(book.inbound())
+    client.send(UPLOAD)
+    app = book.app.accept()
+    client.send_once(TINY + END + keyed("bad") * 20)
+    client.recorded.during_write = client.full
+    app.send(OK)
+    client.recorded.during_write = None
+    assert client.new() == OK
+    client.drained()
+    assert client.new().count(b"HTTP/1.1 503 ") == FAIR_MESSAGES
+    assert not reads(client)
+    while turn(client.exchange.side):
+        pass
+    assert client.got.count(b"HTTP/1.1 503 ") == 20 - FAIR_MESSAGES
+    assert reads(client)
+    book.ends_clean()
+
+
 @dear
 def test_an_answer_in_small_chunks(book: Playbook, chunks: bytes) -> None:
     client = book.connect(book.inbound())
