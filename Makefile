@@ -17,7 +17,7 @@ CONSTRAINTS := constraints.txt
 export PIP_CONSTRAINT       = $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
 
-.PHONY: help demo test unit lint format compile decompile constraints lowest bench fuzz soak clean
+.PHONY: help demo test unit lint format coverage compile decompile constraints lowest bench fuzz soak clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -74,6 +74,14 @@ test: $(VENV)/.test ## run all tests, on all cores
 
 unit: $(VENV)/.test ## run the quick tests
 	@$(BIN)/python -m pytest -n auto $(UNIT) $(ARGS)
+
+coverage: $(VENV)/.test ## every line and branch of wire, routing and exchange is run by its own tests
+	@if [ "$$($(BIN)/python -c 'import proxy; print(proxy.BUILD)')" = compiled ]; then \
+		echo "coverage: not counted, the data path is compiled; it belongs to the interpreted run"; \
+	else \
+		$(BIN)/python -m pytest -q -n auto tests/proxy/wire tests/proxy/routing tests/proxy/exchange --cov=proxy/wire \
+			--cov=proxy/routing --cov=proxy/exchange --cov-branch --cov-fail-under=100 --cov-report=term-missing:skip-covered; \
+	fi
 
 compile: $(VENV)/.compile decompile ## compile the data path with mypyc, beside its sources; takes a C compiler and a minute
 	@echo "compiling the data path: about a minute"

@@ -11,26 +11,28 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.errors import BenchmarkError
+from benchmarks.errors import BenchmarkError, ToolMissing
 from benchmarks.load import micro
 from benchmarks.process import confined, environment
 from benchmarks.run import Run
 from benchmarks.scenario import Metric, Scenario
+from proxy import BUILD
 
 _SECONDS = 120
 
 
 def run(run: Run) -> None:
-    """One pyperf run; its values stand for rounds."""
+    """One pyperf run; its values stand for rounds. Raises ToolMissing."""
     if find_spec("pyperf") is None:
-        run.note("pyperf is not installed: pip install pyperf")
-        return
+        raise ToolMissing("pyperf not found; install with: pip install pyperf")
     run.steps(1)
     run.step("pyperf", "all cases")
-    calls = {title: micro.python_calls(case) for title, case in micro.cases().items()}
+    # A profiler sees no call of a compiled function: nothing is said about them rather than 0.
+    seen = micro.cases() if BUILD == "interpreted" else {}
+    calls = {title: {"calls": micro.python_calls(case)} for title, case in seen.items()}
     for title, values in _time(run).items():
         for number, seconds in enumerate(values):
-            run.record("steps", title, number, {"ns": seconds * 1e9, "calls": calls[title]})
+            run.record("steps", title, number, {"ns": seconds * 1e9, **calls.get(title, {})})
 
 
 def _time(run: Run) -> dict[str, list[float]]:

@@ -32,6 +32,7 @@ from proxy.routing.trace import (
     datadog_id,
     hexadecimal_id,
     names,
+    names_none,
     skywalking_id,
     text_id,
 )
@@ -303,7 +304,7 @@ class TraceContext:
             request_id = made = self._request_id()
         elif (
             request_id in NONE_WORDS
-            or request_id[:2] in _SUSPECT
+            or (request_id[:2] in _SUSPECT and names_none(request_id))
             or request_id[0] not in _PLAIN
             or request_id[-1] not in _PLAIN
             or b"{" in request_id

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import probe
+from benchmarks.errors import ToolMissing
 from benchmarks.load import micro, shadow
 from benchmarks.load.agents import Tally, identity, name_of
 from benchmarks.machine import free_ports
 from benchmarks.process import Process
 from benchmarks.registry import sandbox
+from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.micro import parse
 from benchmarks.traffic import Traffic
 from controlplane.model.sandbox import parse_sandbox
@@ -70,3 +72,9 @@ def test_the_values_of_pyperf_are_read_by_name(tmp_path: Path) -> None:
             {"metadata": {"name": "b"}, "runs": [{"values": [5e-9]}]}]}"""
     )
     assert parse(path) == {"a": [1e-6, 2e-6, 3e-6], "b": [5e-9]}
+
+
+def test_without_pyperf_nothing_is_measured_and_that_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.scenarios.micro.find_spec", lambda name: None)
+    with pytest.raises(ToolMissing, match="pyperf not found; install with: pip install pyperf"):
+        SCENARIOS["micro"].run(None)  # type: ignore[arg-type]

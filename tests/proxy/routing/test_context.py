@@ -369,7 +369,13 @@ class TestPlain:
         assert mine == theirs
 
     def test_usual_requests_go_this_way(self) -> None:
-        for request_id in (b"6f1b1f0e-7b1e-4b6e-9f0a-1234567890ab", b"1", b"0f-1", b"abc_def.1"):
+        for request_id in (
+            b"6f1b1f0e-7b1e-4b6e-9f0a-1234567890ab",
+            b"1",
+            b"0f-1",
+            b"abc_def.1",
+            b"00000005-7b1e-4b6e-9f0a-1234567890ab",
+        ):
             assert context().plain(PARENT.encode(), request_id) is not None
 
     def test_what_it_makes(self) -> None:
