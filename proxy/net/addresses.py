@@ -13,6 +13,10 @@ from proxy.contract.addresses import Address, forms
 _log = logging.getLogger("skycap.connections")
 
 
+class ForbiddenError(OSError):
+    """An address must not be dialled. `str()` is a phrase."""
+
+
 class OwnAddresses:
     """The sockets that this sidecar listens on. `add` after binding, when the port is known.
 

@@ -17,7 +17,7 @@ from proxy.contract.routes import Endpoint
 from proxy.errors import LOOP, OVERLOADED
 from proxy.exchange.ports import FAR, Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
-from proxy.net.addresses import Ends, OwnAddresses
+from proxy.net.addresses import Ends, ForbiddenError, OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.idle import IdleLimit
 from proxy.net.racing import first_connected

@@ -40,14 +40,17 @@ class Load:
     answered: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
-    async def run(self, until: float) -> None:
+    enough: bool = False
+
+    async def run(self) -> None:
+        """Until it is `enough`."""
         async with ClientSession() as session, asyncio.TaskGroup() as tasks:
             for worker in range(WORKERS):
-                tasks.create_task(self._work(session, until, worker))
+                tasks.create_task(self._work(session, worker))
 
-    async def _work(self, session: ClientSession, until: float, worker: int) -> None:
+    async def _work(self, session: ClientSession, worker: int) -> None:
         turn = worker
-        while time.monotonic() < until and len(self.wrong) < 20:
+        while not self.enough and len(self.wrong) < 20:
             turn += 1
             headers, right = (KEYED, self.keyed) if turn % 2 else ({}, self.unkeyed)
             try:
@@ -62,22 +65,23 @@ class Load:
             await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def during(load: Load, trouble: Callable[[], Awaitable[None]]) -> int:
-    """Run the load, and `trouble` again and again beside it. Returns how often the trouble came."""
+async def during(load: Load, trouble: Callable[[], Awaitable[None]], least: int) -> None:
+    """Run the load, and `trouble` again and again beside it: for LOAD_SECONDS, and `least` times however long a busy
+    machine takes for that."""
     async with ClientSession() as session, session.get(load.url, headers=KEYED) as first:
         assert load.keyed(await first.text())  # held up until the first table has come
     until = time.monotonic() + LOAD_SECONDS
     times = 0
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(load.run(until))
-        while not running.done() and time.monotonic() < until:
+        running = tasks.create_task(load.run())
+        while not running.done() and (times < least or time.monotonic() < until):
             await trouble()
             times += 1
+        load.enough = True
     assert not load.wrong, "\n".join(load.wrong)
-    return times
 
 
-@pytest.mark.timeout(LOAD_SECONDS + 60)
+@pytest.mark.timeout(LOAD_SECONDS * 5 + 60)  # however busy the machine is
 async def test_the_registry_is_killed_and_restarted_all_the_time(tmp_path: Path) -> None:
     registry_port, port = free_port(), free_port()
     registry_url = f"http://127.0.0.1:{registry_port}"
@@ -105,14 +109,13 @@ async def test_the_registry_is_killed_and_restarted_all_the_time(tmp_path: Path)
                 process = await registry()
 
             try:
-                times = await during(load, trouble)
+                await during(load, trouble, int(LOAD_SECONDS / 10))
             finally:
                 await stop(process)
-    assert times > LOAD_SECONDS / 10
     assert sum(load.answered.values()) > LOAD_SECONDS * 20
 
 
-@pytest.mark.timeout(LOAD_SECONDS + 60)
+@pytest.mark.timeout(LOAD_SECONDS * 5 + 60)  # however busy the machine is
 async def test_a_sandbox_is_updated_every_second(tmp_path: Path) -> None:
     registry_port, port = free_port(), free_port()
     registry_url = f"http://127.0.0.1:{registry_port}"
@@ -154,11 +157,10 @@ async def test_a_sandbox_is_updated_every_second(tmp_path: Path) -> None:
                     lambda text: "baseline" in text,
                     lambda text: text in (f"revision-{revision - 1}", f"revision-{revision}"),
                 )
-                times = await during(load, trouble)
+                await during(load, trouble, int(LOAD_SECONDS / 4))
             finally:
                 ended = await stop(process)
     assert ended == 0
-    assert times > LOAD_SECONDS / 4
     assert sum(load.answered.values()) > LOAD_SECONDS * 20
 
 
