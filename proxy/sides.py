@@ -128,6 +128,7 @@ class Sides:
         self.outbound: list[Outbound] = []
         self.inbound_destinations = Destinations(self._receive_inbound)
         self.outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
+        self._inbound_pools.crowded = self._outbound_pools.crowded = self.sweep
         self._keys_lost = 0
         """At destinations that have been forgotten since."""
 

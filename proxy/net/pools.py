@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
@@ -12,6 +12,10 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.resolve import Resolver
 from proxy.net.upstream import ConnectionPool, Forbids
 from proxy.telemetry.counters import SideCounters
+
+MAX_POOLS = 1024
+"""Of one direction, until a sweep looks which of them are in use: more than an application calls, 1.2 KB each. A client
+of a forward proxy names a new endpoint with every request if it likes, 300,000 between two sweeps of the clock."""
 
 
 class Pools:
@@ -41,6 +45,9 @@ class Pools:
         self._tasks = tasks
         self._descriptors = descriptors
         self._pools: dict[tuple[str, int, bool], ConnectionPool] = {}
+        self.crowded: Callable[[], None] = lambda: None
+        """Called when there are MAX_POOLS: it is to `sweep`."""
+        self._full = MAX_POOLS
 
     def __call__(self, endpoint: Endpoint) -> ConnectionPool:
         return self._pool(endpoint, loopback=False)
@@ -62,12 +69,18 @@ class Pools:
         name = (endpoint.host, endpoint.port, loopback)
         pool = self._pools.get(name)
         if pool is None:
+            if len(self._pools) == self._full:
+                self._wheel.soon(self._relieve)  # not now: a request is being decided
             pool = self._pools[name] = ConnectionPool(
                 endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks,
                 descriptors=self._descriptors, resolver=self._resolver, loopback=loopback,
                 forbids=None if loopback or endpoint in self._trusted else self._forbids,
             )  # fmt: skip
         return pool
+
+    def _relieve(self) -> None:
+        self.crowded()
+        self._full = max(MAX_POOLS, 2 * len(self._pools))  # else a crowd in use would be counted with every new one
 
     def __iter__(self) -> Iterator[ConnectionPool]:
         return iter(list(self._pools.values()))

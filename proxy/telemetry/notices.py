@@ -15,7 +15,8 @@ log = logging.getLogger("skycap.notice")
 
 PERIOD_SECONDS = 3600.0
 PAIRS = 128
-"""Per period: a service calls a dozen others."""
+"""Per period: a service calls a dozen others. A pair has at most the name of a workload and that of a host, 253 bytes
+each: 128 KB of each kind of notice."""
 
 SHOWN_CHARACTERS = 120
 """Of a path, which a stranger chooses."""

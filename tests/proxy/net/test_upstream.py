@@ -16,7 +16,7 @@ from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net import upstream as module
 from proxy.net.idle import IDLE_TICKS
-from proxy.net.pools import Pools
+from proxy.net.pools import MAX_POOLS, Pools
 from proxy.net.resolve import UnresolvedError
 from proxy.net.tuning import HIGH_WATER
 from proxy.net.upstream import RESTING_TICKS, ConnectionPool, UpstreamConnection
@@ -642,6 +642,29 @@ async def test_one_endpoint_has_one_pool() -> None:
         assert list(parts.pools) == [one, other]
         assert isinstance(parts.pools, Pools)
         assert isinstance(one, ConnectionPool)
+
+
+@on_uvloop
+async def test_a_crowd_of_endpoints_is_swept_before_its_time() -> None:
+    """A client of a forward proxy names another one with every request. What is in use stays."""
+    async with net() as parts, origin() as app:
+        pool = parts.pools(app.endpoint)
+        lent = await parts.borrow(pool)
+        sweeps: list[int] = []
+
+        def crowded() -> None:
+            sweeps.append(len(list(parts.pools)))
+            parts.pools.sweep(set())
+
+        parts.pools.crowded = crowded
+        for number in range(10 * MAX_POOLS):
+            parts.pools(Endpoint(f"host-{number}.example", 80))
+            if number % 50 == 0:
+                parts.wheel.turn()
+        assert max(sweeps) <= MAX_POOLS + 50
+        assert len(list(parts.pools)) <= MAX_POOLS + 50
+        assert parts.pools(app.endpoint) is pool
+        lent.give_back(pool)
 
 
 @on_uvloop
