@@ -69,10 +69,6 @@ class UnresolvedError(socket.gaierror):
         return self.why
 
 
-class ForbiddenError(OSError):
-    """What a name led to must not be dialled."""
-
-
 class Found(NamedTuple):
     """addresses: numeric, in the order in which they are to be tried. seconds: how long they are known."""
 

@@ -22,7 +22,7 @@ from proxy.net.descriptors import Descriptors
 from proxy.net.idle import IdleLimit
 from proxy.net.racing import first_connected
 from proxy.net.reset import left_behind
-from proxy.net.resolve import ForbiddenError, Resolver, UnresolvedError, is_address
+from proxy.net.resolve import Resolver, UnresolvedError, is_address
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 
