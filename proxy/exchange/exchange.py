@@ -103,7 +103,7 @@ class Exchange(Way):
             failure, detail, workload=side.workload, sandbox=sandbox, close=passage.last, fields=fields
         )
         self.stream.write(head if passage.head.method == b"HEAD" else head + body)
-        if passage.hop and side.hops is not None:
+        if passage.hop and plan is not None and side.hops is not None:
             side.hops.answered_here(passage, head, body)
         side.settled(passage, failure.status, failure.code)
         if close:

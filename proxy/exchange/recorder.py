@@ -87,6 +87,8 @@ class HopRecorder:
             self.ring.put((fixed, ident, *hop[2:13], None))
 
     def _keep(self, passage: Passage, head: bytes, body: bytes) -> None:
+        if passage.suspects:
+            return  # it is told more than once, and whose it is is not known
         request = passage.head
         sent = request.data[: min(request.end, MAX_HEAD_BYTES)]
         capture = Capture(sent, len(sent), head[:MAX_HEAD_BYTES], min(len(head), MAX_HEAD_BYTES))

@@ -8,7 +8,8 @@ import pytest
 
 from proxy.contract.hops import INBOUND, MAX_BODY_BYTES, OUTBOUND, Hop
 from proxy.contract.routes import Endpoint, Route
-from proxy.telemetry.hops import CAPTURED_BYTES
+from proxy.exchange.outbound import MAX_PLANS
+from proxy.telemetry.hops import CAPTURED_BYTES, RING_HOPS
 from tests.proxy.exchange.playbook import INSTANCE, OK, TARGET, Playbook, field_lines, get, keyed, problem, ready
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -327,14 +328,43 @@ def test_with_room_for_the_heads_alone_the_bodies_are_left_out() -> None:
     played.ends_clean()
 
 
-def test_plans_of_calls_are_kept_by_key_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.exchange.outbound.MAX_PLANS", 4)
+def test_a_request_that_is_refused_before_it_has_a_plan_takes_no_room() -> None:
     played = book()
+    client = played.connect(played.inbound())
+    head = b"POST / HTTP/1.1\r\nhost: a\r\nbaggage: routing-key=other\r\ntransfer-encoding: chunked\r\n\r\n"
+    client.send(head + b"no chunk\r\n")
+    assert client.got.startswith(b"HTTP/1.1 400 ")
+    assert (played.hops(), played.ring.captured) == ([], 0)
+    played.ends_clean()
+
+
+def test_a_failing_call_that_may_have_lost_its_key_takes_no_room() -> None:
+    played = book()
+    played.connect(played.inbound()).send(keyed("one"))
+    app = played.app.accept()
     calls = played.connect(played.outbound())
-    for number in range(8):
-        calls.send(keyed(f"k{number % 6}"))
-        (played.target.made[-1] if number else played.target.accept()).send(OK)
-    assert [hop.key for hop in played.hops()] == [f"k{number % 6}" for number in range(8)]
+    calls.send(get("/list"))
+    played.target.accept().send(b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\noops")
+    (hop,) = played.hops()
+    assert (hop.lost, hop.status, hop.response) == (True, 500, None)
+    assert played.ring.captured == 0
+    app.send(OK)
+    played.ends_clean()
+
+
+def test_plans_of_calls_are_kept_by_key_and_bounded() -> None:
+    played = book()
+    side = played.outbound()
+    calls = played.connect(side)
+    calls.send(keyed("first"))
+    target = played.target.accept()
+    target.send(OK)
+    for number in range(MAX_PLANS):
+        calls.send(keyed(f"k{number}"))
+        target.send(OK)
+    assert len(played.ring) == RING_HOPS
+    assert {hop.key for hop in played.hops()[-2:]} == {f"k{MAX_PLANS - 2}", f"k{MAX_PLANS - 1}"}
+    assert 0 < len(side._fixed) <= MAX_PLANS
     played.ends_clean()
 
 
