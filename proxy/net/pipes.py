@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PIPE_BYTES = 256 * 1024
-"""Of one pipe. Pipes of 1 MiB save 5 % of the CPU per MiB at four times the memory."""
+"""Of one pipe: a quarter of what an ordinary user may ask for (fs.pipe-max-size); 256 of them are that user's limit."""
 
 MAX_PIPES = 128
 """In use at a time: 128 x 256 KiB = 32 MiB of the kernel's memory at most, and 256 descriptors."""
