@@ -217,7 +217,7 @@ ENDPOINTS = st.builds(
     Endpoint,
     st.one_of(
         st.ip_addresses().filter(lambda address: not why_no_shadow(address)).map(str),
-        LABEL.filter(lambda text: not text[-1].isdigit()),
+        LABEL.filter(lambda text: not text[-1].isdigit()).filter(lambda name: not routes._NUMERIC.fullmatch(name)),
     ),
     st.integers(1, 65535),
 )
