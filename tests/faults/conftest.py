@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -43,3 +44,13 @@ async def sidecar(shared: Subject) -> AsyncIterator[Subject]:
     yield shared
     await peers.hang_up()
     await shared.at_rest()
+
+
+@pytest_asyncio.fixture
+async def untaught(application: socket.socket, tmp_path: Path) -> AsyncIterator[Subject]:
+    """A sidecar that has not seen an idle connection of the application die: it lends them again whatever their age.
+    The file's own has, when another test's origin ended (`proxy.net.idle`)."""
+    with subject.running(application.getsockname()[1], tmp_path, *SHORT) as running:
+        yield running
+        await peers.hang_up()
+        await running.at_rest()

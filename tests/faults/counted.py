@@ -1,6 +1,6 @@
 """A sidecar that counts its objects: `python -m tests.faults.counted FILE FLAGS` is `python -m proxy FLAGS`.
 
-On SIGUSR1 it writes to FILE, as JSON, how many objects of its own classes, tasks, futures and transports are alive.
+On `COUNT` it writes to FILE, as JSON, how many objects of its own classes, tasks, futures and transports are alive.
 What existed when it began to serve is frozen (`gc.freeze` in `proxy.runtime`) and not among them.
 """
 
@@ -15,6 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 from proxy.runtime import main
+
+COUNT = signal.SIGRTMIN
+"""One that a sidecar has no use for. It ignores SIGUSR1 and SIGUSR2."""
 
 FOREIGN = (asyncio.Task, asyncio.Future, asyncio.TimerHandle)
 UVLOOP = ("TCPTransport", "TimerHandle", "Handle", "PseudoSocket")
@@ -34,5 +37,5 @@ def count(where: Path) -> None:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    signal.signal(signal.SIGUSR1, lambda *_: count(file))
+    signal.signal(COUNT, lambda *_: count(file))
     sys.exit(main(sys.argv[2:]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import socket
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from tests.faults import peers, subject
 from tests.faults.conftest import SHORT
+from tests.faults.counted import COUNT
 from tests.faults.peers import Origin, Peer, connect, error_code, ok, request
 from tests.faults.subject import DEADLINE_SECONDS, POLL_SECONDS, WORKLOAD, Subject, until
 
@@ -158,7 +158,7 @@ async def alive(sidecar: Subject, file: Path) -> Counter[str]:
     """The objects of a sidecar at rest."""
     await sidecar.at_rest()
     await until(lambda: not sidecar.peers(), "we have gone as well")
-    sidecar.process.send_signal(signal.SIGUSR1)
+    sidecar.process.send_signal(COUNT)
     return await asyncio.to_thread(_take, file)
 
 

@@ -16,7 +16,8 @@ MIB = 1 << 20
 
 async def asked(sidecar: Subject, side: str, data: bytes) -> tuple[bytes, bytes, str]:
     """Send `data` on a connection of its own. Returns the answer's head and the rest, and how the connection ended;
-    a half-close says that there is no more to come, so that the sidecar ends it too."""
+    a half-close says that there is no more to come, so that the sidecar ends it too, and
+    the application is told so as well."""
     client = await connect(sidecar.port(side))
     await client.send(data)
     client.writer.write_eof()
@@ -151,7 +152,7 @@ async def test_a_reset_inside_an_answer_without_length(sidecar: Subject, origin:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-async def test_ends_after_the_answer(sidecar: Subject, origin: Origin, side: str, how: str) -> None:
+async def test_ends_after_the_answer(untaught: Subject, origin: Origin, side: str, how: str) -> None:
     """The client's next request goes to a fresh connection and knows nothing of it."""
 
     async def script(peer: Peer) -> None:
@@ -161,7 +162,7 @@ async def test_ends_after_the_answer(sidecar: Subject, origin: Origin, side: str
         peer.end(how)
 
     origin.script = script
-    client = await connect(sidecar.port(side))
+    client = await connect(untaught.port(side))
     for number in range(3):
         await client.send(request(b"/%d" % number))
         assert (await client.message())[1] == b"whole"
@@ -171,7 +172,7 @@ async def test_ends_after_the_answer(sidecar: Subject, origin: Origin, side: str
 
 @pytest.mark.parametrize(("method", "answers"), [(b"GET", b"200"), (b"POST", b"502")])
 async def test_ends_when_the_next_request_comes(
-    sidecar: Subject, origin: Origin, side: str, method: bytes, answers: bytes
+    untaught: Subject, origin: Origin, side: str, method: bytes, answers: bytes
 ) -> None:
     """The race of every keep-alive: what is idempotent is sent again, once; what is not is never sent twice."""
 
@@ -185,7 +186,7 @@ async def test_ends_when_the_next_request_comes(
             await peer.ended()
 
     origin.script = script
-    client = await connect(sidecar.port(side))
+    client = await connect(untaught.port(side))
     await client.send(request(b"/first"))
     await client.message()
     await client.send(request(b"/second", method=method, body=b"x" * 9))
@@ -228,12 +229,36 @@ async def test_stalls_before_the_answer(sidecar: Subject, origin: Origin, side: 
 
     origin.script = script
     before = await sidecar.metric("skycap_timeouts_total", direction=side, phase="response")
+    client = await connect(sidecar.port(side))
+    await client.send(request())
+    head, _ = await client.message()
+    assert head.startswith(b"HTTP/1.1 504 ")
+    assert error_code(head) == b"app-timeout"
+    await until(lambda: gone, "the application is told that nobody waits any more")
+    assert gone == ["reset"]
+    client.writer.write_eof()
+    assert await client.rest() == (b"", "closed")
+    client.close()
+    assert await sidecar.metric("skycap_timeouts_total", direction=side, phase="response") == before + 1
+
+
+async def test_stalls_although_its_client_has_said_all(sidecar: Subject, origin: Origin, side: str) -> None:
+    """Half a close (RFC 9112 section 9.6) is passed on. The client waits, and no longer than any other."""
+    told: list[str] = []
+    over = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await origin.take(peer)
+        told.append(await peer.ended())
+        await over.wait()
+
+    origin.script = script
     head, _, how = await asked(sidecar, side, request())
+    over.set()
     assert head.startswith(b"HTTP/1.1 504 ")
     assert error_code(head) == b"app-timeout"
     assert how == "closed"
-    await until(lambda: gone, "the application is told that nobody waits any more")
-    assert await sidecar.metric("skycap_timeouts_total", direction=side, phase="response") == before + 1
+    assert told == ["closed"]
 
 
 async def test_stalls_inside_the_head(sidecar: Subject, origin: Origin, side: str) -> None:
@@ -243,8 +268,11 @@ async def test_stalls_inside_the_head(sidecar: Subject, origin: Origin, side: st
         await peer.ended()
 
     origin.script = script
-    head, _, _ = await asked(sidecar, side, request())
+    client = await connect(sidecar.port(side))
+    await client.send(request())
+    head, _ = await client.message()
     assert head.startswith(b"HTTP/1.1 504 ")
+    client.close()
 
 
 async def test_stalls_inside_the_body(sidecar: Subject, origin: Origin, side: str) -> None:
@@ -254,13 +282,16 @@ async def test_stalls_inside_the_body(sidecar: Subject, origin: Origin, side: st
         await peer.ended()
 
     origin.script = script
-    head, body, how = await asked(sidecar, side, request())
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert (body, how) == (b"half", "reset")
+    client = await connect(sidecar.port(side))
+    await client.send(request())
+    assert (await client.head()).startswith(b"HTTP/1.1 200 ")
+    assert await client.exactly(4) == b"half"
+    assert await client.rest() == (b"", "reset")
+    client.close()
 
 
 @pytest.mark.parametrize("garbage", [b"\0", b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil", b"\r\n"])
-async def test_garbage_on_an_idle_connection(sidecar: Subject, origin: Origin, side: str, garbage: bytes) -> None:
+async def test_garbage_on_an_idle_connection(untaught: Subject, origin: Origin, side: str, garbage: bytes) -> None:
     """An answer that nobody asked for must not become the answer to the next request (RFC 9112 section 9.2)."""
     speak = asyncio.Event()
     ended: list[str] = []
@@ -274,9 +305,10 @@ async def test_garbage_on_an_idle_connection(sidecar: Subject, origin: Origin, s
             ended.append(await peer.ended())
 
     origin.script = script
-    client = await connect(sidecar.port(side))
+    client = await connect(untaught.port(side))
     await client.send(request())
     assert (await client.message())[1] == b"1"
+    assert await untaught.metric("skycap_upstream_connections", state="idle") == 1
     speak.set()
     await until(lambda: ended, "the connection is given up")
     await client.send(request())
@@ -362,7 +394,8 @@ async def test_a_client_that_waits_for_100_for_ever(sidecar: Subject, origin: Or
     client = await connect(sidecar.port(side))
     await client.send(request(b"/", b"expect: 100-continue", b"content-length: 5", method=b"PUT"))
     head, _ = await client.message()
-    assert head.startswith(b"HTTP/1.1 504 ")
+    assert head.startswith(b"HTTP/1.1 408 ")  # it should have sent all the same (RFC 9110 section 10.1.1)
+    assert error_code(head) == b"content-timeout"
     client.close()
     await until(lambda: ended, "the application is let go")
 
