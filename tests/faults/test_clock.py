@@ -152,11 +152,11 @@ async def test_requests_timers_and_the_feed(
         await sidecar.reaches(100, "skycap_feed_applied_revision")
 
         waits, streams, uploads, tunnel, slow, idle = [await connect(sidecar.inbound) for _ in range(6)]
+        idle_since = time.monotonic()  # before what the limit begins with: it is we who may come late to see that
         await idle.send(request(b"/"))
         await idle.message()
-        idle_since = time.monotonic()
-        await slow.send(b"GET / HTTP/1.1\r\nhost: a\r\nx:")
         slow_since = time.monotonic()
+        await slow.send(b"GET / HTTP/1.1\r\nhost: a\r\nx:")
         await waits.send(request(b"/waits"))
         await streams.send(request(b"/streams"))
         await uploads.send(request(b"/uploads", b"content-length: 8", method=b"POST") + b"half")
