@@ -136,6 +136,7 @@ class Request:
             if self._way.ended:
                 raise Refused(BAD_REQUEST, "the client has ended its connection inside the body (RFC 9112 section 8)")
             self._way.passage.body = reader
+            self._way.heard = self._way.side.wheel.now
         if stop > 16 * head.end:
             head.data = data[: head.end]  # it is looked at again; what came with it is not, and may be large
         return stop

@@ -36,9 +36,10 @@ class Way(Relay):
     passage:    the one in hand.
     answer:     where the upstream's bytes go.
     peer:       the client's address, where its side wants to have it forwarded.
+    heard:      the tick at which something of a request's body came last.
     """
 
-    __slots__ = ("answer", "passage", "peer")
+    __slots__ = ("answer", "heard", "passage", "peer")
 
     answer: Receiver
 
@@ -46,6 +47,7 @@ class Way(Relay):
         super().__init__(side, stream, IDLE)
         self.passage = Passage()
         self.peer = b""
+        self.heard = 0
 
     @abstractmethod
     def connected(self, upstream: Upstream) -> None:
@@ -168,6 +170,7 @@ class Way(Relay):
         kept = passage.kept
         limit = side.settings.replay_bytes
         passage.request_bytes += len(data)
+        self.heard = side.wheel.now
         if self.upstream is None:
             assert kept is not None
             passage.kept = kept + data

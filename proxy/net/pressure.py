@@ -41,7 +41,7 @@ def _rank(connection: Downstream) -> tuple[int, int] | None:
     elif exchange.phase == IDLE:
         since, kind = (exchange.due - settings.idle_ticks, 2) if passage.started else (connection.accepted, 0)
     elif exchange.phase in (ROUTING, WAITING) and passage.body is not None:
-        since, kind = exchange.due - settings.stream_ticks, 3
+        since, kind = exchange.heard, 3
     else:
         return None
     return (kind, since) if now - since >= IDLE_TICKS else None

@@ -467,18 +467,18 @@ async def test_a_resting_connection_that_ends_is_dropped() -> None:
 
 
 @on_uvloop
-async def test_what_rests_is_bounded_and_closed_with_the_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_IDLE", 2)
+async def test_what_rests_is_bounded_and_closed_with_the_idle() -> None:
+    most = module.MAX_IDLE
     async with net() as parts, origin() as app:
         pool = parts.pools(app.endpoint)
-        borrowers = [await parts.borrow(pool) for _ in range(5)]
-        for borrower in borrowers[:3]:
+        borrowers = [await parts.borrow(pool) for _ in range(most + 3)]
+        for borrower in borrowers[: most + 1]:
             borrower.give_back(pool, rests=True)
-        assert len(pool.resting) == 2
-        for borrower in borrowers[3:]:
+        assert len(pool.resting) == most
+        for borrower in borrowers[most + 1 :]:
             borrower.give_back(pool)
         parts.pass_ticks(RESTING_TICKS)
-        assert (len(pool.idle), len(pool.resting)) == (2, 0), "there was no room among the idle"
+        assert (len(pool.idle), len(pool.resting)) == (most, 0), "there was no room among the idle"
         (await parts.borrow(pool)).give_back(pool, rests=True)
         (await parts.borrow(pool)).give_back(pool, 1, rests=True)
         pool.close_idle()
@@ -618,15 +618,15 @@ async def test_a_connection_does_not_age_while_it_is_lent() -> None:
 
 
 @on_uvloop
-async def test_what_is_kept_after_a_burst_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_IDLE", 3)
+async def test_what_is_kept_after_a_burst_is_bounded() -> None:
+    most = module.MAX_IDLE
     async with net() as parts, origin() as app:
         pool = parts.pools(app.endpoint)
-        borrowers = [await parts.borrow(pool) for _ in range(5)]
+        borrowers = [await parts.borrow(pool) for _ in range(most + 2)]
         for borrower in borrowers:
             borrower.give_back(pool)
-        assert len(pool.idle) == 3
-        await eventually(lambda: len(pool.open) == 3)
+        assert len(pool.idle) == most
+        await eventually(lambda: len(pool.open) == most)
 
 
 # -- pools --------------------------------------------------------------------------------------------------------
