@@ -206,6 +206,10 @@ def ask_httptools(question: Question) -> Reading:
         try:
             parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
+            if seen.framed and question.answers is None:
+                # A wish to upgrade with content, which a server may ignore (RFC 9110 section 7.8): llhttp stops behind
+                # the head and leaves the rest to its caller, so it has no opinion on where that ends.
+                raise Refusal("leaves what is behind the head of a wish to upgrade to its caller") from None
             fed += upgrade.args[0] if isinstance(upgrade.args[0], int) else len(piece)
             seen.done = True
         except httptools.HttpParserError as error:
