@@ -155,6 +155,7 @@ class Environment:
             await self.stop()
         except BaseException:
             self.kill()
+            self._logs.close()
             self._state.unlock()
             raise
 

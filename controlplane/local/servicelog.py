@@ -29,12 +29,13 @@ class ServiceLogs:
         self._folder = folder / FOLDER
         self._clock = clock
         self._open: dict[str, BinaryIO] = {}
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<ServiceLogs {self._folder} {sorted(self._open)}>"
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Output):
+        if isinstance(event, Output) and not self._closed:  # what was killed may still have something to say
             with suppress(OSError):  # a full disk must not stop what runs
                 self._write(event.process, f"{stamp(self._clock())} {event.line}\n".encode(errors="replace"))
 
@@ -55,6 +56,8 @@ class ServiceLogs:
             file.write(line)
 
     def close(self) -> None:
+        """No more is written."""
+        self._closed = True
         for file in self._open.values():
             file.close()
         self._open.clear()

@@ -25,6 +25,16 @@ def test_every_line_with_its_time_and_the_file_for_its_owner(tmp_path: Path) -> 
     assert list(lines_of(tmp_path, "nobody")) == []
 
 
+def test_nothing_is_written_once_it_is_closed(tmp_path: Path) -> None:
+    """What was killed may still have something to say."""
+    logs = ServiceLogs(tmp_path)
+    logs(Output("users", "one"))
+    logs.close()
+    logs(Output("users", "two"))
+    assert len(list(lines_of(tmp_path, "users"))) == 1
+    assert repr(logs).endswith(" []>")
+
+
 def test_a_file_is_never_longer_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servicelog, "MAX_BYTES", 1000)
     logs = ServiceLogs(tmp_path)
