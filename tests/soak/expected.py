@@ -18,6 +18,8 @@ APPLICATION, SHADOW_A, SHADOW_B = "application", "shadow-a", "shadow-b"
 SERVERS = (APPLICATION, SHADOW_A, SHADOW_B)
 
 _BASELINE = f"{WORKLOAD};baseline"
+_UNKNOWN = f"{_BASELINE};key=unknown"
+"""The baseline answers a key that no sandbox has at that moment."""
 _SANDBOX = re.compile(rf"{re.escape(WORKLOAD)};sandbox=([a-z0-9-]+);rev=([0-9]+)")
 
 
@@ -50,7 +52,9 @@ class Key:
             raise Wrong(f"key {self.name!r} was answered by {server!r}")
         sandbox = _SANDBOX.fullmatch(served_by)
         said = placed(int(sandbox[2])) if sandbox else APPLICATION
-        truthful = served_by == (_BASELINE if self.name else "") if sandbox is None else sandbox[1] == self.name
+        truthful = (
+            served_by in ((_BASELINE, _UNKNOWN) if self.name else ("",)) if sandbox is None else sandbox[1] == self.name
+        )
         if said != server or not truthful:
             raise Wrong(f"key {self.name!r} was answered by {server!r}, and `skycap-served-by` says {served_by!r}")
 
@@ -69,6 +73,10 @@ KEYS = (
     Key(STABLE, (SHADOW_A,)),
     *(Key(name, SERVERS) for name in MOVING),
 )
+
+
+ENDED = "sandbox-ended"
+"""What a sidecar refuses a deleted sandbox's key with: the baseline would be a silent stand-in."""
 
 
 class Outages:
@@ -102,6 +110,8 @@ class Tally:
     def __init__(self) -> None:
         self.good: Counter[str] = Counter()
         self.excused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        """Because the sandbox of the key had ended."""
         self.wrong = 0
         self.lost = 0
         self.unrepeated = 0

@@ -32,6 +32,9 @@ TRACES_MIB = 10.0
 UNREPEATED = 0.001
 """Of uploads that may cross the close of an idle connection."""
 
+POOLED = 4
+"""Threads that may be there at the end and not at the start: a pool starts one only when all it has are busy."""
+
 ENOUGH = 12
 """Samples, below which nothing is said about growth."""
 
@@ -86,8 +89,11 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 def rest(name: str, start: Sample, end: Sample) -> list[Verdict]:
     """Whether everything is gone that came with the traffic."""
-    counts = (("descriptors", start.files, end.files), ("threads", start.threads, end.threads))
-    verdicts = [Verdict(b <= a, f"{name}: {a} {what} before the traffic, {b} after it") for what, a, b in counts]
+    counts = (("descriptors", start.files, end.files, 0), ("threads", start.threads, end.threads, POOLED))
+    verdicts = [
+        Verdict(after <= before + more, f"{name}: {before} {what} before the traffic, {after} after it")
+        for what, before, after, more in counts
+    ]
     left = {"from clients": end.clients, "busy upstream": end.busy, "idle upstream": end.idle}
     told = ", ".join(f"{count} {what}" for what, count in left.items())
     return [*verdicts, Verdict(not any(left.values()), f"{name}: connections left: {told}")]

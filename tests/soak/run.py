@@ -15,7 +15,7 @@ from aiohttp import ClientError
 
 from controlplane.client import Client
 from tests.soak import exchanges, judge, rude, stage, streams
-from tests.soak.expected import KEYS, MOVING, Failed, Key, Outages, Tally, Wrong
+from tests.soak.expected import ENDED, KEYS, MOVING, Failed, Key, Outages, Tally, Wrong
 from tests.soak.judge import Verdict
 from tests.soak.samples import Sample, Sampler
 from tests.soak.stage import Stage
@@ -121,7 +121,9 @@ class Soak:
                 await pause(self.over, gap)
 
     def _failed(self, kind: str, key: Key, error: Exception, before: dict[str, int]) -> None:
-        if self.outages.since(before, key.servers):
+        if key.name in MOVING and isinstance(error, Failed) and str(error) == ENDED:
+            self.tally.refused[kind] += 1
+        elif self.outages.since(before, key.servers):
             self.tally.excused[kind] += 1
         elif kind == "upload" and isinstance(error, Failed) and str(error) == "upstream-reset":
             self.tally.unrepeated += 1
@@ -150,7 +152,12 @@ class Soak:
             internal = await self.sampler.sidecars[name].metric("skycap_failures_total", code="internal")
             found.append(Verdict(not internal, f"{name}: {internal:.0f} internal errors"))
         routes = await self._stage.callee.metric("skycap_routes")
-        found.append(Verdict(routes == 1, f"{routes:.0f} route is left, of the sandbox that stays"))
+        found.append(
+            Verdict(
+                routes == 1 + len(MOVING),
+                f"{routes:.0f} routes are left: the sandbox that stays, and {len(MOVING)} that ended",
+            )
+        )
         wanted = ("registry killed", "servers killed", "sandboxes changed")
         done = ", ".join(f"{self.trouble.done[what]} {what}" for what in wanted)
         found.append(Verdict(all(self.trouble.done[what] for what in wanted), done))

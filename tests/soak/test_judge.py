@@ -84,7 +84,7 @@ START = Sample(0, 40 * MIB, 20, 5)
     ("end", "why"),
     [
         (Sample(9, 40 * MIB, 21, 5), "21 after it"),
-        (Sample(9, 40 * MIB, 20, 6), "6 after it"),
+        (Sample(9, 40 * MIB, 20, 10), "10 after it"),
         (Sample(9, 40 * MIB, 20, 5, clients=1), "1 from clients"),
         (Sample(9, 40 * MIB, 20, 5, busy=1), "1 busy upstream"),
         (Sample(9, 40 * MIB, 20, 5, idle=1), "1 idle upstream"),
@@ -97,7 +97,7 @@ def test_what_is_left(end: Sample, why: str) -> None:
 
 
 def test_nothing_is_left() -> None:
-    assert failed(judge.rest("callee", START, Sample(9, 60 * MIB, 19, 5))) == []
+    assert failed(judge.rest("callee", START, Sample(9, 60 * MIB, 19, 9))) == []
 
 
 def tally() -> Tally:
@@ -131,6 +131,7 @@ def test_traffic() -> None:
     [
         ("", APPLICATION, ""),
         ("nobody", APPLICATION, "shop/users;baseline"),
+        ("nobody", APPLICATION, "shop/users;baseline;key=unknown"),
         ("stable", SHADOW_A, "shop/users;sandbox=stable;rev=1"),
         (MOVING[0], SHADOW_A, f"shop/users;sandbox={MOVING[0]};rev=3"),
         (MOVING[0], SHADOW_B, f"shop/users;sandbox={MOVING[0]};rev=2"),
