@@ -229,22 +229,26 @@ class Client:
         self, path: str, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncGenerator[Event, None]:
         """A `text/event-stream`, until the registry ends it."""
-        headers = {**self._headers(), **headers}
+        signed = self._headers()
         parser = EventParser(MAX_EVENT_BYTES)
         try:
             async with self._session.get(
                 f"{self.url}{path}",
                 params=query,
-                headers=headers,
+                headers={**signed, **headers},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout),
             ) as answer:
-                if answer.status != 200:
-                    raise RegistryError(await _problem(answer))
-                async for data in answer.content.iter_any():
-                    for event in parser.feed(data):
-                        yield event
+                if not self._outdated(answer, signed):
+                    if answer.status != 200:
+                        raise RegistryError(await _problem(answer))
+                    async for data in answer.content.iter_any():
+                        for event in parser.feed(data):
+                            yield event
+                    return
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
+        async for event in self._events(path, query, headers):
+            yield event
 
     async def _pages(self, kind: type[_T], path: str) -> list[_T]:
         """A whole list, page by page."""
@@ -267,24 +271,34 @@ class Client:
         extra: float = 0.0,
     ) -> Any:
         """One request; its JSON answer, None when there is no content. `extra` seconds are granted for waiting."""
+        signed = self._headers()
         try:
             async with self._session.request(
                 method,
                 f"{self.url}{path}",
                 params=query,
                 json=body,
-                headers=self._headers(),
+                headers=signed,
                 timeout=aiohttp.ClientTimeout(total=self._timeout + extra),
                 allow_redirects=False,
             ) as answer:
-                if not 200 <= answer.status < 300:
-                    raise RegistryError(await _problem(answer))
-                text = await answer.text()
-                return json.loads(text) if text else None
+                if not self._outdated(answer, signed):
+                    if not 200 <= answer.status < 300:
+                        raise RegistryError(await _problem(answer))
+                    text = await answer.text()
+                    return json.loads(text) if text else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unreachable(error) from error
         except ValueError as error:
             raise RegistryError(_foreign(200, f"{self.url}{path} answered no JSON")) from error
+        return await self._call(method, path, query, body, extra)
+
+    def _outdated(self, answer: aiohttp.ClientResponse, signed: Mapping[str, str]) -> bool:
+        """Whether a request was refused for a token that is another one since.
+
+        A registry listens a moment before its tokens are written, and what is sent in that moment waits.
+        """
+        return answer.status == 401 and self._headers() != signed
 
     def _headers(self) -> dict[str, str]:
         token = local_token(self.url, USER, self._environ) if self._token is None else self._token

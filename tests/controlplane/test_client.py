@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from controlplane.client import Client, RegistryError
+from proxy.base.access import USER, token_folder
 from tests.controlplane.api.served import served
 from tests.controlplane.sandboxes import USERS, document, sandbox
 
@@ -102,3 +104,47 @@ async def test_a_sandbox_goes_there_and_back() -> None:
         found = await api.client.wait("a")
         assert (await api.client.apply(found)).spec == found.spec
         assert await api.client.delete("a", seconds=10) is None
+
+
+async def test_a_registry_that_writes_its_tokens_while_a_request_waits(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if not seen:
+            _write_token(server, environ)
+        seen.append(request.headers.get("authorization", ""))
+        return web.json_response({"items": []}, status=200 if seen[-1] == "Bearer new" else 401)
+
+    application = web.Application()
+    application.router.add_get("/v1/sidecars", answer)
+    async with TestServer(application) as server:
+        async with Client(f"http://127.0.0.1:{server.port}", environ=environ) as client:
+            assert await client.sidecars() == []
+        assert seen == ["", "Bearer new"]
+        async with Client(f"http://127.0.0.1:{server.port}", token="old") as client:
+            with pytest.raises(RegistryError):
+                await client.sidecars()
+        assert seen[2:] == ["Bearer old"], "a token that somebody named is not replaced"
+
+
+async def test_a_registry_that_writes_its_tokens_while_a_watch_waits(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+
+    async def answer(request: web.Request) -> web.Response:
+        if "authorization" in request.headers:
+            return web.Response(text="id: 1\nevent: put\ndata: {}\n\n", content_type="text/event-stream")
+        _write_token(server, environ)
+        return web.Response(status=401)
+
+    application = web.Application()
+    application.router.add_get("/v1/watch/routes", answer)
+    async with TestServer(application) as server, Client(f"http://127.0.0.1:{server.port}", environ=environ) as client:
+        assert [event.id async for event in client.watch("shop/users")] == ["1"]
+
+
+def _write_token(server: BaseTestServer, environ: dict[str, str]) -> None:
+    folder = token_folder("127.0.0.1", server.port or 0, environ)
+    folder.mkdir(parents=True)
+    (folder / USER).write_text("new\n")
+    (folder / USER).chmod(0o600)

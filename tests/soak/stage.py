@@ -120,7 +120,6 @@ async def running(folder: Path) -> AsyncIterator[Stage]:
             )
         )  # fmt: skip
         async with Client(stage.registry_url) as client:
-            assert await client.ready(), "and so its tokens are written"
             await client.apply(stage.sandbox(STABLE, SHADOW_A))
             await client.wait(STABLE, READY_SECONDS)
         for sidecar in stage.sidecars.values():

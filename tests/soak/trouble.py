@@ -121,8 +121,7 @@ class Trouble:
             try:
                 return await call()
             except RegistryError as error:
-                # 401: it listens a moment before its tokens are written.
-                if (400 <= error.status < 500 and error.status != 401) or time.monotonic() > deadline:
+                if 400 <= error.status < 500 or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
