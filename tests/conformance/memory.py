@@ -19,7 +19,7 @@ from proxy.contract.routes import Endpoint
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
-from proxy.exchange.ports import Borrower, Timed
+from proxy.exchange.ports import Borrower, PoolSource, Timed, Upstream
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import Side, SideParts
 from proxy.net.addresses import OwnAddresses
@@ -167,11 +167,11 @@ class StillWheel:
         pass
 
 
-class MemoryPool(ConnectionPool):
-    """The sidecar's pool; only the dial leads to an origin in memory."""
+class MemoryPool:
+    """A `Pool` whose connections are kept by the sidecar's own, and whose dial leads to an origin in memory."""
 
     def __init__(self, endpoint: Endpoint, queue: Queue, origin: Origin, counters: SideCounters) -> None:
-        super().__init__(
+        self._pool = ConnectionPool(
             endpoint,
             counters=counters,
             wheel=StillWheel(queue.later),
@@ -180,26 +180,35 @@ class MemoryPool(ConnectionPool):
             descriptors=Descriptors(Counters()),
             resolver=Resolver(Tasks("test")),
         )
+        self.endpoint = endpoint
+        self.idle = self._pool.idle
+        self.open = self._pool.open
         self._queue = queue
         self._origin = origin
         self._waiting: set[Borrower] = set()
 
-    def dial(self, exchange: Borrower) -> None:
-        self._waiting.add(exchange)
-        self._queue.later(lambda: self._reach(exchange))
+    def dial(self, borrower: Borrower) -> None:
+        self._waiting.add(borrower)
+        self._queue.later(lambda: self._reach(borrower))
 
-    def forget(self, exchange: Borrower) -> None:
-        self._waiting.discard(exchange)
+    def forget(self, borrower: Borrower) -> None:
+        self._waiting.discard(borrower)
 
-    def _reach(self, exchange: Borrower) -> None:
-        if exchange in self._waiting:
-            self._waiting.discard(exchange)
-            upstream = UpstreamConnection(self)
+    def give(self, upstream: Upstream, idle_seconds: int, rests: bool = False) -> None:
+        self._pool.give(upstream, idle_seconds, rests)
+
+    def dead(self, upstream: Upstream) -> None:
+        self._pool.dead(upstream)
+
+    def _reach(self, borrower: Borrower) -> None:
+        if borrower in self._waiting:
+            self._waiting.discard(borrower)
+            upstream = UpstreamConnection(self._pool)
             connect(self._queue, upstream, Connection(self._origin))
-            upstream.lend(exchange)
+            upstream.lend(borrower)
 
 
-def make_side(side: str, queue: Queue, pools: Callable[[Endpoint], ConnectionPool], counters: SideCounters) -> Side:
+def make_side(side: str, queue: Queue, pools: PoolSource, counters: SideCounters) -> Side:
     """One direction of a sidecar, put together as the runtime does."""
     host, _, port = AUTHORITY.decode().rpartition(":")
     origin = Endpoint(host, int(port))
