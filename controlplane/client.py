@@ -30,6 +30,7 @@ from controlplane.model.feedback import Feedback
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
 from controlplane.model.problem import FieldProblem, Problem
 from controlplane.model.sandbox import SETTLED, Sandbox
+from controlplane.model.service_map import ServiceMap
 from controlplane.model.sidecar import Sidecar, SidecarReport
 from controlplane.model.workload import Workload
 from controlplane.rest import DEFAULT_LINES, DEFAULT_URL, MAX_WAIT_SECONDS
@@ -182,6 +183,10 @@ class Client:
         """The hops of one trace, as the tree that they are."""
         query = {"sandbox": sandbox} if sandbox else None
         return _model(Trace, await self._call("GET", f"/v1/traces/{_segment(ident)}", query=query))
+
+    async def map(self) -> ServiceMap:
+        """The services, who calls whom, how to send each a request, and who forks it now."""
+        return _model(ServiceMap, await self._call("GET", "/v1/map"))
 
     async def workloads(self) -> list[Workload]:
         return await self._pages(Workload, "/v1/workloads")

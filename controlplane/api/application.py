@@ -8,7 +8,7 @@ from importlib.metadata import version
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from controlplane.api import feedback, health, sandboxes, sidecars, traffic, watch, workloads
+from controlplane.api import feedback, health, sandboxes, service_map, sidecars, traffic, watch, workloads
 from controlplane.api.access import Access
 from controlplane.api.body import MAX_BODY_BYTES
 from controlplane.api.connections import Connections
@@ -45,6 +45,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
         *watch.operations(),
         *traffic.operations(),
         *feedback.operations(),
+        *service_map.operations(),
         *health.operations(metrics, document),
     )
     open_paths = frozenset(operation.path for operation in operations if operation.open)

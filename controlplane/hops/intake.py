@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from controlplane.hops.learned import Learned
 from controlplane.hops.port import HopStore, Line
 from proxy.contract.hops import INBOUND, MAX_BATCH_HOPS, MAX_HOP_BYTES, Hop, HopError, decode_hop
 
@@ -24,6 +25,7 @@ class Intake:
 
     kept, strange, malformed: lines since the start that were kept, had the key of no sandbox, or were no hops.
     strangers: the keys that no sandbox had, the latest last, with the requests that came in with each.
+    learned:   who calls whom, from all hops.
     """
 
     def __init__(self, store: HopStore, owned: Callable[[str], bool]) -> None:
@@ -31,6 +33,7 @@ class Intake:
         self.strange = 0
         self.malformed = 0
         self.strangers: dict[str, int] = {}
+        self.learned = Learned()
         self._store = store
         self._owned = owned
 
@@ -51,6 +54,7 @@ class Intake:
                 self.malformed += 1
                 log.debug("a hop is dropped: %s", error)
                 continue
+            self.learned.see(hop)
             if self._owned(hop.key):
                 by_key.setdefault(hop.key, []).append(Line(hop.id, hop.parent, hop.trace, text))
             else:

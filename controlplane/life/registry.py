@@ -68,7 +68,7 @@ class Registry:
         route = self.published.lookup(workload, key)
         owner = self.sandboxes.owner(key)
         decision, reason = decide(key, workload, route, owner)
-        workloads = self._workloads()
+        workloads = self.workloads()
         known_workloads: tuple[str, ...] = ()
         if workload not in workloads:
             unheard, known_workloads = unknown(workload, workloads)
@@ -89,7 +89,7 @@ class Registry:
             known_workloads=known_workloads,
         )
 
-    def _workloads(self) -> set[str]:
+    def workloads(self) -> set[str]:
         """All that anybody has named: baselines, those that have a sidecar, those that a sandbox forks."""
         baselines = {baseline.workload for baseline in self.definitions.all()}
         return baselines | self.sidecars.workloads() | self.published.workloads()
