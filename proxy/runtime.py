@@ -43,6 +43,7 @@ from proxy.net.allocator import keep_freed_memory
 from proxy.net.descriptors import Descriptors, raise_limit
 from proxy.net.drain import drain
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
+from proxy.net.peers import Peers
 from proxy.net.pipes import Pipes, pipe_limit
 from proxy.net.pressure import give_way
 from proxy.net.splicing import Splicer
@@ -127,13 +128,15 @@ class Sidecar:
                 problems += error.problems
                 continue
             self._listen(INBOUND, FixedEntrance(self._sides.guard(app), self._sides.opening(listen.port)), sockets)
+        peers = Peers(self._tasks) if settings.peer_keys else None
         for listen, target in settings.outbound:
             try:
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
                 continue
-            self._listen(OUTBOUND, FixedEntrance(self._sides.carry(target), self._sides.opening(listen.port)), sockets)
+            entrance = FixedEntrance(self._sides.carry(target), self._sides.opening(listen.port, peers))
+            self._listen(OUTBOUND, entrance, sockets)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:

@@ -65,6 +65,7 @@ class Settings:
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
     transparent:  where redirected connections arrive, or None.
     opaque:       ports whose connections are carried unread: of a listener, or, redirected, of a destination.
+    peer_keys:    a call at a listener of `outbound` gets the key in the environment of the process that makes it.
     forwarded:    the client's address goes to the application in `x-forwarded-for` and `forwarded`.
     sniff_seconds: of silence on a new connection, until the application is dialled because it may be its turn to
                   speak; 0 for never. Clients that speak first do so within a round trip.
@@ -89,6 +90,7 @@ class Settings:
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
     transparent: Transparent | None
     opaque: frozenset[int]
+    peer_keys: bool
     forwarded: bool
     sniff_seconds: float
     routes: Path | None
@@ -141,6 +143,9 @@ _FLAGS = (
     Flag("opaque", "PORT", _PORT, "carry connections to PORT unread (repeatable)", (), many=True),
     Flag("forwarded", "", switch,
           "append the client's address to x-forwarded-for and forwarded, for an application that needs it", False,
+          switch=True),
+    Flag("peer-keys", "", switch,
+          "give a call the routing key that its process has in its environment, as SKYCAP_ROUTING_KEY (Linux)", False,
           switch=True),
     Flag("allow-caching", "", switch,
           "leave it to the application whether an answer to a request with a key may be cached", False, switch=True),
@@ -269,6 +274,8 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
         problems.append("--routing-key is for --sandbox, which is not given")
     if values["forwarded"] and not values["inbound"] and not values["transparent"] and not bad & ways_in:
         problems.append("--forwarded is for requests to the application: give --inbound or --transparent")
+    if values["peer_keys"] and not values["outbound"] and "outbound" not in bad:
+        problems.append("--peer-keys is for calls of processes of this machine: give --outbound")
     listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]
     listens += [values["admin"]] if values["admin"] else []
     fixed = [str(listen) for listen in listens if listen.port]

@@ -25,6 +25,7 @@ from proxy.feed.hops import HopReport
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
+from proxy.net.peers import Peers
 from proxy.net.pools import Pools
 from proxy.net.reset import reset
 from proxy.net.resolve import Resolver
@@ -147,9 +148,9 @@ class Sides:
         self.outbound.append(side)
         return side
 
-    def opening(self, port: int) -> Opening:
+    def opening(self, port: int, peers: Peers | None = None) -> Opening:
         """How connections to a port begin."""
-        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque)
+        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque, peers=peers)
 
     def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
         settings = self._settings

@@ -27,11 +27,14 @@ LOOPBACK = "127.0.0.1"
 EITHER_LOOPBACK = "localhost"
 """Where an application listens that is told a port and no address: 127.0.0.1 or ::1, as its library sees fit."""
 
+PEERS_ARE_KNOWN = sys.platform == "linux"
+"""A sidecar can tell which process calls it, so that a shadow is known that calls where its baseline does."""
+
 _OF_THE_PARENT = frozenset(
     f"SKYCAP_{flag}"
     for flag in (
-        "WORKLOAD", "INBOUND", "OUTBOUND", "ROUTES", "REGISTRY", "TOKEN_FILE", "SANDBOX", "ROUTING_KEY", "REVISION",
-        "ADMIN", "TRANSPARENT", "LISTEN", "STORE", "MEMORY", "KEEP_SHADOWS", "STATE_DIR", "OUTPUT",
+        "WORKLOAD", "INBOUND", "OUTBOUND", "PEER_KEYS", "ROUTES", "REGISTRY", "TOKEN_FILE", "SANDBOX", "ROUTING_KEY",
+        "REVISION", "ADMIN", "TRANSPARENT", "LISTEN", "STORE", "MEMORY", "KEEP_SHADOWS", "STATE_DIR", "OUTPUT",
     )
 )  # fmt: skip
 """Variables of our own flags that say who or where a process is. They must not reach the processes it starts, while
@@ -117,6 +120,8 @@ def sidecar_command(
     argv += ["--inbound", f"{LOOPBACK}:{ports.inbound}={EITHER_LOOPBACK}:{ports.app}"]
     for upstream, port in zip(upstreams, ports.outbound, strict=True):
         argv += ["--outbound", f"{LOOPBACK}:{port}={upstream.address}"]
+    if shadow is None and upstreams and PEERS_ARE_KNOWN:
+        argv.append("--peer-keys")
     if admin is not None:
         argv += ["--admin", f"{LOOPBACK}:{admin}"]
     return Command(tuple(argv), without_identity(inherited), cwd)

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from controlplane.client import Client, RegistryError
 from controlplane.launch.pair import DRAIN_SECONDS, GRACE_SECONDS
+from controlplane.launch.plan import PEERS_ARE_KNOWN
 from controlplane.launch.process import ProcessLauncher
 from controlplane.local.events import Event, Leftover, Observer, Stopped, Stopping, Warned
 from controlplane.local.layout import (
@@ -237,7 +238,7 @@ class Environment:
                 self._observe(Warned(service.name, f"{what}: name ${{{reach}_HOST}} and ${{{reach}_PORT}} in it"))
 
             for upstream in service.upstreams:
-                if upstream.port is not None:
+                if upstream.port is not None and not PEERS_ARE_KNOWN:
                     reach = next(iter(upstream_variables(upstream.name, "http", "", 0)))
                     what = f"calls {upstream.name} at a fixed port, which is the baseline's sidecar"
                     self._observe(

@@ -43,6 +43,9 @@ _CREDENTIALS: Final = frozenset({_CREDENTIALS_NAME})
 MAX_THROUGH: Final = 256
 """Destinations of CONNECT that are remembered: more than an application calls, 3 KB each."""
 
+MAX_ON_BEHALF: Final = 256
+"""Shadows that call where the baseline does: more than one machine runs, 3 KB each."""
+
 _NO_KEYS: Final = frozenset({UNKNOWN, UNKEYED, DISPUTED})
 
 
@@ -66,6 +69,7 @@ class Outbound(Side):
         self._parts = parts
         self._lost = 0
         self._through: dict[Endpoint, Outbound] = {}
+        self._on_behalf: dict[str, Outbound] = {}
         self._fixed = {key: self._plan(target, parts.pools(target), key) for key in {"", own_key}} if target else {}
 
     def admit(self, passage: Passage, head: RequestHead) -> Plan:
@@ -115,12 +119,30 @@ class Outbound(Side):
     @property
     def keys_lost(self) -> int:
         """Calls that may have lost their key, those in tunnels included."""
-        return self._lost + sum(side.keys_lost for side in self._through.values())
+        return self._lost + sum(side.keys_lost for side in self._others())
 
     def drain(self) -> None:
         super().drain()
-        for side in self._through.values():
+        for side in self._others():
             side.drain()
+
+    def _others(self) -> tuple[Outbound, ...]:
+        """Those that were made of this one."""
+        return (*self._through.values(), *self._on_behalf.values())
+
+    def on_behalf(self, key: str) -> Outbound:
+        """The side for the calls of a process that belongs to the sandbox with this key: a shadow that calls where the
+        baseline does."""
+        side = self._on_behalf.get(key)
+        if side is None:
+            if len(self._on_behalf) >= MAX_ON_BEHALF:
+                self._lost += sum(side.keys_lost for side in self._on_behalf.values())
+                self._on_behalf.clear()
+            side = self._on_behalf[key] = Outbound(
+                self._parts, target=self._target, key_name=self._key_name, own_key=key, relays=self._relays
+            )
+            side.draining = self.draining
+        return side
 
     def through(self, head: RequestHead) -> Outbound:
         """The side for what is said in the tunnel of a CONNECT: all calls go to the one that it names."""
@@ -128,7 +150,7 @@ class Outbound(Side):
         side = self._through.get(endpoint)
         if side is None:
             if len(self._through) >= MAX_THROUGH:
-                self._lost = self.keys_lost
+                self._lost += sum(side.keys_lost for side in self._through.values())
                 self._through.clear()
             side = self._through[endpoint] = Outbound(
                 self._parts, target=endpoint, key_name=self._key_name, own_key=self._own_key

@@ -53,6 +53,7 @@ class Downstream(asyncio.Protocol):
         self._opening = opening or Opening()
         self._timer: asyncio.TimerHandle | None = None
         self._silence: Silence | None = None
+        self._early = b""
         self.accepted = 0
         self.exchange: Exchange | None = None
         self.opaque: OpaqueConnection | None = None
@@ -66,6 +67,25 @@ class Downstream(asyncio.Protocol):
         self.accepted = side.wheel.now
         self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
         self._open.add(self)
+        if opening.peers is not None:
+            opening.peers.ask(transport, self._peer_known)
+            return
+        self._begin()
+
+    def _peer_known(self, key: str) -> None:
+        """The client's process is that of a shadow of this key, or, "", of none that is known."""
+        if self not in self._open:
+            return  # it has left meanwhile
+        if key and isinstance(self.side, Outbound):
+            self.side = self.side.on_behalf(key)
+        self._begin()
+        early, self._early = self._early, b""
+        if early:
+            self.stream.resume_reading()
+            self.data_received(early)
+
+    def _begin(self) -> None:
+        side, opening, transport = self.side, self._opening, cast(asyncio.Transport, self.stream)
         if opening.declared and side.default_pool is not None:
             self._carry(Kind.DECLARED, side.default_pool, b"").dial()
             return
@@ -83,7 +103,10 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """The first bytes, until they tell what the connection is."""
         exchange, pool = self.exchange, self.side.default_pool
-        assert exchange is not None
+        if exchange is None:  # it is not known yet whose they are
+            self._early = data
+            self.stream.pause_reading()
+            return
         assert pool is not None
         if self._timer is not None:
             self._timer.cancel()

@@ -22,6 +22,7 @@ from proxy.errors import Failure
 from proxy.exchange.ports import FAR, Pool, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.net.idle import IDLE_TICKS
+from proxy.net.peers import Peers
 
 MAX_SILENT = 64
 """Silent connections to one application: fewer than a small application has threads to lose."""
@@ -46,13 +47,15 @@ class Opening:
 
     delay:    seconds of silence after which the application is dialled, 0 for never.
     declared: everything here is opaque; the bytes are not looked at.
+    peers:    tells whose process a new client is, before anything is read from it; None: nobody asks.
     """
 
-    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "http2_told")
+    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "http2_told", "peers")
 
-    def __init__(self, delay: float = 0.0, *, declared: bool = False) -> None:
+    def __init__(self, delay: float = 0.0, *, declared: bool = False, peers: Peers | None = None) -> None:
         self.delay = delay
         self.declared = declared
+        self.peers = peers
         self.app_first = False
         """The application has spoken first on a connection."""
         self.client_first = False

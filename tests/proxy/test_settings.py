@@ -23,7 +23,7 @@ from proxy.wire.head import Limits
 BASE = {"workload": "shop/users", "inbound": "127.0.0.1:8080=127.0.0.1:9001"}
 
 
-SWITCHES = {"transparent", "forwarded", "allow-caching", "check"}
+SWITCHES = {"transparent", "peer-keys", "forwarded", "allow-caching", "check"}
 
 
 def parse(flags: dict[str, str], variables: dict[str, str] | None = None) -> Settings:
@@ -60,6 +60,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "transparent-inbound": ("25006", {"transparent": "true"}),
     "transparent-outbound": ("25001", {"transparent": "true"}),
     "opaque": ("8080", {}),
+    "peer-keys": ("true", {"outbound": "127.0.0.1:9"}),
     "forwarded": ("true", {}),
     "allow-caching": ("true", {}),
     "sniff-delay": ("70ms", {}),
@@ -150,6 +151,7 @@ def test_what_is_not_said_has_its_default() -> None:
         outbound=(),
         transparent=None,
         opaque=frozenset(),
+        peer_keys=False,
         forwarded=False,
         sniff_seconds=0.05,
         routes=None,
@@ -334,6 +336,10 @@ def test_transparent_by_variable() -> None:
         (
             {**BASE, "outbound": "127.0.0.1:9", "opaque": "9"},
             "--opaque 9: a forward proxy has to read where a request wants to go",
+        ),
+        (
+            {"workload": "a/b", "inbound": "127.0.0.1:9=127.0.0.1:8", "peer-keys": ""},
+            "--peer-keys is for calls of processes of this machine: give --outbound",
         ),
         (
             {"workload": "a/b", "outbound": "127.0.0.1:9", "forwarded": ""},

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import sys
 
+import pytest
+
 from controlplane.launch.plan import CopyPorts, Shadow, app_command, sidecar_command
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Upstream
@@ -126,6 +128,13 @@ def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
         *("--workload", "shop/users", "--registry", "http://127.0.0.1:7070"),
         *("--inbound", "127.0.0.1:1001=localhost:1002", "--admin", "127.0.0.1:1003"),
     )
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_the_sidecar_of_a_baseline_knows_a_shadow_by_its_process(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.launch.plan.PEERS_ARE_KNOWN", known)
+    command = sidecar_command("shop/users", UPSTREAMS, PORTS, "/", {})
+    assert ("--peer-keys" in command.argv) is known
 
 
 def test_all_ports_of_a_copy() -> None:

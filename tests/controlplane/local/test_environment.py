@@ -138,7 +138,33 @@ async def test_an_address_that_leads_past_the_sidecar_is_said(make: Make, events
     ]
 
 
-async def test_a_fixed_port_of_an_upstream_is_for_the_baseline_only(make: Make, events: list[Event]) -> None:
+async def test_a_shadow_that_calls_where_its_baseline_does_is_known_by_its_process(make: Make) -> None:
+    (port,) = free_ports(1)
+    fixed = service("frontend", upstreams=[{"name": "users", "port": port}])
+    literal = {"USERS_URL": f"http://127.0.0.1:{port}"}
+    async with make(fixed, service("users")) as running, Client(running.registry_url) as registry:
+        await running.ready()
+        users = {"workload": "shop/users", "command": ["python3", APP, "v2"]}
+        frontend = {"workload": "shop/frontend", "command": ["python3", APP, "v2"], "env": literal}
+        await registry.apply(
+            {
+                "apiVersion": "skycap.dev/v1alpha1",
+                "kind": "Sandbox",
+                "metadata": {"name": "agent-42"},
+                "spec": {"forks": [users, frontend]},
+            }
+        )
+        await registry.wait("agent-42")
+        _, who = await get(running, "/call/users/who", **KEY)
+        assert (who["arguments"], who["key"]) == (["v2"], "agent-42")
+        _, who = await get(running, "/call/users/who")
+        assert who["arguments"] == ["users"]
+
+
+async def test_a_fixed_port_of_an_upstream_is_said_where_no_process_is_known(
+    make: Make, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controlplane.local.environment.PEERS_ARE_KNOWN", False)
     (port,) = free_ports(1)
     calls = [{"name": "users", "port": port}, {"name": "mail-relay", "workload": "a/b", "address": "127.0.0.1:9"}]
     async with make(service("frontend", upstreams=calls), service("users")):

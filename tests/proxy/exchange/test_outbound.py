@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.contract.routes import Endpoint
+from proxy.exchange import outbound
 from proxy.routing.trace import TRACE_FIELDS
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
@@ -443,3 +444,22 @@ def test_a_destination_that_is_none(make_book: MakeBook, step: int, target: str,
     assert document["code"] == "bad-request"
     assert what in document["detail"]
     assert client.calls == ["write_eof"]
+
+
+def test_calls_of_a_shadows_process_have_its_key(book: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shadow that was not told of its own sidecar calls that of the baseline."""
+    monkeypatch.setattr(outbound, "MAX_ON_BEHALF", 2)
+    side = book.outbound()
+    behalf = [side.on_behalf(key) for key in ("agent-42", "agent-7")]
+    assert side.on_behalf("agent-42") is behalf[0]
+    for one, key in zip(behalf, ("agent-42", "agent-7"), strict=True):
+        caller = book.connect(one)
+        caller.send(get("/x"))
+        mail = book.pool(TARGET).accept() if book.pool(TARGET).dials else book.pool(TARGET).made[-1]
+        assert untold(mail.new()) == get("/x", f"baggage: routing-key={key}")
+        mail.send(OK)
+    side.drain()
+    assert behalf[0].draining
+    third = side.on_behalf("agent-9")
+    assert third.draining
+    assert side.on_behalf("agent-42") is not behalf[0], "more of them than are kept"
