@@ -5,8 +5,6 @@ A machine is what has a network of its own: a host, a virtual machine, a pod, a 
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -19,7 +17,8 @@ from controlplane.cli.failures import FAILED, CommandError
 from controlplane.cli.output import Output, output_option
 from controlplane.intercept import nft
 from controlplane.intercept.nft import InterceptError
-from controlplane.intercept.ruleset import Interception, Network, Ports, ruleset
+from controlplane.intercept.reading import read_direct_ports, read_networks, read_ports
+from controlplane.intercept.ruleset import Interception, ruleset
 from controlplane.terminal import Text
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT, SIDECAR_ID
 
@@ -27,32 +26,20 @@ _REFUSED = {FAILED: "nft is missing, or it or the kernel refuses; nothing was ch
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
-
-def _port_list(_context: click.Context, _parameter: click.Parameter, value: str) -> Ports:
-    ranges = []
-    for text in filter(None, (part.strip() for part in value.split(","))):
-        match = _RANGE.fullmatch(text)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        if not 1 <= low <= high <= 65535:
-            raise click.BadParameter(f"{text!r} is neither a port nor a range like 8000-8100")
-        ranges.append((low, high))
-    return tuple(ranges)
-
-
-def _network_list(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Network, ...]:
-    networks = []
-    for text in filter(None, (part.strip() for part in value.split(","))):
+def _reading(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str], Any]:
+    def callback(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
         try:
-            networks.append(ipaddress.ip_network(text))
+            return read(value)
         except ValueError as error:
-            raise click.BadParameter(f"{text!r} is no network like 10.0.0.0/8: {error}") from None
-    return tuple(networks)
+            raise click.BadParameter(str(error)) from None
+
+    return callback
 
 
-_PORTS: dict[str, Any] = {"metavar": "PORTS", "default": "", "show_default": False, "callback": _port_list}
-_NETWORKS: dict[str, Any] = _PORTS | {"metavar": "NETWORKS", "callback": _network_list}
+_PORTS: dict[str, Any] = {"metavar": "PORTS", "default": "", "show_default": False, "callback": _reading(read_ports)}
+_NETWORKS: dict[str, Any] = _PORTS | {"metavar": "NETWORKS", "callback": _reading(read_networks)}
+_PAIRS: dict[str, Any] = _PORTS | {"metavar": "PORT=PORT", "callback": _reading(read_direct_ports)}
 _ID: dict[str, Any] = {"metavar": "ID", "type": click.IntRange(0, 2**32 - 2), "default": SIDECAR_ID}
 
 
@@ -65,6 +52,11 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("exclude-inbound-ports", _PORTS, "Leave connections to these ports alone."),
     ("exclude-outbound-ports", _PORTS, "Leave calls to these ports alone."),
     ("exclude-outbound-cidrs", _NETWORKS, "Leave calls to these networks alone, like 10.0.0.0/8,fd00::/8."),
+    (
+        "direct-ports",
+        _PAIRS,
+        "Lead connections to a port to one of the application, past the sidecar, like 15080=8080.",
+    ),
     ("admin-port", _port(9901, 0), "The sidecar's --admin port, which stays reachable; 0 for none."),
     ("proxy-uid", _ID, "The user that the sidecar runs as."),
     ("proxy-gid", _ID, "The group that the sidecar runs as."),
@@ -97,7 +89,8 @@ def _document(options: Interception) -> dict[str, Any]:
             return value
         return [f"{item[0]}-{item[1]}" if isinstance(item, tuple) else str(item) for item in value]
 
-    return {_camel(field.name): shown(getattr(options, field.name)) for field in fields(options)}
+    document = {_camel(field.name): shown(getattr(options, field.name)) for field in fields(options)}
+    return document | {"directPorts": [f"{port}={application}" for port, application in options.direct_ports]}
 
 
 def _camel(name: str) -> str:

@@ -36,6 +36,7 @@ COMMANDS = {
     "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
     "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),
     "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
+    "inject": ("controlplane.cli.inject:inject", "Put a sidecar into the pods of Kubernetes manifests."),
     "version": ("controlplane.cli.version:version", "Say which version this is."),
 }
 """Name -> MODULE:ATTRIBUTE and what it is for in a few words, in the order of `skycap --help`."""

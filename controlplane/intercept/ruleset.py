@@ -38,6 +38,8 @@ class Interception:
     include_inbound_ports:       of the application, whose connections are redirected; none means all.
     exclude_inbound_ports, exclude_outbound_ports: whose connections are not.
     exclude_outbound_cidrs:      networks that are called directly.
+    direct_ports:                of this machine, each with the application's port that connections to it go to, past
+                                 the sidecar: for a probe that only connects, which the sidecar would always accept.
     """
 
     inbound_port: int = INBOUND_PORT
@@ -49,6 +51,7 @@ class Interception:
     exclude_inbound_ports: Ports = ()
     exclude_outbound_ports: Ports = ()
     exclude_outbound_cidrs: tuple[Network, ...] = ()
+    direct_ports: tuple[tuple[int, int], ...] = ()
 
 
 def ruleset(options: Interception) -> str:
@@ -57,6 +60,7 @@ def ruleset(options: Interception) -> str:
         'iifname "lo" return',
         "fib daddr type != local return",
         "ip6 daddr fe80::/10 return",
+        *(f"tcp dport {port} redirect to :{application}" for port, application in options.direct_ports),
         *_ports("!= ", options.include_inbound_ports),
         *_ports("", (*((port, port) for port in (options.admin_port,) if port), *options.exclude_inbound_ports)),
         _redirect(options.inbound_port),

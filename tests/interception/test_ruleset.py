@@ -25,6 +25,7 @@ ASKED = {
         "--exclude-inbound-ports", "22,8000-8100,8101, 8050-8200",
         "--exclude-outbound-ports", "5432,53",
     ],
+    "direct": ["--direct-ports", "15080=8080,15081=9090", "--exclude-inbound-ports", "9090"],
     "networks": ["--exclude-outbound-cidrs", "fd00::/8,10.1.0.0/16,10.0.0.0/8,192.0.2.7,fd01::/16,10.2.3.4/32"],
     "sidecar": [
         "--proxy-uid", "0", "--proxy-gid", "65534", "--transparent-inbound", "1", "--transparent-outbound", "65535",
@@ -60,6 +61,7 @@ def test_json_holds_rules_and_options(skycap: Skycap) -> None:  # noqa: F811
         "excludeInboundPorts": [],
         "excludeOutboundPorts": [],
         "excludeOutboundCidrs": ["fd00::/8", "10.1.0.0/16", "10.0.0.0/8", "192.0.2.7/32", "fd01::/16", "10.2.3.4/32"],
+        "directPorts": [],
     }
 
 
@@ -77,6 +79,9 @@ def test_the_text_is_a_function_of_the_options() -> None:
         (["--include-inbound-ports", "90-80"], "'90-80' is neither a port nor a range like 8000-8100"),
         (["--exclude-outbound-ports", "65536"], "'65536' is neither a port nor a range like 8000-8100"),
         (["--exclude-outbound-cidrs", "10.0.0.1/8"], "'10.0.0.1/8' is no network like 10.0.0.0/8: 10.0.0.1/8 has host"),
+        (["--direct-ports", "15080"], "'15080' is not PORT=PORT like 15080=8080"),
+        (["--direct-ports", "15080=0"], "'15080=0' is not PORT=PORT like 15080=8080"),
+        (["--direct-ports", "1=2,1=3"], "'1=2,1=3' names a port twice"),
         (["--exclude-outbound-cidrs", "shop"], "'shop' is no network like 10.0.0.0/8"),
         (["--proxy-uid", "-1"], "-1 is not in the range"),
         (["--transparent-inbound", "15001"], "--transparent-inbound and --transparent-outbound are both 15001"),
