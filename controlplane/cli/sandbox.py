@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from controlplane.cli import view
 from controlplane.cli.assertion import assertion
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import (
@@ -19,15 +18,15 @@ from controlplane.cli.failures import (
     REGISTRY_EXITS,
     UNKNOWN_WORKLOAD,
     USAGE,
-    CommandError,
     InvalidError,
     NotReadyError,
-    UnknownWorkloadError,
 )
 from controlplane.cli.feedback import feedback
+from controlplane.cli.history import changes, extend, history, rollback
 from controlplane.cli.manifest import by_hand, complete, load, pairs, place
 from controlplane.cli.output import Output, Row, output_option
-from controlplane.cli.registry import Registry, registry_options, segment, waiting
+from controlplane.cli.registry import Registry, registry_options, segment
+from controlplane.cli.settled import until_settled
 from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, left, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
@@ -35,9 +34,6 @@ from proxy.base.text import printable
 
 FOLLOW_SECONDS = 0.5
 """Between two questions for what has come."""
-
-PATIENCE_SECONDS = 2.0
-"""Of a person who waits, until there is a word about what is waited for."""
 
 _REFUSED = "wrong usage, or the sandbox cannot work; nothing was changed"
 _NAMED = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"}
@@ -127,7 +123,7 @@ def apply(
     for line in placed:
         output.remark(line)
     if wait:
-        _until_settled(applied.name, timeout, registry, output)
+        until_settled(applied.name, timeout, registry, output)
 
 
 def _folder(path: str | None, cwd: str | None) -> Path:
@@ -262,37 +258,7 @@ def delete(name: str, timeout: float, registry: Registry, output: Output) -> Non
 @output_option
 def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
     """Wait until a sandbox serves what was last applied."""
-    _until_settled(name, timeout, registry, output)
-
-
-def _until_settled(name: str, timeout: float, registry: Registry, output: Output) -> None:
-    """Wait, show what came of it, and raise CommandError when that is not Ready."""
-    found = _waited(name, timeout, registry, output)
-    output.result(found.document, lambda: found.show(output))
-    if found.phase in {view.FAILED, view.DEGRADED}:
-        raise CommandError(f"sandbox {name} is {found.phase}", hint=f"skycap sandbox logs {name}")
-    if found.phase != view.READY:
-        reason = found.reason()
-        why = f": {reason}" if reason else ""
-        raise NotReadyError(f"sandbox {name} is still {found.phase} after {timeout:g} s{why}")
-    if found.unknown():
-        raise UnknownWorkloadError(found.unknown(), hint="correct spec.forks, or start its baseline or a sidecar of it")
-
-
-def _waited(name: str, timeout: float, registry: Registry, output: Output) -> Sandbox:
-    """The sandbox once its phase is settled, or when time is over. Says meanwhile what is waited for."""
-    said = ""
-    rest = timeout
-    while True:
-        ask = min(rest, PATIENCE_SECONDS)
-        found = registry.get(f"sandboxes/{segment(name)}", read_sandbox, waiting(ask))
-        rest -= ask
-        if rest <= 0 or found.phase in view.SETTLED:
-            return found
-        reason = found.reason()
-        if reason and reason != said:
-            output.remark(f"waiting: {reason}")
-            said = reason
+    until_settled(name, timeout, registry, output)
 
 
 @sandbox.command(cls=Command, exits=_NAMED)
@@ -349,6 +315,8 @@ def _copies(answer: Any) -> list[dict[str, Any]]:
     return [{"workload": "", "revision": 0, "state": "", "log": ""} | item for item in answer["items"]]
 
 
+for command in (history, changes, rollback, extend):
+    sandbox.add_command(command)
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
 sandbox.add_command(assertion)

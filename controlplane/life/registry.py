@@ -17,6 +17,7 @@ from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.history import History
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
@@ -43,6 +44,7 @@ class Registry:
         self._around = around
         self.watchers = watchers
         self.sandboxes = sandboxes
+        self.history = History(sandboxes)
         self.published: PublishedRoutes = around.published
         self.sidecars: Sidecars = around.sidecars
         self.definitions: Definitions = around.definitions

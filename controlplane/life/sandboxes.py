@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from controlplane.life.deadlines import Deadlines
@@ -18,11 +18,11 @@ from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import CopyLog
-from controlplane.model.desired import ttl_text
+from controlplane.model.desired import lived
 from controlplane.model.observed import ForkState
-from controlplane.model.problem import DocumentError, FieldProblem, bounded
+from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
-from controlplane.model.sandbox import SETTLED, Fork, Phase, Sandbox
+from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
 from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
 from proxy.contract.routes import Route, State
@@ -107,6 +107,10 @@ class Sandboxes:
     def get(self, name: str) -> Sandbox:
         return self._life(name).sandbox()
 
+    def record(self, name: str) -> Record:
+        """As it is stored. Raises NotFound."""
+        return self._life(name).record
+
     def owner(self, key: str) -> str | None:
         """Whose routing key it is."""
         return self._owners.get(key)
@@ -117,15 +121,31 @@ class Sandboxes:
             count[life.record.phase] += 1
         return count
 
-    async def apply(self, sandbox: Sandbox, restart: frozenset[str] = frozenset()) -> tuple[Sandbox, bool]:
+    async def apply(
+        self, sandbox: Sandbox, restart: frozenset[str] = frozenset(), *, existing: bool = False
+    ) -> tuple[Sandbox, bool]:
         """Create or update; True: it is new. Returns when it is stored and the sidecars are being told.
 
-        restart: workloads whose forks are started anew, also when nothing in them has changed.
+        restart:  workloads whose forks are started anew, also when nothing in them has changed.
+        existing: update only. Raises NotFound when there is none.
 
         Raises Conflict (the key is taken), DocumentError (what cannot be changed or started), TooMany, Closing,
         StoreError; then nothing has changed.
         """
-        return await asyncio.shield(self._around.tasks.begin(self._apply(sandbox, restart), f"apply {sandbox.name}"))
+        work = self._apply(sandbox, restart, existing)
+        return await asyncio.shield(self._around.tasks.begin(work, f"apply {sandbox.name}"))
+
+    async def extend(self, name: str, seconds: int) -> Sandbox:
+        """Let it live so much longer. Raises NotFound, DocumentError, Closing, StoreError."""
+        if self._around.closing.is_set():
+            raise Closing("the registry is shutting down")
+        life = self._life(name)
+        until = life.record.desired.expires + timedelta(seconds=seconds)
+        if (until - self._around.clock.now()).total_seconds() > MAX_TTL_SECONDS:
+            raise invalid("ttl", f"it would live for more than {MAX_TTL_SECONDS // 86400}d from now")
+        if not await life.step(lambda record, now: record.extended(seconds, now)):
+            raise NotFound(f"sandbox {name!r} is being deleted")
+        return life.sandbox()
 
     async def delete(self, name: str) -> None:
         """Remove the routes and begin to stop the shadows. Raises NotFound, Closing, StoreError."""
@@ -168,12 +188,14 @@ class Sandboxes:
             around.sidecars.hurry()
             await self._rest(lives)
 
-    async def _apply(self, sandbox: Sandbox, restart: frozenset[str]) -> tuple[Sandbox, bool]:
+    async def _apply(self, sandbox: Sandbox, restart: frozenset[str], existing: bool) -> tuple[Sandbox, bool]:
         async with self._turns.setdefault(sandbox.name, asyncio.Lock()):
             if self._around.closing.is_set():
                 raise Closing("the registry is shutting down")
             life = self._lives.get(sandbox.name)
             living = life if life is not None and not life.record.deleting else None
+            if existing and living is None:
+                raise NotFound(f"there is no sandbox {sandbox.name!r} any more")
             self._check(sandbox, living.record if living else None)
             claimed = self._claim(sandbox)
             before = self._tombstone_elsewhere(sandbox)
@@ -318,7 +340,7 @@ class Sandboxes:
         def step(record: Record, now: datetime) -> Record | None:
             if record.deleting or self._deadlines.left(record) > 0:
                 return None
-            return record.deleted(now, f"it expired, as its ttl was {ttl_text(record.desired)}")
+            return record.deleted(now, f"it expired, as {lived(record.desired)}")
 
         try:
             if await life.step(step):

@@ -122,7 +122,8 @@ class Record(Part):
 
         A fork that the update does not touch keeps its revision and its shadow, unless it is to `restart`.
         """
-        wanted = self.desired.updated_to(resolved(spec, self.name), now, default_ttl, metadata, restart)
+        to = resolved(spec, self.name)
+        wanted = self.desired.updated_to(to, now, default_ttl, metadata, restart, served=self.served)
         known = {} if self.deleting else {fork.workload: fork for fork in self.observed.forks}
         same = {fork.fork.workload: fork.revision for fork in self.desired.forks}
 
@@ -139,6 +140,15 @@ class Record(Part):
         retiring = self.retiring + tuple(copy for copy in dropped if copy is not None)
         record = self._next(now, desired=wanted, forks=forks, retiring=retiring)
         return record.without(record.routing_key)
+
+    @property
+    def served(self) -> bool:
+        """Every fork has answered at the revision that is wanted."""
+        return all(fork.good is not None and fork.good.revision == fork.revision for fork in self.forks)
+
+    def extended(self, seconds: int, now: datetime) -> Record | None:
+        """It lives so much longer. None: it is being deleted."""
+        return None if self.deleting else self._next(now, desired=self.desired.prolonged(seconds))
 
     def deleted(self, now: datetime, why: str = "it was deleted") -> Record:
         """No routes any more; what runs is to be stopped, and its key is remembered."""
@@ -166,7 +176,7 @@ class Record(Part):
         wanted = tuple(
             one.model_copy(update={"fork": fork}) for one, fork in zip(self.desired.forks, forks, strict=True)
         )
-        bare = {"spec": spec.model_copy(update={"forks": forks}), "forks": wanted}
+        bare = {"spec": spec.model_copy(update={"forks": forks}), "forks": wanted, "past": ()}
         empty = Observed(forks=tuple(ObservedFork(workload=fork.workload) for fork in forks))
         return self.model_copy(update={"desired": self.desired.model_copy(update=bare), "observed": empty})
 

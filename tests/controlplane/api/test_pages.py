@@ -6,7 +6,7 @@ import json
 import aiohttp
 import pytest
 
-from controlplane import client as client_module
+from controlplane import connection
 from controlplane.model.sidecar import SidecarReport
 from controlplane.model.workload import Workload
 from tests.controlplane.api.served import Served
@@ -82,7 +82,7 @@ async def test_the_other_lists_have_pages_too(api: Served, monkeypatch: pytest.M
         _, rest, _ = await api.ask("GET", f"{path}?limit=2&continue={body['continue']}")
         assert len(rest["items"]) == 1
         assert "continue" not in rest
-    monkeypatch.setattr(client_module, "PAGE", 2)
+    monkeypatch.setattr(connection, "PAGE", 2)
     assert [one.workload for one in await api.client.workloads()] == ["shop/w0", "shop/w1", "shop/w2"]
     assert [one.id for one in await api.client.sidecars()] == ["sidecar-0", "sidecar-1", "sidecar-2"]
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import NamedTuple
 
 import click
 import pytest
+import requests
 
 from controlplane.cli import main, program
 from controlplane.cli.failures import MEANINGS, USAGE
+from proxy.base.access import USER, local_token
 
 
 class Ended(NamedTuple):
@@ -93,3 +99,56 @@ def origin() -> Iterator[Origin]:
         yield answer
         server.shutdown()
         thread.join()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"{process.args!r} ended with {process.wait(5)}"
+    return line
+
+
+def authorized(registry: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {local_token(registry, USER, os.environ)}"}
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.communicate(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a registry that keeps nothing."""
+    state = tmp_path_factory.mktemp("registry")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
+    command = [sys.executable, "-P", "-m", "controlplane", "--memory", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [*command, "--state-dir", str(state)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        found = re.search(r"http://\S+", first_line(process))
+        assert found
+        yield found[0]
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def baseline(registry: str, tmp_path: Path) -> Iterator[str]:
+    """A workload whose copies the registry can start."""
+    workload = "shop/based"
+    definition = {"workload": workload, "address": "127.0.0.1:9", "command": ["false"], "cwd": str(tmp_path)}
+    requests.put(
+        f"{registry}/v1/workloads/{workload}", headers=authorized(registry), json=definition, timeout=5
+    ).raise_for_status()
+    yield workload
+    requests.delete(f"{registry}/v1/workloads/{workload}", headers=authorized(registry), timeout=5).raise_for_status()
+
+
+@pytest.fixture
+def name(registry: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A sandbox name that is this test's own; what has it is deleted afterwards."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name)[:60].strip("-")
+    yield name
+    requests.delete(f"{registry}/v1/sandboxes/{name}?wait=0s", headers=authorized(registry), timeout=20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,27 +15,8 @@ import pytest
 import requests
 
 from proxy.contract.hops import HOPS_TYPE, INBOUND, OUTBOUND, Hop, encode_hop
-from tests.controlplane.cli.conftest import Origin, Skycap
-from tests.controlplane.cli.test_registry_commands import authorized
+from tests.controlplane.cli.conftest import Origin, Skycap, authorized
 from tests.controlplane.sandboxes import document
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    state = tmp_path_factory.mktemp("registry")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
-    command = [sys.executable, "-P", "-m", "controlplane", "--memory", "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [*command, "--state-dir", str(state)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+", process.stdout.readline())
-        assert found
-        yield found[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 @pytest.fixture
