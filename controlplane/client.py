@@ -12,6 +12,7 @@ it said it, or a `registry-unreachable` of our own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
@@ -25,6 +26,7 @@ from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
 from controlplane.model.history import Differences, SpecRevision
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
+from controlplane.model.push import Needed, Push, Pushed, PushedFile, Question
 from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.service_map import ServiceMap
 from controlplane.model.sidecar import Sidecar, SidecarReport
@@ -50,19 +52,8 @@ class Client(Connection):
     async def sandbox(self, name: str) -> Sandbox:
         return read_model(Sandbox, await self._call("GET", f"/v1/sandboxes/{_segment(name)}"))
 
-    async def sandboxes(
-        self,
-        *,
-        owner: str = "",
-        labels: Mapping[str, str] | None = None,
-        description: str = "",
-        workload: str = "",
-    ) -> list[Sandbox]:
-        """All, or those for which all of this is so; `description`: a part of it, in whichever case."""
-        said = (("owner", owner), ("description", description), ("workload", workload))
-        query = [(name, text) for name, text in said if text]
-        query += [("label", f"{name}={value}") for name, value in (labels or {}).items()]
-        return await self._pages(Sandbox, "/v1/sandboxes", query)
+    async def sandboxes(self) -> list[Sandbox]:
+        return await self._pages(Sandbox, "/v1/sandboxes")
 
     async def delete(self, name: str, seconds: float = 0.0) -> Sandbox | None:
         """Remove the routes, then stop the shadows, waiting for that up to `seconds`.
@@ -144,6 +135,32 @@ class Client(Connection):
         path = f"/v1/sandboxes/{_segment(name)}/assertions"
         body = claim.model_dump(mode="json", by_alias=True, exclude_none=True)
         return read_model(Judged, await self._call("POST", path, body=body))
+
+    async def push(self, name: str, push: Push, seconds: float = 60.0) -> Pushed:
+        """Change files of one fork; the answer is what became of it within `seconds`, at most MAX_WAIT_SECONDS.
+
+        While its phase is Pending the new revision is still being started: `wait` goes on from there.
+        """
+        path = f"/v1/sandboxes/{_segment(name)}/push"
+        body = push.model_dump(mode="json", by_alias=True, exclude_none=True)
+        answer = await self._call("POST", path, query={"wait": _wait(seconds)}, body=body, extra=seconds)
+        return read_model(Pushed, answer)
+
+    async def files_needed(self, name: str, question: Question) -> Needed:
+        """Which of these files a sandbox has otherwise, and which contents have to be uploaded before a push."""
+        path = f"/v1/sandboxes/{_segment(name)}/files"
+        return read_model(Needed, await self._call("POST", path, body=question.model_dump(mode="json", by_alias=True)))
+
+    async def upload(self, data: bytes) -> str:
+        """Upload the content of a file that is about to be pushed; its digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        await self._call("PUT", f"/v1/files/{digest}", data=data)
+        return digest
+
+    async def files(self, name: str, workload: str = "") -> list[PushedFile]:
+        """The files in which the forks of a sandbox differ from the baseline, with their differences."""
+        query = {"workload": workload} if workload else None
+        return read_items(PushedFile, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/files", query=query))
 
     async def trace(self, ident: str, sandbox: str = "") -> Trace:
         """The hops of one trace, as the tree that they are."""

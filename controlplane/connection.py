@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -105,27 +106,31 @@ class Connection:
         async for event in self._events(path, query, headers):
             yield event
 
-    async def _pages(self, kind: type[_T], path: str, narrowed: Sequence[tuple[str, str]] = ()) -> list[_T]:
-        """A whole list, page by page. narrowed: the query that says which items."""
+    async def _pages(self, kind: type[_T], path: str) -> list[_T]:
+        """A whole list, page by page."""
         found: list[_T] = []
-        query = [*narrowed, ("limit", str(PAGE))]
+        query = {"limit": str(PAGE)}
         while True:
             document = await self._call("GET", path, query=query)
             found += read_items(kind, document)
             token = document.get("continue")
             if not isinstance(token, str):
                 return found
-            query = [*narrowed, ("limit", str(PAGE)), ("continue", token)]
+            query["continue"] = token
 
     async def _call(
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         extra: float = 0.0,
+        data: bytes | None = None,
     ) -> Any:
-        """One request; its JSON answer, None when there is no content. `extra` seconds are granted for waiting."""
+        """One request; its JSON answer, None when there is no content. `extra` seconds are granted for waiting.
+
+        data: a body that is no document.
+        """
         signed = self._headers()
         try:
             async with self._session.request(
@@ -133,6 +138,7 @@ class Connection:
                 f"{self.url}{path}",
                 params=query,
                 json=body,
+                data=io.BytesIO(data) if data is not None else None,
                 headers=signed,
                 timeout=aiohttp.ClientTimeout(total=self._timeout + extra),
                 allow_redirects=False,
@@ -146,7 +152,7 @@ class Connection:
             raise self._unreachable(error) from error
         except ValueError as error:
             raise RegistryError(_foreign(200, f"{self.url}{path} answered no JSON")) from error
-        return await self._call(method, path, query, body, extra)
+        return await self._call(method, path, query, body, extra, data)
 
     def _outdated(self, answer: aiohttp.ClientResponse, signed: Mapping[str, str]) -> bool:
         """Whether a request was refused for a token that is another one since.

@@ -24,6 +24,7 @@ import uvloop
 
 from controlplane.api.application import application, runner
 from controlplane.api.connections import Connections, listen, raise_limit, room
+from controlplane.files.store import FileStore
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
@@ -47,6 +48,9 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 """Connections that may wait to be accepted: 500 sidecars reconnect at once when a registry comes back."""
 
+FILES = ".files"
+"""Where pushed files are, in the folder of the shadows; no shadow's folder is called so."""
+
 
 async def serve(
     settings: Settings, environ: Mapping[str, str], listening: Callable[[str], None], stop: asyncio.Event
@@ -63,11 +67,12 @@ async def serve(
     tokens: Tokens | None = None
     try:
         tokens = _tokens(settings, sockets, environ)
-        process = ProcessLauncher(settings.state_dir)
+        files = FileStore(settings.state_dir / FILES)
+        process = ProcessLauncher(settings.state_dir, files=files)
         own = [_address(bound) for bound in sockets]
         static = StaticLauncher(Rules(settings.endpoint_networks, own))
         installation = Installation({"static": static, "process": process}, ended=settings.ended_keys)
-        registry = await _opened(settings, installation)
+        registry = await _opened(settings, installation, files)
     except BaseException:
         for bound in sockets:
             bound.close()
@@ -84,6 +89,7 @@ async def serve(
         gc.collect()
         gc.freeze()  # 50,000 objects of modules and models: half of what a full collection would stop us for (40 ms)
         tasks.spawn(_sweep(registry, process), "sweep")
+        tasks.keep(registry.pushing.sweep, "sweep of files")
         await stop.wait()
     finally:
         log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
@@ -129,9 +135,9 @@ def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mappi
         raise ConfigurationError([f"{problem}; set HOME or XDG_STATE_HOME to a folder that can"]) from None
 
 
-async def _opened(settings: Settings, installation: Installation) -> Registry:
+async def _opened(settings: Settings, installation: Installation, files: FileStore) -> Registry:
     try:
-        return await open_registry(_store(settings), installation, SystemClock(), settings.default_ttl)
+        return await open_registry(_store(settings), installation, SystemClock(), settings.default_ttl, files)
     except StoreError as error:
         raise ConfigurationError([f"--store: {error}"]) from None
 

@@ -8,7 +8,18 @@ from importlib.metadata import version
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from controlplane.api import feedback, health, history, sandboxes, service_map, sidecars, traffic, watch, workloads
+from controlplane.api import (
+    feedback,
+    files,
+    health,
+    history,
+    sandboxes,
+    service_map,
+    sidecars,
+    traffic,
+    watch,
+    workloads,
+)
 from controlplane.api.access import Access
 from controlplane.api.body import MAX_BODY_BYTES
 from controlplane.api.connections import Connections
@@ -41,6 +52,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
     operations: tuple[Operation, ...] = (
         *sandboxes.operations(),
         *history.operations(),
+        *files.operations(),
         *workloads.operations(),
         *sidecars.operations(),
         *watch.operations(),

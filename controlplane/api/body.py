@@ -10,7 +10,7 @@ from aiohttp import web
 
 from controlplane.api.refused import Refused
 from controlplane.model.problem import FieldProblem, show
-from controlplane.model.size import check_size
+from controlplane.model.size import MAX_ENTRIES, check_size
 from proxy.base.strict import DocumentError, parse_json
 
 MAX_BODY_BYTES = 1 << 20
@@ -31,13 +31,32 @@ async def read_json(request: web.Request) -> Any:
     return await _off_the_loop(len(data), parse_body, data)
 
 
-async def read_as(request: web.Request, parse: Callable[[Any], _T]) -> _T:
+async def read_as(request: web.Request, parse: Callable[[Any], _T], entries: int = MAX_ENTRIES) -> _T:
     """What `parse` makes of the document in the body. Raises what `read_json` raises, and what `parse` does.
 
-    A large one is read and judged in a thread, so that everybody else is answered meanwhile.
+    entries: of one list or object, at most. A large one is read and judged in a thread, so that everybody else is
+    answered meanwhile.
     """
     data = await _read(request)
-    return await _off_the_loop(len(data), lambda body: parse(parse_body(body)), data)
+    return await _off_the_loop(len(data), lambda body: parse(parse_body(body, entries)), data)
+
+
+async def read_bytes(request: web.Request, most: int) -> bytes:
+    """A body that is no document. Raises Refused: 408, 413, 415."""
+    if request.content_type != "application/octet-stream":
+        detail = f"the body must be application/octet-stream, not {show(request.content_type)}"
+        headers = {"accept": "application/octet-stream"}
+        raise Refused(415, "not-bytes", "The media type is not supported", detail, headers=headers)
+    data = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.content.iter_any():
+                data += part
+                if len(data) > most:
+                    raise _too_large(most)
+    except TimeoutError:
+        raise Refused(408, "body-timeout", "The body did not arrive in time") from None
+    return bytes(data)
 
 
 async def _off_the_loop(size: int, work: Callable[[bytes], _T], data: bytes) -> _T:
@@ -66,7 +85,7 @@ async def _read(request: web.Request) -> bytes:
     return data
 
 
-def parse_body(data: bytes) -> Any:
+def parse_body(data: bytes, entries: int = MAX_ENTRIES) -> Any:
     """The document in `data`. Raises Refused (400); DocumentError for one that holds too much."""
     try:
         text = data.decode("utf-8")
@@ -79,7 +98,7 @@ def parse_body(data: bytes) -> Any:
     except DocumentError as error:
         place = f"line {error.line}, column {error.column}: " if error.line else ""
         raise _bad(f"{place}{error.problem}") from None
-    check_size(document)
+    check_size(document, entries)
     return document
 
 
@@ -87,5 +106,5 @@ def _bad(detail: str) -> Refused:
     return Refused(400, "bad-json", "The body is not JSON", detail, problems=[FieldProblem(path="", message=detail)])
 
 
-def _too_large() -> Refused:
-    return Refused(413, "body-too-large", "The body is too large", f"{MAX_BODY_BYTES} bytes are allowed")
+def _too_large(most: int = MAX_BODY_BYTES) -> Refused:
+    return Refused(413, "body-too-large", "The body is too large", f"{most} bytes are allowed")

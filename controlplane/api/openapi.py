@@ -78,17 +78,14 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    schema = pattern(parameter.grammar)
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.required,
         "description": parameter.description,
-        "schema": {"type": "array", "items": schema} if parameter.many else schema,
+        "schema": pattern(parameter.grammar),
     }
-    if not parameter.example:
-        return described
-    return described | {"example": [parameter.example] if parameter.many else parameter.example}
+    return described | ({"example": parameter.example} if parameter.example else {})
 
 
 def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:

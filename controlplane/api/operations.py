@@ -39,8 +39,7 @@ Handler = Callable[[web.Request, "Values"], Awaitable[web.StreamResponse]]
 class Parameter:
     """One parameter of an operation, always text of a grammar.
 
-    Those in the path are taken as they come: what does not fit the grammar names nothing that exists. One that may be
-    given more than once (`many`) is read from the request.
+    Those in the path are taken as they come: what does not fit the grammar names nothing that exists.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Parameter:
     description: str
     required: bool = False
     example: str = ""
-    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +127,10 @@ class Operation:
             if not given:
                 if parameter.required:
                     problems.append(FieldProblem(path=f"?{name}", message="is required"))
-            elif len(given) > 1 and not parameter.many:
+            elif len(given) > 1:
                 problems.append(FieldProblem(path=f"?{name}", message="is given more than once"))
-            elif bad := [text for text in given if not re.fullmatch(parameter.grammar.pattern, text)]:
-                said = f"{show(bad[0])} is not {parameter.grammar.words}"
+            elif not re.fullmatch(parameter.grammar.pattern, given[0]):
+                said = f"{show(given[0])} is not {parameter.grammar.words}"
                 problems.append(FieldProblem(path=f"?{name}", message=said))
             else:
                 values[name] = given[0]

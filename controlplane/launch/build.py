@@ -36,10 +36,13 @@ class Build:
         return {"digest": self.digest, "built": built, "started": self.started.isoformat()}
 
 
-def build(command: Sequence[str], cwd: str, path: str | None, now: datetime) -> Build:
-    """The build that `command` starts in `cwd`. path: where programs are looked for."""
+def build(command: Sequence[str], cwd: str, path: str | None, now: datetime, pushed: str = "") -> Build:
+    """The build that `command` starts in `cwd`. path: where programs are looked for.
+
+    pushed: the digest of the files that are laid over the folder, "" for none.
+    """
     digest = hashlib.sha256()
-    for part in (cwd, *command):
+    for part in (cwd, *command, *([pushed] if pushed else [])):
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
     newest = 0.0
     for file in _files(command, Path(cwd), path):

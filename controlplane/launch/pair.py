@@ -83,7 +83,7 @@ class Pair:
     ) -> Pair:
         """Start both. Raises SpawnError or OSError, with nothing left behind."""
         private_folder(folder.parent)
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)  # pushed files may have been laid into it
         command = shlex.join(app.argv)
         started: list[Child] = []
         log = logfile.open_log(folder / LOG)
@@ -175,7 +175,7 @@ def read_records(state_dir: Path) -> list[dict[str, Any]]:
     """The record of every folder in `state_dir`; of a damaged one only the id."""
     records = []
     with suppress(OSError):
-        for folder in sorted(state_dir.iterdir()):
+        for folder in sorted(path for path in state_dir.iterdir() if _ID.fullmatch(path.name)):
             record: object = None
             with suppress(OSError, ValueError):
                 record = json.loads((folder / RECORD).read_text())

@@ -1,6 +1,7 @@
 """Shadows as processes on this machine: the application and a sidecar of its own, side by side.
 
-    start:  choose ports, start both at once, wait until the application is ready and the sidecar listens
+    start:  lay pushed files over the work folder, choose ports, start both at once, wait until the application is
+            ready and the sidecar listens
     adopt:  find both again by pid and start time, after the registry was killed
     stop:   the sidecar first, which finishes what is in flight, then the application, then the folder
 
@@ -22,7 +23,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from controlplane.files.store import FileStore
 from controlplane.launch.build import build
+from controlplane.launch.changed import Changed, build_mark
 from controlplane.launch.pair import Pair, read_records
 from controlplane.launch.plan import (
     LOOPBACK,
@@ -37,6 +40,7 @@ from controlplane.model.sandbox import Fork
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Workload
 from controlplane.process.child import SpawnError
+from controlplane.process.kin import kill_kin
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
 from controlplane.process.readiness import Probe, Readiness, answers
@@ -62,29 +66,37 @@ class ProcessLauncher:
 
     state_dir: holds one folder per shadow; made when it is missing.
     environ:   what applications and sidecars inherit. Default: our own environment.
+    files:     where pushed files are found; None: there are none.
     """
 
-    def __init__(self, state_dir: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, environ: Mapping[str, str] | None = None, files: FileStore | None = None
+    ) -> None:
         self._state_dir = state_dir.absolute()
         self._environ = os.environ if environ is None else environ
         self._ports = PortPool()
         self._readiness = Readiness()
         self._slots = asyncio.Semaphore(max(4, STARTS_PER_CORE * (os.cpu_count() or 1)))
         self._pairs: dict[str, Pair] = {}
+        self._changed = Changed(files) if files is not None else None
 
     def __repr__(self) -> str:
         return f"<ProcessLauncher {self._state_dir} {len(self._pairs)} shadows>"
 
     def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
-        return check(fork, definition)
+        problems = check(fork, definition)
+        if fork.files is not None and (self._changed is None or not self._changed.known(fork.files)):
+            message = "there are no pushed files of this digest: push them with `skycap sandbox push`"
+            problems.append(FieldProblem(path="files", message=message))
+        return problems
 
     async def start(self, request: LaunchRequest) -> Running:
-        refuse(check(request.fork, request.definition))
+        refuse(self.check(request.fork, request.definition))
         definition = request.definition
         assert definition is not None
         async with self._slot():
             for attempt in count(1):
-                pair = self._spawn(request, definition)
+                pair = await self._spawn(request, definition)
                 try:
                     await self._until_ready(pair, definition)
                 except BaseException as error:
@@ -141,6 +153,7 @@ class ProcessLauncher:
         strays = [record for record in read_records(self._state_dir) if record["id"] not in self._pairs]
         pairs = []
         for record in strays:
+            kill_kin(build_mark(self._state_dir / record["id"]))
             pair = self._find(record)
             if pair is None:  # a folder without a readable record: whatever was in it, nobody can find it
                 shutil.rmtree(self._state_dir / record["id"], ignore_errors=True)
@@ -157,17 +170,18 @@ class ProcessLauncher:
                 self._ports.keep(port)
         return pair
 
-    def _spawn(self, request: LaunchRequest, definition: Workload) -> Pair:
+    async def _spawn(self, request: LaunchRequest, definition: Workload) -> Pair:
         upstreams = definition.upstreams
         ports = self._choose_ports(len(upstreams))
         name = f"{request.sandbox}.{request.workload.replace('/', '.')}.r{request.revision}.{secrets.token_hex(3)}"
         folder = self._state_dir / name
         shadow = Shadow(request.sandbox, request.routing_key, request.revision)
-        cwd = request.fork.cwd or definition.cwd
+        fork = request.fork
+        cwd = fork.cwd or definition.cwd
         app = app_command(
-            request.fork.command or definition.command,
+            fork.command or definition.command,
             cwd,
-            {**definition.env, **(request.fork.env or {})},
+            {**definition.env, **(fork.env or {})},
             upstreams,
             ports,
             self._environ,
@@ -175,14 +189,18 @@ class ProcessLauncher:
         )
         sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
         try:
-            made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC))
+            made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC), fork.files or "")
+            if fork.files is not None and self._changed is not None:
+                app = await self._changed.lay(fork.files, fork.build or (), cwd, folder, app)
             pair = Pair.spawn(folder, app, sidecar, ports, made.encode())
-        except SpawnError as error:
+        except BaseException as error:
             self._ports.give_back(ports.all())
-            raise LaunchError(str(error)) from None
-        except OSError as error:
-            self._ports.give_back(ports.all())
-            raise LaunchError(f"its folder {folder} cannot be made: {error.strerror}") from None
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, SpawnError):
+                raise LaunchError(str(error)) from None
+            if isinstance(error, OSError):
+                raise LaunchError(f"its folder {folder} cannot be made: {error.strerror}") from None
+            raise
         self._pairs[pair.id] = pair
         return pair
 
@@ -238,6 +256,9 @@ def check(fork: Fork, definition: Workload | None) -> list[FieldProblem]:
     if not definition.command:
         message = f"the baseline of {fork.workload} was not started by skycap, {unsaid}"
         return [FieldProblem(path="command", message=f"{message}: give the fork endpoints instead")]
+    if fork.files is not None and not (fork.cwd or definition.cwd):
+        message = f"the baseline of {fork.workload} has no work folder that files could be laid over: give cwd"
+        return [FieldProblem(path="files", message=message)]
     return [
         FieldProblem(path=f"env.{name}", message=f"every copy gets its own: it is {meaning}")
         for name, meaning in RESERVED.items()

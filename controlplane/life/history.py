@@ -7,7 +7,7 @@ from controlplane.life.sandboxes import Sandboxes
 from controlplane.model.desired import Past
 from controlplane.model.history import Differences, SpecRevision, differences, history, specs
 from controlplane.model.problem import invalid
-from controlplane.model.sandbox import Sandbox
+from controlplane.model.sandbox import Sandbox, Spec
 
 
 class History:
@@ -48,21 +48,27 @@ class History:
         revision: the newest one before that has served, when left out.
         Raises NotFound, DocumentError and what `Sandboxes.apply` raises.
         """
-        record = self._sandboxes.record(name)
-        *before, current = specs(record.desired, record.served)
+
+        async def back(found: Sandbox | None) -> Sandbox:
+            if found is None:
+                raise NotFound(f"there is no sandbox {name!r}")
+            return found.model_copy(update={"spec": self._spec(name, revision), "status": None})
+
+        return await self._sandboxes.change(name, back)
+
+    def _spec(self, name: str, revision: int | None) -> Spec:
+        """The one to go back to."""
+        *before, current = self._specs(name)
         if revision is None:
             served = [one for one in before if one.served and one.spec != current.spec]
             if not served:
                 raise invalid("revision", f"no spec before the current one has served: {_kept([*before, current])}")
-            spec = served[-1].spec
-        else:
-            spec = _with([*before, current], revision, "revision").spec
-            if spec == current.spec:
-                message = f"{revision} has the same spec as the current revision {current.last}: nothing to go back to"
-                raise invalid("revision", message)
-        wanted = record.sandbox().model_copy(update={"spec": spec, "status": None})
-        applied, _ = await self._sandboxes.apply(wanted, existing=True)
-        return applied
+            return served[-1].spec
+        spec = _with([*before, current], revision, "revision").spec
+        if spec == current.spec:
+            message = f"{revision} has the same spec as the current revision {current.last}: nothing to go back to"
+            raise invalid("revision", message)
+        return spec
 
     def _specs(self, name: str) -> tuple[Past, ...]:
         record = self._sandboxes.record(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from controlplane.files.store import FileStore
 from controlplane.hops.intake import Intake
 from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import HopStore
@@ -21,6 +22,7 @@ from controlplane.life.history import History
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
 from controlplane.life.published import PublishedRoutes
+from controlplane.life.pushing import Pushing
 from controlplane.life.sandboxes import Sandboxes
 from controlplane.life.sidecars import Sidecars
 from controlplane.life.surroundings import LifeCounters, Surroundings
@@ -39,7 +41,9 @@ log = logging.getLogger(__name__)
 class Registry:
     """Everything that the API serves. Made by `open_registry`."""
 
-    def __init__(self, store: Store, around: Surroundings, watchers: Watchers, sandboxes: Sandboxes) -> None:
+    def __init__(
+        self, store: Store, around: Surroundings, watchers: Watchers, sandboxes: Sandboxes, files: FileStore
+    ) -> None:
         self._store = store
         self._around = around
         self.watchers = watchers
@@ -51,6 +55,7 @@ class Registry:
         self.journal: Journal = around.journal
         self.counters: LifeCounters = around.counters
         self.hops: HopStore = around.hops
+        self.pushing = Pushing(sandboxes, around, files)
         self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None)
 
     def __repr__(self) -> str:
@@ -121,10 +126,16 @@ def _routes(records: Sequence[Record], ended: OnUnavailable) -> list[Route]:
 
 
 async def open_registry(
-    store: Store, installation: Installation, clock: Clock, default_ttl: int, hops: HopStore | None = None
+    store: Store,
+    installation: Installation,
+    clock: Clock,
+    default_ttl: int,
+    files: FileStore,
+    hops: HopStore | None = None,
 ) -> Registry:
     """A registry with what `store` holds, at work. Raises StoreError.
 
+    files: where pushed files are kept, which its launchers find there too.
     hops: where hop records are kept, by default in memory.
     """
     contents = await store.load()
@@ -146,7 +157,7 @@ async def open_registry(
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     sandboxes.restore()
-    registry = Registry(store, around, watchers, sandboxes)
+    registry = Registry(store, around, watchers, sandboxes, files)
     tasks.keep(registry.beat, "heartbeat")
     log.info("%d sandboxes and %d workloads at revision %d", len(sandboxes), len(contents.workloads), contents.revision)
     return registry

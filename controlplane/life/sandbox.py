@@ -18,7 +18,8 @@ from controlplane.life.fork import ForkLife
 from controlplane.life.heard import Heard
 from controlplane.life.journal import Change
 from controlplane.life.surroundings import Surroundings
-from controlplane.model.observed import Copy
+from controlplane.model.copy_log import CopyLog
+from controlplane.model.observed import Copy, ForkState
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_left
 from controlplane.model.sandbox import Condition, Fork, Sandbox
@@ -70,19 +71,14 @@ class SandboxLife:
         return self.record.name
 
     def sandbox(self, heard: Heard | None = None) -> Sandbox:
-        """The answer to a person: with what could not be stored, and who knows and who else forks what it forks."""
+        """The answer to a person: with what could not be stored, and whether anybody knows what it forks."""
         sandbox = self.record.sandbox()
         if sandbox.status is None or self.record.deleting:
             return sandbox
         heard = heard or self._around.heard()
         more = (self._known(heard), *((self._trouble,) if self._trouble else ()))
         conditions = (*sandbox.status.conditions, *more)
-        others = self._around.forkers.others
-        forks = tuple(
-            fork.model_copy(update={"also_forked_by": others(self.name, fork.workload)})
-            for fork in sandbox.status.forks
-        )
-        status = sandbox.status.model_copy(update={"conditions": conditions, "forks": forks})
+        status = sandbox.status.model_copy(update={"conditions": conditions})
         return sandbox.model_copy(update={"status": status})
 
     def _known(self, heard: Heard) -> Condition:
@@ -170,6 +166,25 @@ class SandboxLife:
             await self._around.installation.launcher(copy.fork.launcher).stop(running)
         except Exception:
             log.exception("%s: the launcher failed to stop %s", self.name, copy.fork.workload)
+
+    async def output(self, workload: str, lines: int) -> list[CopyLog] | None:
+        """The last lines of every copy, or of those of one workload; None: it is not forked."""
+        forks = [fork for fork in self.record.forks if workload in ("", fork.fork.workload)]
+        return [output for fork in forks for output in await self._output(fork, lines)] if forks else None
+
+    async def _output(self, fork: ForkState, lines: int) -> list[CopyLog]:
+        workload = fork.fork.workload
+        outputs = []
+        for setback in (fork.ended, fork.setback):
+            if setback is not None:
+                log_text = "\n".join(setback.log.splitlines()[-lines:])
+                outputs.append(CopyLog(workload=workload, revision=setback.revision, state="ended", log=log_text))
+        copy = fork.serving
+        running = self.running.get((workload, copy.revision)) if copy is not None else None
+        if copy is not None and running is not None:
+            text = await self._around.installation.launcher(copy.fork.launcher).log(running, lines)
+            outputs.insert(0, CopyLog(workload=workload, revision=copy.revision, state="running", log=text))
+        return outputs
 
     async def end(self) -> None:
         """No more starts; returns when none is under way."""

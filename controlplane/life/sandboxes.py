@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
@@ -19,11 +19,9 @@ from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import CopyLog
 from controlplane.model.desired import lived
-from controlplane.model.observed import ForkState
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
-from controlplane.model.selection import Selection
 from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
 from proxy.contract.routes import Route, State
@@ -60,11 +58,11 @@ class Sandboxes:
         for key in self._owners:
             around.published.has_key(key, True)
         around.published.key_events()  # nobody watches yet
-        for life in self._lives.values():
-            self._note_forks(life)
         buried = [(one.ended, one.key, life.name) for life in lives for one in life.record.tombstones]
         self._buried = {key: (name, ended) for ended, key, name in sorted(buried) if key not in self._owners}
         """By key: whose tombstone it is, and since when; the oldest first."""
+        self.ended = asyncio.Event()
+        """Set whenever nothing is left of one: who cares takes it back."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._sooner = asyncio.Event()
         self._deadlines = Deadlines(around.clock)
@@ -93,10 +91,9 @@ class Sandboxes:
         find = self.finder()
         return [found for name in self.names() if (found := find(name)) is not None]
 
-    def names(self, selection: Selection | None = None) -> list[str]:
-        """Sorted; those of a selection."""
-        lives = self._lives.items()
-        return sorted(name for name, life in lives if selection is None or selection.takes(life.record.desired))
+    def names(self) -> list[str]:
+        """Sorted."""
+        return sorted(self._lives)
 
     def finder(self) -> Callable[[str], Sandbox | None]:
         """For one answer about many: gives each by its name, None when there is none (any more)."""
@@ -119,25 +116,25 @@ class Sandboxes:
         """Whose routing key it is."""
         return self._owners.get(key)
 
+    def records(self) -> list[Record]:
+        """Of all that are, or are being deleted."""
+        return [life.record for life in self._lives.values()]
+
     def phases(self) -> dict[Phase, int]:
         count = dict.fromkeys(Phase, 0)
         for life in self._lives.values():
             count[life.record.phase] += 1
         return count
 
-    async def apply(
-        self, sandbox: Sandbox, restart: frozenset[str] = frozenset(), *, existing: bool = False
-    ) -> tuple[Sandbox, bool]:
+    async def apply(self, sandbox: Sandbox, restart: frozenset[str] = frozenset()) -> tuple[Sandbox, bool]:
         """Create or update; True: it is new. Returns when it is stored and the sidecars are being told.
 
-        restart:  workloads whose forks are started anew, also when nothing in them has changed.
-        existing: update only. Raises NotFound when there is none.
+        restart: workloads whose forks are started anew, also when nothing in them has changed.
 
         Raises Conflict (the key is taken), DocumentError (what cannot be changed or started), TooMany, Closing,
         StoreError; then nothing has changed.
         """
-        work = self._apply(sandbox, restart, existing)
-        return await asyncio.shield(self._around.tasks.begin(work, f"apply {sandbox.name}"))
+        return await asyncio.shield(self._around.tasks.begin(self._apply(sandbox, restart), f"apply {sandbox.name}"))
 
     async def extend(self, name: str, seconds: int) -> Sandbox:
         """Let it live so much longer. Raises NotFound, DocumentError, Closing, StoreError."""
@@ -150,6 +147,13 @@ class Sandboxes:
         if not await life.step(lambda record, now: record.extended(seconds, now)):
             raise NotFound(f"sandbox {name!r} is being deleted")
         return life.sandbox()
+
+    async def change(self, name: str, make: Callable[[Sandbox | None], Awaitable[Sandbox]]) -> Sandbox:
+        """Apply what `make` makes of the sandbox as it is, None when there is none; nobody else applies meanwhile.
+
+        Raises what `apply` raises, and what `make` does.
+        """
+        return await asyncio.shield(self._around.tasks.begin(self._change(name, make), f"change {name}"))
 
     async def delete(self, name: str) -> None:
         """Remove the routes and begin to stop the shadows. Raises NotFound, Closing, StoreError."""
@@ -173,11 +177,10 @@ class Sandboxes:
 
     async def output(self, name: str, workload: str, lines: int) -> list[CopyLog]:
         """The last lines of every copy, or of those of one workload. Raises NotFound."""
-        life = self._life(name)
-        forks = [fork for fork in life.record.forks if workload in ("", fork.fork.workload)]
-        if not forks:
+        found = await self._life(name).output(workload, lines)
+        if found is None:
             raise NotFound(f"sandbox {name!r} does not fork {workload}")
-        return [output for fork in forks for output in await self._output(life, fork, lines)]
+        return found
 
     async def close(self, stop_shadows: bool) -> None:
         """No more starts. Stop what runs, or leave all of it, what is retiring too, to the next registry."""
@@ -192,30 +195,37 @@ class Sandboxes:
             around.sidecars.hurry()
             await self._rest(lives)
 
-    async def _apply(self, sandbox: Sandbox, restart: frozenset[str], existing: bool) -> tuple[Sandbox, bool]:
+    async def _apply(self, sandbox: Sandbox, restart: frozenset[str]) -> tuple[Sandbox, bool]:
         async with self._turns.setdefault(sandbox.name, asyncio.Lock()):
-            if self._around.closing.is_set():
-                raise Closing("the registry is shutting down")
-            life = self._lives.get(sandbox.name)
-            living = life if life is not None and not life.record.deleting else None
-            if existing and living is None:
-                raise NotFound(f"there is no sandbox {sandbox.name!r} any more")
-            self._check(sandbox, living.record if living else None)
-            claimed = self._claim(sandbox)
-            before = self._tombstone_elsewhere(sandbox)
-            taken = [route for route in before.routes(before.record) if _is_of(route, sandbox)] if before else []
-            try:
-                if life is None or not await self._update(life, sandbox, restart, taken):
-                    life = await self._create(sandbox, taken)
-            except BaseException:
-                if claimed:
-                    del self._owners[sandbox.routing_key]
-                raise
-            if before is not None:
-                await self._forget(before, sandbox.routing_key)
-            if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
-                self._sooner.set()
-            return life.sandbox(), living is None
+            return await self._apply_in_turn(sandbox, restart)
+
+    async def _change(self, name: str, make: Callable[[Sandbox | None], Awaitable[Sandbox]]) -> Sandbox:
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            life = self._lives.get(name)
+            sandbox = await make(life.sandbox() if life is not None and not life.record.deleting else None)
+            return (await self._apply_in_turn(sandbox, frozenset()))[0]
+
+    async def _apply_in_turn(self, sandbox: Sandbox, restart: frozenset[str]) -> tuple[Sandbox, bool]:
+        if self._around.closing.is_set():
+            raise Closing("the registry is shutting down")
+        life = self._lives.get(sandbox.name)
+        living = life if life is not None and not life.record.deleting else None
+        self._check(sandbox, living.record if living else None)
+        claimed = self._claim(sandbox)
+        before = self._tombstone_elsewhere(sandbox)
+        taken = [route for route in before.routes(before.record) if _is_of(route, sandbox)] if before else []
+        try:
+            if life is None or not await self._update(life, sandbox, restart, taken):
+                life = await self._create(sandbox, taken)
+        except BaseException:
+            if claimed:
+                del self._owners[sandbox.routing_key]
+            raise
+        if before is not None:
+            await self._forget(before, sandbox.routing_key)
+        if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
+            self._sooner.set()
+        return life.sandbox(), living is None
 
     async def _create(self, sandbox: Sandbox, instead_of: Sequence[Route]) -> SandboxLife:
         record = created(sandbox.name, sandbox.spec, self._around.clock.now(), self._default_ttl, sandbox.metadata)
@@ -257,7 +267,6 @@ class Sandboxes:
         """A record of a sandbox was stored."""
         record = life.record
         published = self._around.published
-        self._note_forks(life)
         if not record.deleting:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
@@ -278,12 +287,7 @@ class Sandboxes:
             if not record.forgotten:
                 self._graves[life.name] = life
             self._deadlines.forget(life.name)
-
-    def _note_forks(self, life: SandboxLife) -> None:
-        wanted = life.record.desired
-        forks = () if wanted.deleting else wanted.spec.forks
-        owner = wanted.metadata.owner if wanted.metadata else None
-        self._around.forkers.note(life.name, owner, [fork.workload for fork in forks])
+            self.ended.set()
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
         """What only the registry can know about a document. Raises DocumentError, TooMany."""
@@ -370,20 +374,6 @@ class Sandboxes:
             wait = around.clock.sleep(left)
             changed = life.changed.wait()
             await around.tasks.first(changed, around.closing.wait(), wait, name=f"wait for {name}")
-
-    async def _output(self, life: SandboxLife, fork: ForkState, lines: int) -> list[CopyLog]:
-        workload = fork.fork.workload
-        outputs = []
-        for setback in (fork.ended, fork.setback):
-            if setback is not None:
-                log_text = "\n".join(setback.log.splitlines()[-lines:])
-                outputs.append(CopyLog(workload=workload, revision=setback.revision, state="ended", log=log_text))
-        copy = fork.serving
-        running = life.running.get((workload, copy.revision)) if copy is not None else None
-        if copy is not None and running is not None:
-            text = await self._around.installation.launcher(copy.fork.launcher).log(running, lines)
-            outputs.insert(0, CopyLog(workload=workload, revision=copy.revision, state="running", log=text))
-        return outputs
 
     async def _rest(self, lives: Sequence[SandboxLife]) -> None:
         await asyncio.gather(*(life.rest() for life in lives))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
-from controlplane.life.forkers import Forkers
 from controlplane.life.heard import Heard
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
@@ -42,7 +41,6 @@ class Surroundings:
     definitions: Definitions
     installation: Installation
     hops: HopStore
-    forkers: Forkers = field(default_factory=Forkers)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)
 

@@ -72,6 +72,7 @@ LABEL = Grammar(
 )
 ENV_NAME = Grammar(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 SIDECAR_ID = Grammar(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,191}", "1 to 192 characters of A-Za-z0-9._:@/-")
+DIGEST = Grammar(r"[0-9a-f]{64}", "a SHA-256 digest (64 hexadecimal digits)")
 SCHEME = Grammar(r"[a-z][a-z0-9+.-]*", "the scheme of a URL, such as http or redis, or none for HOST:PORT")
 AGO = Grammar(r"[1-9][0-9]{0,5}[smh]", "how long ago: 30s, 10m, 2h")
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"  # RFC 3986 section 3.3
@@ -82,7 +83,7 @@ ABSOLUTE_PATH = Grammar(
 
 _WORDS = {
     f"^{grammar.pattern}$": grammar.words
-    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, LABEL, ENV_NAME, SIDECAR_ID, AGO, SCHEME, ABSOLUTE_PATH)
+    for grammar in (NAME, WORKLOAD_NAME, KEY, TTL, LABEL, ENV_NAME, SIDECAR_ID, AGO, DIGEST, SCHEME, ABSOLUTE_PATH)
 }
 
 

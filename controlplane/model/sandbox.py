@@ -3,6 +3,7 @@
 A fork has exactly one launcher, and its fields say which:
 
     command (and env)   process      a copy of the baseline's process with what differs
+    files               process      a copy of the baseline's process that sees other files (`skycap sandbox push`)
     endpoints           static       bring your own; nothing is started
     image               kubernetes   a copy of the baseline's pods with this image; command and env may go with it
 
@@ -17,7 +18,6 @@ beside those of the single fields: otherwise one misspelt field would hide all t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
@@ -39,6 +39,7 @@ from pydantic.config import JsonDict
 
 from controlplane.model.fields import misspelt
 from controlplane.model.problem import (
+    DIGEST,
     KEY,
     LABEL,
     NAME,
@@ -48,13 +49,10 @@ from controlplane.model.problem import (
     anchored,
     bounded,
     field_problems,
-    show,
 )
+from controlplane.model.whole import MAX_FORKS, whole
 from controlplane.model.workload import Address, Command, Cwd, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State
-
-MAX_FORKS = 32
-"""Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
 
 MAX_LABELS = 64
 
@@ -86,6 +84,7 @@ Ttl = Annotated[
 ]
 Label = Annotated[str, StringConstraints(pattern=anchored(LABEL), max_length=63)]
 LabelValue = Annotated[str, StringConstraints(max_length=200)]
+Digest = Annotated[str, StringConstraints(pattern=anchored(DIGEST))]
 Timestamp = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -143,7 +142,8 @@ class Metadata(Resource):
 
 _ABSENT: JsonDict = {"type": "null"}
 CHOICES = {"image": "kubernetes", "endpoints": "static", "command": "process"}
-"""The fields that choose a launcher, the one that decides first first."""
+"""The fields that choose a launcher, the one that decides first first. Where none of them is said, `files` is, which
+may go with command and image as well."""
 
 _IMAGE_FORK: JsonDict = {
     "required": ["image"],
@@ -153,11 +153,15 @@ _PROCESS_FORK: JsonDict = {
     "required": ["command"],
     "properties": {"command": {"type": "array"}, "endpoints": _ABSENT, "image": _ABSENT},
 }
+_PUSHED_FORK: JsonDict = {
+    "required": ["files"],
+    "properties": {"files": {"type": "string"}, **dict.fromkeys(("command", "endpoints", "image"), _ABSENT)},
+}
 _STATIC_FORK: JsonDict = {
     "required": ["endpoints"],
     "properties": {
         "endpoints": {"type": "array"},
-        **dict.fromkeys(("command", "env", "cwd", "image"), _ABSENT),
+        **dict.fromkeys(("command", "env", "cwd", "image", "files", "build"), _ABSENT),
     },
 }
 """For the JSON Schema: what `_launcher` checks. A field that is null counts as left out."""
@@ -166,7 +170,7 @@ _STATIC_FORK: JsonDict = {
 class Fork(Resource):
     """One workload that the sandbox replaces; `command`, `endpoints` or `image` says how its shadow is started."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK, _IMAGE_FORK]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _PUSHED_FORK, _STATIC_FORK, _IMAGE_FORK]})
 
     workload: WorkloadName = Field(description="that it replaces, NAMESPACE/NAME")
     command: Command | None = Field(
@@ -185,6 +189,13 @@ class Fork(Resource):
         default=None, description="HOST:PORT each, where a shadow that somebody else runs answers"
     )
 
+    files: Digest | None = Field(
+        default=None,
+        description="pushed files, by their digest, that are laid over the work folder: `skycap sandbox push` sets it",
+    )
+    build: Command | None = Field(
+        default=None, description="run in the work folder before the command; its output is the error when it fails"
+    )
     reachable: bool | None = Field(
         default=None,
         description="false: the control plane cannot reach the endpoints, so they are not dialled; callers still do",
@@ -198,7 +209,8 @@ class Fork(Resource):
     @property
     def launcher(self) -> str:
         """The name of what starts its shadow."""
-        return next(launcher for field, launcher in CHOICES.items() if getattr(self, field) is not None)
+        chosen = (launcher for field, launcher in CHOICES.items() if getattr(self, field) is not None)
+        return next(chosen, CHOICES["command"])
 
 
 class Preview(Resource):
@@ -246,13 +258,6 @@ class Condition(Reported):
     last_transition_time: Timestamp
 
 
-class AlsoForkedBy(Reported):
-    """Another sandbox that replaces the same workload, for the requests with its own key."""
-
-    sandbox: str
-    owner: str | None = None
-
-
 class ForkStatus(Reported):
     """What answers for one fork now.
 
@@ -263,7 +268,6 @@ class ForkStatus(Reported):
                started. Another digest is another build, also of the same command.
     built:     when the newest of these files was written.
     started:   when what serves was started.
-    also_forked_by: some of the other sandboxes that fork the workload; absent where none does.
     """
 
     workload: str
@@ -274,7 +278,6 @@ class ForkStatus(Reported):
     digest: str | None = None
     built: Timestamp | None = None
     started: Timestamp | None = None
-    also_forked_by: tuple[AlsoForkedBy, ...] | None = None
 
 
 class Status(Reported):
@@ -343,53 +346,7 @@ def parse_sandbox(document: object, name: str | None = None) -> Sandbox:
     except ValidationError as error:
         problems += field_problems(error, partial(misspelt, Manifest))
     if isinstance(document, Mapping):
-        problems += _whole(document, name)
+        problems += whole(document, name)
     if problems or sandbox is None:
         raise DocumentError(bounded(problems))
     return sandbox
-
-
-def _whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
-    """The checks that concern more than one field. Whatever has the wrong type was reported already."""
-    problems = []
-    metadata, spec = document.get("metadata"), document.get("spec")
-    said = metadata.get("name") if isinstance(metadata, Mapping) else None
-    if name is not None and isinstance(said, str) and said != name and re.fullmatch(NAME.pattern, said):
-        problems.append(FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says"))
-    if not isinstance(spec, Mapping):
-        return problems
-    forks = spec.get("forks")
-    first: dict[str, int] = {}
-    for index, fork in enumerate(forks[: MAX_FORKS + 1] if isinstance(forks, list | tuple) else ()):
-        if not isinstance(fork, Mapping):
-            continue
-        path = f"spec.forks[{index}]"
-        problems += _launcher(fork, path)
-        workload = fork.get("workload")
-        if isinstance(workload, str) and first.setdefault(workload, index) != index:
-            message = f"repeats spec.forks[{first[workload]}]: one fork per workload"
-            problems.append(FieldProblem(path=f"{path}.workload", message=message))
-    return problems
-
-
-def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
-    """One launcher, and nothing that it could do nothing with."""
-    problems = []
-    command, endpoints, image = (fork.get(field) is not None for field in ("command", "endpoints", "image"))
-    if endpoints and (command or image):
-        both = "image" if image else "command"
-        message = f"has both {both} and endpoints: say one, it decides how the shadow is started"
-        problems.append(FieldProblem(path=path, message=message))
-    if not (command or endpoints or image):
-        message = "says nothing that could start a shadow: give command or endpoints"
-        problems.append(FieldProblem(path=path, message=message))
-    if fork.get("reachable") is not None and not endpoints:
-        message = "needs endpoints: a shadow that we start is always reached"
-        problems.append(FieldProblem(path=f"{path}.reachable", message=message))
-    if fork.get("cwd") is not None and not command:
-        message = "needs a command: only a process that we start has a working directory of ours"
-        problems.append(FieldProblem(path=f"{path}.cwd", message=message))
-    if fork.get("env") is not None and not (command or image):
-        message = "needs a command: only a process that we start has an environment of ours"
-        problems.append(FieldProblem(path=f"{path}.env", message=message))
-    return problems

@@ -17,16 +17,19 @@ MAX_VALUES = 20_000
 """Of a document: 32 forks with 256 arguments and 256 variables each are 17,000."""
 
 
-def check_size(document: Any) -> None:
-    """Raises DocumentError with the first list or object that is too large, or when all together are."""
+def check_size(document: Any, entries: int = MAX_ENTRIES) -> None:
+    """Raises DocumentError with the first list or object that is too large, or when all together are.
+
+    entries: of one list or object.
+    """
     left: list[tuple[tuple[str | int, ...], Any]] = [((), document)]
     count = 0
     while left:
         path, value = left.pop()
         if not isinstance(value, dict | list):
             continue
-        if len(value) > MAX_ENTRIES:
-            raise invalid(written_path(path), f"has more than {MAX_ENTRIES} entries")
+        if len(value) > entries:
+            raise invalid(written_path(path), f"has more than {entries} entries")
         count += len(value)
         if count > MAX_VALUES:
             raise _too_many()

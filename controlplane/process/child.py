@@ -159,7 +159,7 @@ def spawn(command: Command, output: int, mark: str = "") -> Child:
     """
     try:
         process = subprocess.Popen(  # noqa: S603 (running what the user wrote is the purpose)
-            command.argv,
+            [*command.within, *command.argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

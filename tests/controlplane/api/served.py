@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +19,7 @@ from multidict import CIMultiDictProxy
 from controlplane.api.access import Access, Role
 from controlplane.api.application import application, runner
 from controlplane.client import Client
+from controlplane.files.store import FileStore
 from controlplane.launch.port import Launcher
 from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
@@ -74,7 +78,8 @@ async def served(
     launcher = MemoryLauncher(machine or Machine())
     static: Launcher = StaticLauncher(Rules(networks)) if networks else launcher
     installation = Installation({"static": static, "process": launcher})
-    registry = await open_registry(store, installation, SystemClock(), 3600)
+    files = FileStore(Path(tempfile.mkdtemp(prefix="skycap-files-")))
+    registry = await open_registry(store, installation, SystemClock(), 3600, files)
     app = application(registry, Access(TOKENS))
     server = runner(app)
     await server.setup()
@@ -91,6 +96,7 @@ async def served(
             launcher.stop_gate.set()
         await registry.close(stop_shadows=False)
         await server.cleanup()
+        shutil.rmtree(files.folder, ignore_errors=True)
 
 
 class Stream:

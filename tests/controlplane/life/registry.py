@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
+from controlplane.files.store import FileStore
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
 from controlplane.life.watchers import Watcher
@@ -110,6 +112,10 @@ class FakeSidecar:
         return [f"{data['state']} r{data['revision']}" if name == "put" else "gone" for name, data in self.events()]
 
 
+NOWHERE = Path("/nonexistent/files")
+"""No test of a sandbox's life pushes files."""
+
+
 class Bench:
     """clock, machine and store outlive the registry, which can be killed and opened again."""
 
@@ -139,7 +145,7 @@ class Bench:
         self.launcher = MemoryLauncher(self.machine)
         there = {"static": self.launcher, "process": self.launcher}
         installation = Installation({name: launcher for name, launcher in there.items() if name != without})
-        self._registry = await open_registry(self.store, installation, self.clock, DEFAULT_TTL)
+        self._registry = await open_registry(self.store, installation, self.clock, DEFAULT_TTL, FileStore(NOWHERE))
 
     async def kill(self) -> None:
         """As kill -9 leaves it: what runs goes on, nothing is written any more."""

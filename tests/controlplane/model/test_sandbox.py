@@ -6,12 +6,12 @@ import pytest
 
 from controlplane.model.problem import DocumentError
 from controlplane.model.sandbox import (
-    MAX_FORKS,
     Capture,
     Sandbox,
     parse_sandbox,
     ttl_seconds,
 )
+from controlplane.model.whole import MAX_FORKS
 from controlplane.model.workload import MAX_ARGUMENTS, MAX_TEXT, MAX_VARIABLES
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable
 from tests.controlplane.sandboxes import USERS, document, fork

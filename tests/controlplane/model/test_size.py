@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from controlplane.model.problem import DocumentError
-from controlplane.model.sandbox import MAX_FORKS, parse_sandbox
+from controlplane.model.sandbox import parse_sandbox
 from controlplane.model.size import MAX_ENTRIES, MAX_VALUES, check_size
+from controlplane.model.whole import MAX_FORKS
 from controlplane.model.workload import MAX_ARGUMENTS, MAX_VARIABLES
 from tests.controlplane.sandboxes import document
 

@@ -1,0 +1,65 @@
+"""The checks of a sandbox's document that concern more than one field, on the document as it came.
+
+Whatever has the wrong type is reported by the models (`controlplane.model.sandbox`), and passed over here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from controlplane.model.problem import NAME, FieldProblem, show
+
+MAX_FORKS = 32
+"""Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
+
+
+def whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
+    """name: what the request's path says it is called; None: anything."""
+    problems = []
+    metadata, spec = document.get("metadata"), document.get("spec")
+    said = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if name is not None and isinstance(said, str) and said != name and re.fullmatch(NAME.pattern, said):
+        problems.append(FieldProblem(path="metadata.name", message=f"{show(said)} is not {name!r}, as the path says"))
+    if not isinstance(spec, Mapping):
+        return problems
+    forks = spec.get("forks")
+    first: dict[str, int] = {}
+    for index, fork in enumerate(forks[: MAX_FORKS + 1] if isinstance(forks, list | tuple) else ()):
+        if not isinstance(fork, Mapping):
+            continue
+        path = f"spec.forks[{index}]"
+        problems += _launcher(fork, path)
+        workload = fork.get("workload")
+        if isinstance(workload, str) and first.setdefault(workload, index) != index:
+            message = f"repeats spec.forks[{first[workload]}]: one fork per workload"
+            problems.append(FieldProblem(path=f"{path}.workload", message=message))
+    return problems
+
+
+def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    """One launcher, and nothing that it could do nothing with."""
+    problems = []
+    said = {field: fork.get(field) is not None for field in ("command", "endpoints", "image", "files")}
+    command, endpoints, image, files = said.values()
+    if endpoints and (command or image or files):
+        both = "image" if image else "command" if command else "files"
+        message = f"has both {both} and endpoints: say one, it decides how the shadow is started"
+        problems.append(FieldProblem(path=path, message=message))
+    if not any(said.values()):
+        message = "says nothing that could start a shadow: give command or endpoints"
+        problems.append(FieldProblem(path=path, message=message))
+    if fork.get("reachable") is not None and not endpoints:
+        message = "needs endpoints: a shadow that we start is always reached"
+        problems.append(FieldProblem(path=f"{path}.reachable", message=message))
+    if fork.get("cwd") is not None and not (command or files):
+        message = "needs a command: only a process that we start has a working directory of ours"
+        problems.append(FieldProblem(path=f"{path}.cwd", message=message))
+    if fork.get("env") is not None and not (command or image or files):
+        message = "needs a command: only a process that we start has an environment of ours"
+        problems.append(FieldProblem(path=f"{path}.env", message=message))
+    if fork.get("build") is not None and not files:
+        message = "needs files: it is run where files were pushed"
+        problems.append(FieldProblem(path=f"{path}.build", message=message))
+    return problems
