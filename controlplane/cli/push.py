@@ -35,14 +35,14 @@ MARKS = {"added": "+", "changed": "~", "removed": "-", "restored": "="}
     exits=REGISTRY_EXITS
     | {
         0: "the new revision serves",
-        FAILED: "it does not start: its last lines are shown, and the revision before it serves on",
+        FAILED: "it does not start: its last lines are shown, the one before serves on",
         USAGE: "the files cannot be pushed; nothing was changed",
         NOT_READY: "it does not serve yet in the given time",
     },
 )
 @click.argument("name")
 @click.argument("workload")
-@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--as", "place", metavar="PLACE", help="Where the one PATH goes, as a path in the work folder.")
 @click.option("--remove", "removed", multiple=True, metavar="PLACE", help="A file to be gone; may be repeated.")
 @click.option("--build", metavar="COMMAND", help='Run in the work folder before the service starts; "" for none again.')

@@ -10,6 +10,7 @@ import click
 
 from controlplane.cli.assertion import assertion
 from controlplane.cli.command import Command, Group
+from controlplane.cli.dev import dev
 from controlplane.cli.failures import (
     FAILED,
     MEANINGS,
@@ -319,6 +320,7 @@ def _copies(answer: Any) -> list[dict[str, Any]]:
 for command in (history, changes, rollback, extend):
     sandbox.add_command(command)
 sandbox.add_command(push)
+sandbox.add_command(dev)
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
 sandbox.add_command(assertion)
