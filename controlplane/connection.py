@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from controlplane.asking.cause import why
 from controlplane.model.problem import FieldProblem, Problem
 from controlplane.rest import DEFAULT_URL
 from proxy.base.access import USER, local_token
@@ -166,14 +167,13 @@ class Connection:
         return {"authorization": f"Bearer {token}"} if token else {}
 
     def _unreachable(self, error: Exception) -> RegistryError:
-        said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
         return RegistryError(
             Problem(
                 type="urn:skycap:problem:registry-unreachable",
                 title="The registry cannot be reached",
                 status=0,
                 code="registry-unreachable",
-                detail=f"{self.url}: {said}",
+                detail=f"{self.url}: {why(error)}",
                 hint="Start it with `skycap controlplane` or `skycap up`, or say where it is.",
             )
         )

@@ -239,8 +239,17 @@ def _next_actions(
     actions = [action for failure in found[:1] for action in _mend(failure, evidence)]
     if lost:
         why = f"{lost[0].todo}, in {lost[0].workload}"
-        actions.append(NextAction(tool="get_trace", arguments={"id": ""}, command="", why=why))
+        actions.append(
+            _look(name, next((hop.trace for hop in reversed(evidence.hops) if hop.lost and hop.trace), ""), why)
+        )
     return actions
+
+
+def _look(name: str, trace: str, why: str) -> NextAction:
+    """At one request that has a trace, else at all of them."""
+    if trace:
+        return NextAction(tool="get_trace", arguments={"id": trace}, command=f"skycap trace {trace}", why=why)
+    return NextAction(tool="list_traffic", arguments={"name": name}, command=f"skycap sandbox traffic {name}", why=why)
 
 
 def _mend(failure: Failure, evidence: Evidence) -> list[NextAction]:

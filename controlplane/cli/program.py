@@ -33,6 +33,7 @@ COMMANDS = {
     "explain": ("controlplane.cli.explain:explain", "Say where a request with a key goes, and why."),
     "explain-file": ("controlplane.cli.explain_file:explain_file", "Say which fields a file may have."),
     "doctor": ("controlplane.cli.doctor:doctor", "Check that an environment is whole."),
+    "mcp": ("controlplane.mcp.command:mcp", "Serve the tools of an agent (Model Context Protocol)."),
     "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
     "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),
     "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
