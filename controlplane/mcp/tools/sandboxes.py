@@ -71,11 +71,7 @@ class SandboxTools:
         offset: Annotated[int, Field(ge=0, description="leave out so many, to go on where an answer ended")] = 0,
     ) -> Annotated[CallToolResult, Sandboxes]:
         """The sandboxes that exist, whose they are, what is tried in them, and how they are doing."""
-        found = [
-            line(sandbox)
-            for sandbox in await self._registry.sandboxes()
-            if owner in ("", sandbox.metadata.owner) and labels.items() <= (sandbox.metadata.labels or {}).items()
-        ]
+        found = [line(sandbox) for sandbox in await self._registry.sandboxes(owner=owner, labels=labels)]
         found = [item for item in found if text in " ".join((item.name, item.description or "", *item.workloads))]
         shown = found[offset : offset + PAGE]
         answer = Sandboxes(total=len(found), sandboxes=tuple(shown))
@@ -153,7 +149,8 @@ class SandboxTools:
         name: SandboxName,
         ctx: Context[Any, Any],
         revision: Annotated[
-            int | None, Field(ge=1, description="whose spec to take; left out: that of the newest one before that served")
+            int | None,
+            Field(ge=1, description="whose spec to take; left out: that of the newest one before that served"),
         ] = None,
         wait_seconds: WaitSeconds = 60,
     ) -> Annotated[CallToolResult, Applied]:
@@ -167,7 +164,8 @@ class SandboxTools:
     async def extend_sandbox(
         self, name: SandboxName, ttl: Annotated[str, Field(description="so much longer: 90s, 30m, 4h, 7d")]
     ) -> Annotated[CallToolResult, Applied]:
-        """Let a sandbox live longer than it would. Its processes go on as they are."""
+        """Let a sandbox live longer than it would, when it expires before your work or its review is done. Its
+        processes go on as they are."""
         found = await self._registry.extend(name, ttl)
         expires = found.status.expires.isoformat(timespec="seconds") if found.status else "later"
         return answered(Applied(sandbox=view(found)), f"sandbox {name} lives until {expires}")
