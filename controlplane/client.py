@@ -52,8 +52,19 @@ class Client(Connection):
     async def sandbox(self, name: str) -> Sandbox:
         return read_model(Sandbox, await self._call("GET", f"/v1/sandboxes/{_segment(name)}"))
 
-    async def sandboxes(self) -> list[Sandbox]:
-        return await self._pages(Sandbox, "/v1/sandboxes")
+    async def sandboxes(
+        self,
+        *,
+        owner: str = "",
+        labels: Mapping[str, str] | None = None,
+        description: str = "",
+        workload: str = "",
+    ) -> list[Sandbox]:
+        """All, or those for which all of this is so; `description`: a part of it, in whichever case."""
+        said = (("owner", owner), ("description", description), ("workload", workload))
+        query = [(name, text) for name, text in said if text]
+        query += [("label", f"{name}={value}") for name, value in (labels or {}).items()]
+        return await self._pages(Sandbox, "/v1/sandboxes", query)
 
     async def delete(self, name: str, seconds: float = 0.0) -> Sandbox | None:
         """Remove the routes, then stop the shadows, waiting for that up to `seconds`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -107,23 +107,23 @@ class Connection:
         async for event in self._events(path, query, headers):
             yield event
 
-    async def _pages(self, kind: type[_T], path: str) -> list[_T]:
-        """A whole list, page by page."""
+    async def _pages(self, kind: type[_T], path: str, narrowed: Sequence[tuple[str, str]] = ()) -> list[_T]:
+        """A whole list, page by page. narrowed: the query that says which items."""
         found: list[_T] = []
-        query = {"limit": str(PAGE)}
+        query = [*narrowed, ("limit", str(PAGE))]
         while True:
             document = await self._call("GET", path, query=query)
             found += read_items(kind, document)
             token = document.get("continue")
             if not isinstance(token, str):
                 return found
-            query["continue"] = token
+            query = [*narrowed, ("limit", str(PAGE)), ("continue", token)]
 
     async def _call(
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         extra: float = 0.0,
         data: bytes | None = None,

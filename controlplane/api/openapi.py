@@ -78,14 +78,17 @@ def _operation(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = pattern(parameter.grammar)
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": parameter.where,
         "required": parameter.required,
         "description": parameter.description,
-        "schema": pattern(parameter.grammar),
+        "schema": {"type": "array", "items": schema} if parameter.many else schema,
     }
-    return described | ({"example": parameter.example} if parameter.example else {})
+    if not parameter.example:
+        return described
+    return described | {"example": [parameter.example] if parameter.many else parameter.example}
 
 
 def _answer(answer: Answer, schemas: _Schemas) -> dict[str, Any]:

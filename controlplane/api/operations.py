@@ -39,7 +39,8 @@ Handler = Callable[[web.Request, "Values"], Awaitable[web.StreamResponse]]
 class Parameter:
     """One parameter of an operation, always text of a grammar.
 
-    Those in the path are taken as they come: what does not fit the grammar names nothing that exists.
+    Those in the path are taken as they come: what does not fit the grammar names nothing that exists. One that may be
+    given more than once (`many`) is read from the request.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Parameter:
     description: str
     required: bool = False
     example: str = ""
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,10 @@ class Operation:
             if not given:
                 if parameter.required:
                     problems.append(FieldProblem(path=f"?{name}", message="is required"))
-            elif len(given) > 1:
+            elif len(given) > 1 and not parameter.many:
                 problems.append(FieldProblem(path=f"?{name}", message="is given more than once"))
-            elif not re.fullmatch(parameter.grammar.pattern, given[0]):
-                said = f"{show(given[0])} is not {parameter.grammar.words}"
+            elif bad := [text for text in given if not re.fullmatch(parameter.grammar.pattern, text)]:
+                said = f"{show(bad[0])} is not {parameter.grammar.words}"
                 problems.append(FieldProblem(path=f"?{name}", message=said))
             else:
                 values[name] = given[0]

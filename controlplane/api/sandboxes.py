@@ -15,6 +15,7 @@ from controlplane.api.operations import (
     SETTLED_WAIT,
     Answer,
     Operation,
+    Parameter,
     Values,
     json_answer,
     json_items,
@@ -23,16 +24,29 @@ from controlplane.api.operations import (
 )
 from controlplane.api.pages import PAGED, send_items
 from controlplane.model.copy_log import CopyLog
-from controlplane.model.problem import invalid, show
+from controlplane.model.problem import LABEL, WORKLOAD_NAME, Grammar, invalid, show
 from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
+from controlplane.model.selection import Selection
 from controlplane.rest import DEFAULT_LINES
+
+_WORDS = r"[^\x00-\x1f\x7f]"
+OWNER = Parameter("owner", "query", Grammar(rf"{_WORDS}{{1,200}}", "1 to 200 characters"), "only those of this owner")
+LABELLED = Parameter(
+    "label", "query", Grammar(rf"{LABEL.pattern}={_WORDS}{{0,200}}", "NAME=VALUE"),
+    "only those with this label; may be repeated, then with all of them", example="team=payments", many=True,
+)  # fmt: skip
+DESCRIBED = Parameter(
+    "description", "query", Grammar(rf"{_WORDS}{{1,200}}", "1 to 200 characters"),
+    "only those whose description has this in it, in whichever case",
+)  # fmt: skip
+FORKED = Parameter("workload", "query", WORKLOAD_NAME, "only those that fork it", example="shop/users")
 
 
 def operations() -> tuple[Operation, ...]:
     return (
         Operation(
             "GET", "/v1/sandboxes", "listSandboxes", "All sandboxes, by name", _list,
-            {200: Answer("the sandboxes", Sandbox, many=True)}, PAGED,
+            {200: Answer("the sandboxes", Sandbox, many=True)}, (OWNER, LABELLED, DESCRIBED, FORKED, *PAGED),
         ),
         Operation(
             "PUT", "/v1/sandboxes/{name}", "putSandbox",
@@ -65,7 +79,9 @@ async def _list(request: web.Request, values: Values) -> web.StreamResponse:
         found = find(name)
         return shown(found, request) if found is not None else None
 
-    return await send_items(request, values, sandboxes.names(), get)
+    labels = dict(text.split("=", 1) for text in request.query.getall("label", []))
+    selection = Selection(values.get("owner", ""), labels, values.get("description", ""), values.get("workload", ""))
+    return await send_items(request, values, sandboxes.names(selection), get)
 
 
 async def _put(request: web.Request, values: Values) -> web.Response:

@@ -28,6 +28,9 @@ ANSWER_SECONDS = 10.0
 
 _META_NAME = "skycap.registry-token"
 
+Query = Mapping[str, str | list[str]] | Mapping[str, str]
+"""By name; what may be given more than once as a list."""
+
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -55,7 +58,7 @@ class Registry:
 
         return Client(self.url, self._token)
 
-    def get(self, path: str, read: Callable[[Any], _T], query: Mapping[str, str] | None = None) -> _T:
+    def get(self, path: str, read: Callable[[Any], _T], query: Query | None = None) -> _T:
         """What `read` makes of the answer to a GET. Raises CommandError.
 
         path: `sandboxes/agent-42`, below `/v1/`, each part of it quoted.
@@ -63,7 +66,7 @@ class Registry:
         """
         return self._ask("GET", path, read, query)
 
-    def put(self, path: str, document: object, read: Callable[[Any], _T], query: Mapping[str, str] | None = None) -> _T:
+    def put(self, path: str, document: object, read: Callable[[Any], _T], query: Query | None = None) -> _T:
         """The same for a PUT of a document."""
         return self._ask("PUT", path, read, query, document)
 
@@ -81,9 +84,7 @@ class Registry:
         """Whether it is gone, after having waited for that at most `seconds`. Raises CommandError."""
         return self._ask("DELETE", path, lambda answer: answer is None, waiting(seconds))
 
-    def _ask(
-        self, method: str, path: str, read: Callable[[Any], _T], query: Mapping[str, str] | None, body: object = None
-    ) -> _T:
+    def _ask(self, method: str, path: str, read: Callable[[Any], _T], query: Query | None, body: object = None) -> _T:
         headers = {"accept": "application/json"}
         if self._token:
             headers["authorization"] = f"Bearer {self._token}"
@@ -92,8 +93,8 @@ class Registry:
             raw = isinstance(body, bytes)
             headers["content-type"] = "application/octet-stream" if raw else "application/json"
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"{self.url}/v1/{path}" + (f"?{urlencode(query)}" if query else "")
-        extra = float((query or {}).get("wait", "0s")[:-1])
+        url = f"{self.url}/v1/{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
+        extra = float(str((query or {}).get("wait", "0s"))[:-1])
         try:
             reply = exchange(method, url, headers, data, ANSWER_SECONDS + extra)
         except (OSError, HTTPException) as error:

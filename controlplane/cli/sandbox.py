@@ -24,13 +24,14 @@ from controlplane.cli.failures import (
 )
 from controlplane.cli.feedback import feedback
 from controlplane.cli.history import changes, extend, history, rollback
-from controlplane.cli.manifest import by_hand, complete, load, pairs, place
-from controlplane.cli.output import Output, Row, output_option
+from controlplane.cli.listing import list_sandboxes
+from controlplane.cli.manifest import by_hand, complete, load, place
+from controlplane.cli.output import Output, output_option
 from controlplane.cli.push import push
 from controlplane.cli.registry import Registry, registry_options, segment
 from controlplane.cli.settled import until_settled
 from controlplane.cli.traffic import traffic
-from controlplane.cli.view import Sandbox, left, read_sandbox
+from controlplane.cli.view import Sandbox, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
 from proxy.base.text import printable
 
@@ -177,43 +178,6 @@ def _in_file(error: InvalidError, path: str) -> InvalidError:
     return InvalidError(*lines, document=document)
 
 
-@sandbox.command("list", cls=Command, exits=REGISTRY_EXITS)
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only those with it; may be repeated.")
-@click.option("--owner", metavar="WHO", help="Only those of this owner.")
-@registry_options
-@output_option
-def list_sandboxes(labels: tuple[str, ...], owner: str | None, registry: Registry, output: Output) -> None:
-    """List sandboxes."""
-    wanted = pairs(labels, "--label").items()
-    every = registry.get("sandboxes", lambda answer: list(map(read_sandbox, answer["items"])))
-    found = [item for item in every if wanted <= item.labels.items() and owner in (None, item.owner)]
-
-    def show() -> None:
-        if not found:
-            output.say("there are no sandboxes" + (" of that kind" if every else ""))
-            return
-        owned = any(item.owner for item in found)
-        rows: list[Row] = [
-            [
-                item.name,
-                item.key,
-                item.styled_phase(),
-                str(item.revision) if item.expires else "",
-                ", ".join(item.workloads),
-                *([item.owner] if owned else []),
-                left(item.expires) if item.expires else "",
-            ]
-            for item in found
-        ]
-        columns = ["name", "key", "phase", "revision", "forks", *(["owner"] if owned else []), "expires"]
-        output.table(columns, rows)
-        for item in found:
-            if item.unknown():
-                output.remark(f"{item.name}: {item.unknown()}")
-
-    output.result({"items": [item.document for item in found]}, show)
-
-
 @sandbox.command(cls=Command, exits=_NAMED)
 @click.argument("name")
 @registry_options
@@ -317,7 +281,7 @@ def _copies(answer: Any) -> list[dict[str, Any]]:
     return [{"workload": "", "revision": 0, "state": "", "log": ""} | item for item in answer["items"]]
 
 
-for command in (history, changes, rollback, extend):
+for command in (list_sandboxes, history, changes, rollback, extend):
     sandbox.add_command(command)
 sandbox.add_command(push)
 sandbox.add_command(dev)

@@ -6,7 +6,7 @@ run; the registry has checked already. A test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ class Fork(NamedTuple):
     message: str
     digest: str = ""
     built: datetime | None = None
+    others: Sequence[str] = ()
 
 
 class Condition(NamedTuple):
@@ -93,7 +94,10 @@ class Sandbox:
             output.say(line, "yellow")
 
     def _remarks(self) -> Iterator[str]:
-        """What is not as it should be and no fork has said."""
+        """What is not as it should be and no fork has said, and who else is at work."""
+        for fork in self.forks:
+            if fork.others:
+                yield f"{fork.workload} is also forked by {', '.join(fork.others)}: each serves its own routing key"
         for item in self.conditions:
             told = item.type != READY or self.phase == PENDING
             if told and item.status != "True" and item.message:
@@ -124,6 +128,7 @@ def read_sandbox(document: Any) -> Sandbox:
                 item.get("message", ""),
                 item.get("digest") or "",
                 _moment(item.get("built")),
+                tuple(map(_other, item.get("alsoForkedBy", ()))),
             )
             for item in status.get("forks", ())
         ],
@@ -131,6 +136,12 @@ def read_sandbox(document: Any) -> Sandbox:
             Condition(item["type"], item["status"], item.get("message", "")) for item in status.get("conditions", ())
         ],
     )
+
+
+def _other(item: Any) -> str:
+    """`agent-7 (ada)`."""
+    owner = item.get("owner")
+    return printable(f"{item['sandbox']} ({owner})" if owner else item["sandbox"])
 
 
 def left(moment: datetime) -> str:

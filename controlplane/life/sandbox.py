@@ -71,14 +71,19 @@ class SandboxLife:
         return self.record.name
 
     def sandbox(self, heard: Heard | None = None) -> Sandbox:
-        """The answer to a person: with what could not be stored, and whether anybody knows what it forks."""
+        """The answer to a person: with what could not be stored, and who knows and who else forks what it forks."""
         sandbox = self.record.sandbox()
         if sandbox.status is None or self.record.deleting:
             return sandbox
         heard = heard or self._around.heard()
         more = (self._known(heard), *((self._trouble,) if self._trouble else ()))
         conditions = (*sandbox.status.conditions, *more)
-        status = sandbox.status.model_copy(update={"conditions": conditions})
+        others = self._around.forkers.others
+        forks = tuple(
+            fork.model_copy(update={"also_forked_by": others(self.name, fork.workload)})
+            for fork in sandbox.status.forks
+        )
+        status = sandbox.status.model_copy(update={"conditions": conditions, "forks": forks})
         return sandbox.model_copy(update={"status": status})
 
     def _known(self, heard: Heard) -> Condition:

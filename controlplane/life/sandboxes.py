@@ -22,6 +22,7 @@ from controlplane.model.desired import lived
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
+from controlplane.model.selection import Selection
 from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
 from proxy.contract.routes import Route, State
@@ -58,6 +59,8 @@ class Sandboxes:
         for key in self._owners:
             around.published.has_key(key, True)
         around.published.key_events()  # nobody watches yet
+        for life in self._lives.values():
+            self._note_forks(life)
         buried = [(one.ended, one.key, life.name) for life in lives for one in life.record.tombstones]
         self._buried = {key: (name, ended) for ended, key, name in sorted(buried) if key not in self._owners}
         """By key: whose tombstone it is, and since when; the oldest first."""
@@ -91,9 +94,10 @@ class Sandboxes:
         find = self.finder()
         return [found for name in self.names() if (found := find(name)) is not None]
 
-    def names(self) -> list[str]:
-        """Sorted."""
-        return sorted(self._lives)
+    def names(self, selection: Selection | None = None) -> list[str]:
+        """Sorted; those of a selection."""
+        lives = self._lives.items()
+        return sorted(name for name, life in lives if selection is None or selection.takes(life.record.desired))
 
     def finder(self) -> Callable[[str], Sandbox | None]:
         """For one answer about many: gives each by its name, None when there is none (any more)."""
@@ -267,6 +271,7 @@ class Sandboxes:
         """A record of a sandbox was stored."""
         record = life.record
         published = self._around.published
+        self._note_forks(life)
         if not record.deleting:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
@@ -288,6 +293,12 @@ class Sandboxes:
                 self._graves[life.name] = life
             self._deadlines.forget(life.name)
             self.ended.set()
+
+    def _note_forks(self, life: SandboxLife) -> None:
+        wanted = life.record.desired
+        forks = () if wanted.deleting else wanted.spec.forks
+        owner = wanted.metadata.owner if wanted.metadata else None
+        self._around.forkers.note(life.name, owner, [fork.workload for fork in forks])
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
         """What only the registry can know about a document. Raises DocumentError, TooMany."""

@@ -258,6 +258,13 @@ class Condition(Reported):
     last_transition_time: Timestamp
 
 
+class AlsoForkedBy(Reported):
+    """Another sandbox that replaces the same workload, for the requests with its own key."""
+
+    sandbox: str
+    owner: str | None = None
+
+
 class ForkStatus(Reported):
     """What answers for one fork now.
 
@@ -268,6 +275,7 @@ class ForkStatus(Reported):
                started. Another digest is another build, also of the same command.
     built:     when the newest of these files was written.
     started:   when what serves was started.
+    also_forked_by: some of the other sandboxes that fork the workload; absent where none does.
     """
 
     workload: str
@@ -278,6 +286,7 @@ class ForkStatus(Reported):
     digest: str | None = None
     built: Timestamp | None = None
     started: Timestamp | None = None
+    also_forked_by: tuple[AlsoForkedBy, ...] | None = None
 
 
 class Status(Reported):

@@ -64,6 +64,49 @@ async def test_labels_owner_and_description_come_back(api: Served) -> None:
     assert (status, body["problems"][0]["path"]) == (422, "metadata.labels['not a name']")
 
 
+async def test_a_list_is_narrowed_by_all_that_is_asked_for(api: Served) -> None:
+    for name, owner, team, told in (("a", "ada", "x", "Ünits"), ("b", "ada", "y", ""), ("c", "bob", "x", "units")):
+        said = document(name, fork(f"shop/{owner}"))
+        said["metadata"] |= {"owner": owner, "labels": {"team": team}} | ({"description": told} if told else {})
+        await api.client.apply(said)
+    await api.client.apply(document("d"))
+
+    async def found(**asked: Any) -> list[str]:
+        return [one.name for one in await api.client.sandboxes(**asked)]
+
+    assert await found() == ["a", "b", "c", "d"]
+    assert await found(owner="ada") == ["a", "b"]
+    assert await found(labels={"team": "x"}) == ["a", "c"]
+    assert await found(labels={"team": "x"}, owner="bob") == ["c"]
+    assert await found(labels={"team": "x", "more": ""}) == []
+    assert await found(description="ÜNITS") == ["a"]
+    assert await found(workload="shop/bob") == ["c"]
+    assert await found(workload=USERS) == ["d"]
+    _, page, _ = await api.ask("GET", "/v1/sandboxes?owner=ada&limit=1")
+    assert (page["items"][0]["metadata"]["name"], "continue" in page) == ("a", True)
+    for query in ("label=team", "label=team=x&label=!=x", "owner=", "owner=a&owner=b", "workload=users"):
+        status, body, _ = await api.ask("GET", f"/v1/sandboxes?{query}")
+        assert (status, body["code"]) == (400, "bad-query"), query
+
+
+async def test_who_forks_the_same_workload_is_told_of_the_other(api: Served) -> None:
+    async def told(name: str) -> list[Any]:
+        _, body, _ = await api.ask("GET", f"/v1/sandboxes/{name}")
+        return [fork.get("alsoForkedBy") for fork in body["status"]["forks"]]
+
+    first = document("a", fork(), fork("shop/cart"))
+    first["metadata"]["owner"] = "ada"
+    await api.client.apply(first)
+    assert await told("a") == [None, None]
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/b", json=document("b"))
+    assert (status, body["status"]["forks"][0]["alsoForkedBy"]) == (201, [{"sandbox": "a", "owner": "ada"}])
+    assert await told("a") == [[{"sandbox": "b"}], None]
+    await api.client.apply(document("b", fork("shop/cart")))
+    assert await told("a") == [None, [{"sandbox": "b"}]]
+    await api.client.delete("b", 10)
+    assert await told("a") == [None, None]
+
+
 async def test_a_bad_sandbox_is_refused_with_every_path_and_nothing_is_stored(api: Served) -> None:
     bad = document("agent-42", {"workload": "users", "endpoint": ["127.0.0.1:80"]}, ttl="soon")
     writes = api.store.writes
@@ -273,7 +316,7 @@ async def test_a_full_store_is_507_and_one_that_cannot_be_written_503(api: Serve
 async def test_a_fault_of_ours_is_a_500_without_a_traceback(
     api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("controlplane.life.sandboxes.Sandboxes.names", lambda _: 1 / 0)
+    monkeypatch.setattr("controlplane.life.sandboxes.Sandboxes.names", lambda *_: 1 / 0)
     status, problem, _ = await api.ask("GET", "/v1/sandboxes")
     assert (status, problem["code"]) == (500, "internal-error")
     assert "ZeroDivisionError" not in str(problem)

@@ -338,6 +338,38 @@ def test_list(registry: str, applied: str, skycap: Skycap) -> None:
     assert applied in [item["metadata"]["name"] for item in items]
 
 
+def test_a_list_of_many_agents_is_narrowed_and_told_in_one_line_each(registry: str, name: str, skycap: Skycap) -> None:
+    at = ("--registry", registry)
+    told = "tries a price with\nthree decimals, which the catalogue does not know of yet"
+    skycap("sandbox", "apply", name, "--fork", "shop/prices", "--endpoint", "192.0.2.1:9", "--no-dial", *at,
+           "--owner", "ada", "--description", told, "--label", "team=payments", "--label", "ticket=SHOP-7")  # fmt: skip
+    wanted = ["--owner", "ada", "--description", "THREE decimals"]
+    wanted += ["--label", "team=payments", "--label", "ticket=SHOP-7"]
+    header, row = skycap("sandbox", "list", *wanted, "--workload", "shop/prices", *at).out.splitlines()
+    assert header.split() == ["NAME", "OWNER", "PHASE", "REVISION", "FORKS", "EXPIRES", "LABELS", "DESCRIPTION"]
+    assert row.split()[:2] == [name, "ada"]
+    assert row.endswith("team=payments, ticket=SHOP-7  tries a price with\\nthree decimals, which the catalogue d...")
+    for other in (("--owner", "bob"), ("--label", "team=x"), ("--description", "four"), ("--workload", "shop/price")):
+        assert skycap("sandbox", "list", *wanted, *other, *at).out == "there are no sandboxes of that kind\n"
+    wrong = skycap("sandbox", "list", "--workload", "prices", *at)
+    assert (wrong.code, "?workload: 'prices' is not NAMESPACE/NAME" in wrong.err) == (2, True)
+
+
+def test_two_that_fork_the_same_workload_are_told_of_each_other(registry: str, name: str, skycap: Skycap) -> None:
+    at = ("--registry", registry)
+    fork = ("--fork", f"shop/{name[:50].rstrip('-')}", "--endpoint", "192.0.2.1:9", "--no-dial")
+    alone = skycap("sandbox", "apply", name, *fork, "--owner", "ada", *at)
+    assert "also forked" not in alone.out
+    other = f"other-{name[:50]}".rstrip("-")
+    try:
+        both = skycap("sandbox", "apply", other, *fork, *at)
+        assert f"{fork[1]} is also forked by {name} (ada): each serves its own routing key" in both.out
+        assert f"is also forked by {other}: each serves" in skycap("sandbox", "get", name, *at).out
+    finally:
+        skycap("sandbox", "delete", other, *at)
+    assert "also forked" not in skycap("sandbox", "get", name, *at).out
+
+
 def test_delete(registry: str, applied: str, skycap: Skycap) -> None:
     ended = skycap("sandbox", "delete", applied, "--registry", registry, "-o", "json")
     assert (ended.code, json.loads(ended.out)) == (0, {"name": applied, "deleted": True})
