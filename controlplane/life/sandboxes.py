@@ -96,8 +96,7 @@ class Sandboxes:
 
     def names(self, selection: Selection | None = None) -> list[str]:
         """Sorted; those of a selection."""
-        lives = self._lives.items()
-        return sorted(name for name, life in lives if selection is None or selection.takes(life.record.desired))
+        return sorted(name for name, one in self._lives.items() if not selection or selection.takes(one.record.desired))
 
     def finder(self) -> Callable[[str], Sandbox | None]:
         """For one answer about many: gives each by its name, None when there is none (any more)."""
