@@ -24,6 +24,7 @@ from controlplane.model.assertion import Claim, Judged
 from controlplane.model.copy_log import CopyLog
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
+from controlplane.model.handoff import PreviewRequest, PreviewStatus
 from controlplane.model.history import Differences, SpecRevision
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
 from controlplane.model.push import Needed, Push, Pushed, PushedFile, Question
@@ -172,6 +173,21 @@ class Client(Connection):
         """The files in which the forks of a sandbox differ from the baseline, with their differences."""
         query = {"workload": workload} if workload else None
         return read_items(PushedFile, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/files", query=query))
+
+    async def create_preview(self, name: str, wanted: PreviewRequest) -> PreviewStatus:
+        """A link into the sandbox."""
+        body = wanted.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return read_model(
+            PreviewStatus, await self._call("POST", f"/v1/sandboxes/{_segment(name)}/previews", body=body)
+        )
+
+    async def previews(self, name: str) -> list[PreviewStatus]:
+        """The links that lead into it."""
+        return read_items(PreviewStatus, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/previews"))
+
+    async def revoke_preview(self, name: str, preview: str) -> None:
+        """preview: a link's id, or its name for all of that name."""
+        await self._call("DELETE", f"/v1/sandboxes/{_segment(name)}/previews/{_segment(preview)}")
 
     async def trace(self, ident: str, sandbox: str = "") -> Trace:
         """The hops of one trace, as the tree that they are."""

@@ -25,6 +25,7 @@ import uvloop
 from controlplane.api.application import application, runner
 from controlplane.api.connections import Connections, listen, raise_limit, room
 from controlplane.files.store import FileStore
+from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
@@ -71,7 +72,8 @@ async def serve(
         process = ProcessLauncher(settings.state_dir, files=files)
         own = [_address(bound) for bound in sockets]
         static = StaticLauncher(Rules(settings.endpoint_networks, own))
-        installation = Installation({"static": static, "process": process}, ended=settings.ended_keys)
+        launchers: dict[str, Launcher] = {"static": static, "process": process}
+        installation = Installation(launchers, gateway=settings.gateway, ended=settings.ended_keys)
         registry = await _opened(settings, installation, files)
     except BaseException:
         for bound in sockets:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from controlplane.api.access import Role
 from controlplane.model.problem import TTL
@@ -60,6 +61,9 @@ class Settings:
     """Leave shadows running at the end, for the next registry to adopt. By default they end with the registry,
     so that Ctrl-C leaves nothing behind; they are started again with it."""
 
+    gateway: str
+    """The URL at which preview links are served, "" where there is no gateway."""
+
     ended_keys: OnUnavailable
     """What a request with the key of a sandbox that has ended gets: an error, so that no test goes on against the
     baseline without a word, or the baseline."""
@@ -72,7 +76,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
-           endpoint_networks, keep_shadows, ended_keys, log_level, log_format.
+           endpoint_networks, keep_shadows, gateway, ended_keys, log_level, log_format.
     """
     problems: list[str] = []
 
@@ -88,6 +92,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     listen = parsed("--listen", parse_listen, DEFAULT_LISTEN)
     ttl = parsed("--default-ttl", _ttl, DEFAULT_TTL)
     ended = parsed("--ended-keys", _policy, "error")
+    gateway = parsed("--gateway", _gateway, "")
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
     form = parsed("--log-format", _log_format, "text")
@@ -107,6 +112,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert listen is not None
     assert ttl is not None
     assert networks is not None
+    assert gateway is not None
     assert ended is not None
     assert level is not None
     assert form is not None
@@ -118,6 +124,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         state_dir=Path(given.get("state_dir") or home / "shadows"),
         endpoint_networks=networks,
         keep_shadows=bool(given.get("keep_shadows")),
+        gateway=gateway,
         ended_keys=ended,
         log_level=level,
         log_format=form,
@@ -144,6 +151,17 @@ def _ttl(text: str) -> int:
     if ttl_seconds(text) > MAX_TTL_SECONDS:
         raise ValueError(f"{text!r} is longer than {MAX_TTL_SECONDS // 86400}d")
     return ttl_seconds(text)
+
+
+def _gateway(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        known = not text or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        known = False
+    if not known or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} is not http://HOST[:PORT], where a browser reaches the gateway")
+    return text.rstrip("/")
 
 
 def _policy(text: str) -> OnUnavailable:

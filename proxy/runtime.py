@@ -26,12 +26,14 @@ from proxy import BUILD, __version__
 from proxy.admin.port import Shown
 from proxy.admin.server import AdminServer, most_connections
 from proxy.base import log
+from proxy.base.listen import Listen
 from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.passage import Passage
 from proxy.exchange.settings import NO_LIMIT
+from proxy.exchange.side import Side
 from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.hop_lines import SECRET_FIELDS
@@ -49,6 +51,7 @@ from proxy.net.pressure import give_way
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Redirection, bind_redirected
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 from proxy.settings import Settings, Transparent, parse_settings
 from proxy.sides import Sides
@@ -84,7 +87,6 @@ class Sidecar:
         self._splicer = self._open_splicer()
         self.table = RouteTable(settings.workload)
         self._link = _open_link(settings)
-        self.feed_state, self._feed = _open_feed(settings, self._link, self.table)
         self._hops = _open_hops(settings, self._link)
         self._sides = Sides(
             settings,
@@ -100,6 +102,8 @@ class Sidecar:
             gave_up=lambda: self.feed_state.given_up,
             in_hand=self._in_hand,
         )
+        links = self._sides.links if settings.gateway else None
+        self.feed_state, self._feed = _open_feed(settings, self._link, self.table, links)
         self._inbound_listeners: list[Listener] = []
         self._outbound_listeners: list[Listener] = []
         self._admin_sockets: list[socket.socket] = []
@@ -121,22 +125,21 @@ class Sidecar:
         """Bind every address. Raises ConfigurationError with all that cannot be bound."""
         settings = self._settings
         problems: list[str] = []
-        for listen, app in settings.inbound:
+        sides, peers = self._sides, Peers(self._tasks) if settings.peer_keys else None
+        wanted: list[tuple[str, Listen, Side, Peers | None]] = [
+            *((INBOUND, listen, sides.guard(app), None) for listen, app in settings.inbound),
+            *((OUTBOUND, listen, sides.carry(target), peers) for listen, target in settings.outbound),
+        ]
+        if self._link is not None:
+            said = self._link.authorization
+            wanted += [(INBOUND, listen, sides.serve_links(said), None) for listen in settings.gateway]
+        for direction, listen, side, known in wanted:
             try:
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
-                continue
-            self._listen(INBOUND, FixedEntrance(self._sides.guard(app), self._sides.opening(listen.port)), sockets)
-        peers = Peers(self._tasks) if settings.peer_keys else None
-        for listen, target in settings.outbound:
-            try:
-                sockets = bind(listen.host, listen.port)
-            except ConfigurationError as error:
-                problems += error.problems
-                continue
-            entrance = FixedEntrance(self._sides.carry(target), self._sides.opening(listen.port, peers))
-            self._listen(OUTBOUND, entrance, sockets)
+            else:
+                self._listen(direction, FixedEntrance(side, sides.opening(listen.port, known)), sockets)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
@@ -350,14 +353,14 @@ def _open_link(settings: Settings) -> RegistryLink | None:
 
 
 def _open_feed(
-    settings: Settings, link: RegistryLink | None, table: RouteTable
+    settings: Settings, link: RegistryLink | None, table: RouteTable, links: LinkTable | None
 ) -> tuple[FeedState, FileFeed | RegistryFeed | None]:
     if settings.routes is not None:
         state = FeedState(f"file {settings.routes}", table, needs_table=True)
         return state, FileFeed(settings.routes, table, state)
     if link is not None:
         state = FeedState(f"registry {settings.registry}", table)
-        return state, RegistryFeed(link, table, state)
+        return state, RegistryFeed(link, table, state, links=links)
     table.replace({})  # nothing to wait for: an empty table is the whole truth
     return FeedState("none", table), None
 

@@ -21,7 +21,7 @@ from proxy.base.listen import Listen, parse_listen
 from proxy.base.log import FORMATS, LEVELS
 from proxy.base.problems import ConfigurationError
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
-from proxy.contract.names import DEFAULT_KEY_NAMES, ROUTING_KEY, SANDBOX, WORKLOAD
+from proxy.contract.names import DEFAULT_KEY_NAMES, DNS_LABEL, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.flags import (
@@ -63,6 +63,7 @@ class Settings:
     workload:     whom it stands beside, `namespace/name`.
     inbound:      listeners that guard the application, each with the address of the application.
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
+    gateway:      listeners that serve preview links, and the domain below which their hosts are.
     transparent:  where redirected connections arrive, or None.
     opaque:       ports whose connections are carried unread: of a listener, or, redirected, of a destination.
     peer_keys:    a call at a listener of `outbound` gets the key in the environment of the process that makes it.
@@ -88,6 +89,8 @@ class Settings:
     workload: str
     inbound: tuple[tuple[Listen, Endpoint], ...]
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
+    gateway: tuple[Listen, ...]
+    gateway_domain: str
     transparent: Transparent | None
     opaque: frozenset[int]
     peer_keys: bool
@@ -115,6 +118,7 @@ class Settings:
     log_format: str
 
 
+_DOMAIN = re.compile(rf"(?!.{{191}}){DNS_LABEL}(?:\.{DNS_LABEL})*")
 _INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
@@ -135,6 +139,9 @@ _FLAGS = (
         "outbound", "LISTEN[=TARGET]", outbound_listener,
         "carry its calls to TARGET; without one, a forward proxy (repeatable)", (), many=True,
     ),
+    Flag("gateway", "LISTEN", parse_listen, "serve the registry's preview links at LISTEN (repeatable)", (), many=True),
+    Flag("gateway-domain", "NAME", matching(_DOMAIN, "a host's name"), "below which the hosts of preview links are",
+         "localhost", "localhost"),
     Flag("transparent", "", switch, "accept the connections that `skycap intercept` redirects", False, switch=True),
     Flag("transparent-inbound", "PORT", _PORT, "where it redirects those of the application's clients", None,
           str(TRANSPARENT.inbound)),
@@ -263,9 +270,11 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
     problems = []
     if not values["workload"] and "workload" not in bad:
         problems.append("--workload is required (or SKYCAP_WORKLOAD)")
-    ways_in = {"inbound", "outbound", "transparent"}
+    ways_in = {"inbound", "outbound", "transparent", "gateway"}
     if not any(values[way] for way in ways_in) and not bad & ways_in:
-        problems.append("give at least one --inbound or --outbound listener, or --transparent")
+        problems.append("give at least one --inbound, --outbound or --gateway listener, or --transparent")
+    if values["gateway"] and not values["registry"] and "registry" not in bad:
+        problems.append("--gateway needs --registry, which has the preview links")
     if values["routes"] and values["registry"]:
         problems.append("--routes and --registry exclude each other: a table has one source")
     if values["token_file"] and not values["registry"]:
@@ -277,6 +286,7 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
     if values["peer_keys"] and not values["outbound"] and "outbound" not in bad:
         problems.append("--peer-keys is for calls of processes of this machine: give --outbound")
     listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]
+    listens += values["gateway"]
     listens += [values["admin"]] if values["admin"] else []
     fixed = [str(listen) for listen in listens if listen.port]
     problems += [

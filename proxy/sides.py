@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.exchange.carriers import Carriers
+from proxy.exchange.gateway import Gateway
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
@@ -36,6 +37,7 @@ from proxy.net.transparent import ANYWHERE, Destinations, Received
 from proxy.net.upstream import ConnectionPool, Forbids
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.settings import Settings
@@ -58,6 +60,8 @@ class Sides:
     in_hand: the requests that all inbound sides have in hand.
 
     inbound, outbound: of listeners, in the order of the settings.
+    links:   that gateways serve.
+    gateways: of listeners.
     inbound_destinations, outbound_destinations: of redirected connections.
     """
 
@@ -127,6 +131,8 @@ class Sides:
         self._outbound_parts = parts(OUTBOUND, self._outbound_pools)
         self.inbound: list[Inbound] = []
         self.outbound: list[Outbound] = []
+        self.links = LinkTable()
+        self.gateways: list[Gateway] = []
         self.inbound_destinations = Destinations(self._receive_inbound)
         self.outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
         self._inbound_pools.crowded = self._outbound_pools.crowded = self.sweep
@@ -146,6 +152,20 @@ class Sides:
         """The side of a listener that carries calls to `target`; None for a forward proxy."""
         side = self._carry(target)
         self.outbound.append(side)
+        return side
+
+    def serve_links(self, authorization: Callable[[], str]) -> Gateway:
+        """The side of a listener that serves preview links. authorization: for the registry."""
+        address = _address_of(self._settings.registry) if self._settings.registry.startswith("http:") else None
+        side = Gateway(
+            self._inbound_parts,
+            links=self.links,
+            domain=self._settings.gateway_domain,
+            now=time.time,
+            registry=self._outbound_pools(address) if address is not None else None,
+            authorization=authorization,
+        )
+        self.gateways.append(side)
         return side
 
     def opening(self, port: int, peers: Peers | None = None) -> Opening:
@@ -221,8 +241,12 @@ class Sides:
         wanted: set[Endpoint] = set()
         for side in self._all_inbound():
             wanted |= side.endpoints_in_use()
+        for gateway in self.gateways:
+            wanted |= gateway.endpoints_in_use()
         self._inbound_pools.sweep(wanted)
         called = {target for _, target in self._settings.outbound if target is not None}
+        if self.gateways and (registry := _address_of(self._settings.registry)) is not None:
+            called.add(registry)
         self._outbound_pools.sweep(called | self.outbound_destinations.endpoints())
 
     async def refresh(self) -> None:

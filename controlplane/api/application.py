@@ -13,6 +13,7 @@ from controlplane.api import (
     files,
     health,
     history,
+    previews,
     sandboxes,
     service_map,
     sidecars,
@@ -58,6 +59,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
         *watch.operations(),
         *traffic.operations(),
         *feedback.operations(),
+        *previews.operations(),
         *service_map.operations(),
         *health.operations(metrics, document),
     )

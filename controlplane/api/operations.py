@@ -169,6 +169,9 @@ EXPLAINED_KEY = Parameter("key", "query", ANY_KEY, "the routing key, as a reques
 AT_WORKLOAD = Parameter("workload", "query", WORKLOAD_NAME, "the workload whose sidecar is asked", True, "shop/users")
 WATCHED = Parameter("workload", "query", WORKLOAD_NAME, "whose routes", True, "shop/users")
 WATCHER_ID = Parameter("sidecar", "query", SIDECAR_ID, "who watches: the id under which it reports what it applied")
+WITH_PREVIEWS = Parameter(
+    "previews", "query", Grammar(r"(?:true|false)", "true or false"), "true: preview links as well, for a gateway"
+)
 LAST_EVENT_ID = Parameter(
     "Last-Event-ID", "header", Grammar(r".*", "any text"), "the last id that was applied; anything else gets a snapshot"
 )
@@ -191,7 +194,7 @@ def shown(model: _Model, request: web.Request) -> _Model:
 
 
 def _hidden(value: Any) -> Any:
-    """A model without the values of environment variables, which are wherever a field is called `env`."""
+    """A model without its secrets, which are wherever a field has one of these names."""
     if isinstance(value, tuple):
         return tuple(map(_hidden, value))
     if not isinstance(value, BaseModel):
@@ -199,10 +202,19 @@ def _hidden(value: Any) -> Any:
     fields = {name: getattr(value, name) for name in type(value).model_fields}
     return value.model_copy(
         update={
-            name: dict.fromkeys(field, HIDDEN) if name == "env" and field else _hidden(field)
-            for name, field in fields.items()
+            name: _HIDE[name](field) if name in _HIDE and field else _hidden(field) for name, field in fields.items()
         }
     )
+
+
+_HIDE: Mapping[str, Callable[[Any], Any]] = {
+    "env": lambda env: dict.fromkeys(env, HIDDEN),
+    "previews": lambda links: tuple(
+        {name: link[name] for name in link if name not in ("url", "handoff")} if isinstance(link, dict) else link
+        for link in links
+    ),
+}
+"""Values of environment variables, and links, each of which lets whoever has it in."""
 
 
 def json_items(models: Iterable[BaseModel]) -> web.Response:

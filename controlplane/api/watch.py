@@ -15,12 +15,22 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from controlplane.api.operations import LAST_EVENT_ID, REGISTRY, WATCHED, WATCHER_ID, Answer, Operation, Values
+from controlplane.api.operations import (
+    LAST_EVENT_ID,
+    REGISTRY,
+    WATCHED,
+    WATCHER_ID,
+    WITH_PREVIEWS,
+    Answer,
+    Operation,
+    Values,
+)
 from controlplane.api.refused import Refused
 from controlplane.life.published import encoded, encoded_keys, synced
 from controlplane.life.registry import Registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.routes import RouteEvent
+from proxy.contract.previews import PREVIEWS
 from proxy.contract.watch import WATCH_PATH
 
 STALLED_SECONDS = 30.0
@@ -34,7 +44,7 @@ def operations() -> tuple[Operation, ...]:
         Operation(
             "GET", WATCH_PATH, "watchRoutes", "The routes of one workload, and every change of them", _watch,
             {200: Answer("snapshot, synced, then put and delete", media_type="text/event-stream")},
-            (WATCHED, WATCHER_ID, LAST_EVENT_ID), problems=(503, 505), lenient=True, sidecars=True,
+            (WATCHED, WATCHER_ID, WITH_PREVIEWS, LAST_EVENT_ID), problems=(503, 505), lenient=True, sidecars=True,
         ),
     )  # fmt: skip
 
@@ -51,13 +61,16 @@ async def _watch(request: web.Request, values: Values) -> web.StreamResponse:
     await response.prepare(request)
     watcher = Watcher(values["workload"], values.get("sidecar", ""), transport)
     try:
-        applied = await _catch_up(registry, watcher, response, _resumed(request))
+        gateway = values.get(PREVIEWS) == "true"
+        applied = await _catch_up(registry, watcher, response, _resumed(request), gateway=gateway)
         if applied is None:
             watcher.cut()
         else:
             await _attached(registry, watcher, applied)
     except (TimeoutError, ConnectionError):
         watcher.cut()
+    finally:
+        registry.watchers.remove(watcher)
     return response
 
 
@@ -68,7 +81,7 @@ def _resumed(request: web.Request) -> int | None:
 
 
 async def _catch_up(
-    registry: Registry, watcher: Watcher, response: web.StreamResponse, resumed: int | None
+    registry: Registry, watcher: Watcher, response: web.StreamResponse, resumed: int | None, *, gateway: bool
 ) -> int | None:
     """Bring the reader up to date. Returns what it had before, 0 after a snapshot; None: it is too slow for us."""
     published = registry.published
@@ -84,7 +97,11 @@ async def _catch_up(
     keys = frozenset(published.keys)
     for event in encoded_keys(sorted(keys)):
         await _write(response, event)
-    await _write(response, synced(at))
+    if gateway:
+        registry.watchers.add_gateway(watcher)
+        # In one write: what changes from here on is written behind it.
+        await _write(response, b"".join(registry.handoffs.told()))
+    await _write(response, synced(at, previews=gateway))
     while (later := published.since(watcher.workload, at)) or keys != published.keys:
         if later is None:
             break
@@ -105,7 +122,6 @@ async def _attached(registry: Registry, watcher: Watcher, applied: int) -> None:
     try:
         await asyncio.get_running_loop().create_future()
     finally:
-        registry.watchers.remove(watcher)
         registry.sidecars.disconnected(watcher)
 
 

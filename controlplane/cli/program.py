@@ -36,6 +36,7 @@ COMMANDS = {
     "mcp": ("controlplane.mcp.command:mcp", "Serve the tools of an agent (Model Context Protocol)."),
     "controlplane": ("controlplane.__main__:command", "Run the registry, which owns the sandboxes."),
     "proxy": ("controlplane.cli.sidecar:proxy", "Run a sidecar."),
+    "gateway": ("controlplane.cli.sidecar:gateway", "Serve preview links."),
     "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
     "inject": ("controlplane.cli.inject:inject", "Put a sidecar into the pods of Kubernetes manifests."),
     "version": ("controlplane.cli.version:version", "Say which version this is."),

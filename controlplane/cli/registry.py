@@ -80,9 +80,9 @@ class Registry:
         """A PUT of what is no document."""
         self._ask("PUT", path, lambda answer: answer, None, data)
 
-    def delete(self, path: str, seconds: float) -> bool:
-        """Whether it is gone, after having waited for that at most `seconds`. Raises CommandError."""
-        return self._ask("DELETE", path, lambda answer: answer is None, waiting(seconds))
+    def delete(self, path: str, query: Mapping[str, str] | None = None) -> bool:
+        """Whether it is gone, after having waited for that as long as the query says. Raises CommandError."""
+        return self._ask("DELETE", path, lambda answer: answer is None, query)
 
     def _ask(self, method: str, path: str, read: Callable[[Any], _T], query: Query | None, body: object = None) -> _T:
         headers = {"accept": "application/json"}

@@ -27,8 +27,9 @@ from controlplane.cli.history import changes, extend, history, rollback
 from controlplane.cli.listing import list_sandboxes
 from controlplane.cli.manifest import by_hand, complete, load, place
 from controlplane.cli.output import Output, output_option
+from controlplane.cli.previews import link, previews
 from controlplane.cli.push import push
-from controlplane.cli.registry import Registry, registry_options, segment
+from controlplane.cli.registry import Registry, registry_options, segment, waiting
 from controlplane.cli.settled import until_settled
 from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, read_sandbox
@@ -201,7 +202,7 @@ def get(name: str, registry: Registry, output: Output) -> None:
 @output_option
 def delete(name: str, timeout: float, registry: Registry, output: Output) -> None:
     """Delete a sandbox: its routes at once, then its shadows."""
-    gone = registry.delete(f"sandboxes/{segment(name)}", timeout)
+    gone = registry.delete(f"sandboxes/{segment(name)}", waiting(timeout))
     said = "is deleted" if gone else "is being deleted: its shadows have not stopped yet"
     output.result({"name": name, "deleted": gone}, lambda: output.say(f"sandbox {name} {said}"))
     if not gone and timeout:
@@ -288,3 +289,5 @@ sandbox.add_command(dev)
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
 sandbox.add_command(assertion)
+sandbox.add_command(link)
+sandbox.add_command(previews)

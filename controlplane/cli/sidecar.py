@@ -1,4 +1,4 @@
-"""`skycap proxy`: become the sidecar.
+"""`skycap proxy` and `skycap gateway`: become the sidecar, or the same program in the gateway's role.
 
 The control plane does not import the sidecar: this process turns into `python -m proxy`, with the same arguments
 and environment, so that signals and exit codes are the sidecar's own.
@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from controlplane.cli.command import Command
 from controlplane.cli.failures import InvalidError
+from controlplane.rest import DEFAULT_URL
+from proxy.contract.previews import GATEWAY
 
 
 def _is_ours() -> bool:
@@ -33,6 +38,29 @@ def _is_ours() -> bool:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def proxy(arguments: tuple[str, ...]) -> None:
     """Run a sidecar (skycap proxy --help tells its options)."""
+    _become(arguments)
+
+
+@click.command(
+    cls=Command,
+    exits={0: "stopped as asked: Ctrl-C or SIGTERM", 1: "a failure", 2: "not started: a bad option, or a busy port"},
+    context_settings={"ignore_unknown_options": True},
+)
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7080", help="Where browsers reach it.")
+@click.option("--domain", metavar="NAME", default="localhost", help="Below which the hosts of preview links are.")
+@click.option("--registry", metavar="URL", default=DEFAULT_URL, envvar="SKYCAP_REGISTRY", help="Which has the links.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def gateway(listen: str, domain: str, registry: str, arguments: tuple[str, ...]) -> None:
+    """Serve preview links: who has one is carried into its sandbox.
+
+    The registry has to be told where browsers reach it: `skycap controlplane --gateway http://localhost:7080`. `skycap
+    up` does both. Other options are those of `skycap proxy`: --token-file, --admin, --log-format and so on.
+    """
+    own = ("--workload", GATEWAY, "--gateway", listen, "--gateway-domain", domain, "--registry", registry)
+    _become((*own, *arguments))
+
+
+def _become(arguments: Sequence[str]) -> NoReturn:
     if not _is_ours():
         raise InvalidError(
             "the package `proxy` beside skycap is another one, such as that of proxy.py",

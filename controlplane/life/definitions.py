@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from controlplane.life.journal import Change, Journal
 from controlplane.life.refusals import TooMany
@@ -17,6 +17,8 @@ class Definitions:
     def __init__(self, journal: Journal, stored: Iterable[Workload]) -> None:
         self._journal = journal
         self._workloads = {workload.workload: workload for workload in stored}
+        self.watchers: list[Callable[[str], None]] = []
+        """Told of every name whose baseline is another one, or none any more."""
 
     def __repr__(self) -> str:
         return f"<Definitions {len(self._workloads)} workloads>"
@@ -42,6 +44,7 @@ class Definitions:
 
         def applied(_: object) -> None:
             self._workloads[name] = workload
+            self._changed(name)
 
         await self._journal.commit(Change("workload", name, workload, applied))
         return known is None
@@ -53,6 +56,11 @@ class Definitions:
 
         def applied(_: object) -> None:
             self._workloads.pop(name, None)
+            self._changed(name)
 
         await self._journal.commit(Change("workload", name, None, applied))
         return True
+
+    def _changed(self, name: str) -> None:
+        for watcher in self.watchers:
+            watcher(name)

@@ -20,7 +20,7 @@ from proxy.contract.routes import OnUnavailable
 @dataclass(frozen=True, slots=True)
 class Installation:
     """launchers: by the name that `Fork.launcher` gives.
-    gateway:   the domain below which previews are served; "" where there is no gateway.
+    gateway:   the URL at which previews are served; "" where there is no gateway.
     ended:     what a request with the key of a sandbox that has ended gets.
     """
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.watchers import Watchers
+from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.model.workload import Workload
@@ -44,7 +45,7 @@ class Change:
 
     kind: Kind
     name: str
-    document: Record | Workload | None
+    document: Record | Workload | Handoff | None
     applied: Callable[[Sequence[RouteEvent]], None]
     routes: Sequence[RouteChange] = ()
 

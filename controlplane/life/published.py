@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 
 from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.store.port import KEPT_EVENTS
+from proxy.contract.previews import PREVIEWS
 from proxy.contract.routes import Route, State, encode_route, encode_tombstone
 from proxy.contract.watch import (
     DELETE,
@@ -150,9 +151,10 @@ def encoded(event: RouteEvent) -> bytes:
     return encode_event(Event(event.name, event.data, str(event.id)))
 
 
-def synced(revision: int) -> bytes:
-    """The end of a snapshot, or of the changes that were missed."""
-    return encode_event(Event(SYNCED, '{"keys":true}', str(revision)))
+def synced(revision: int, *, previews: bool = False) -> bytes:
+    """The end of a snapshot, or of the changes that were missed. previews: all links were told as well."""
+    told = {"keys": True} | ({PREVIEWS: True} if previews else {})
+    return encode_event(Event(SYNCED, _text(told), str(revision)))
 
 
 def encoded_keys(add: Sequence[str], remove: Sequence[str] = ()) -> list[bytes]:

@@ -18,6 +18,7 @@ from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.handoffs import Handoffs
 from controlplane.life.history import History
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
@@ -56,6 +57,7 @@ class Registry:
         self.counters: LifeCounters = around.counters
         self.hops: HopStore = around.hops
         self.pushing = Pushing(sandboxes, around, files)
+        self.handoffs: Handoffs = around.handoffs
         self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None)
 
     def __repr__(self) -> str:
@@ -145,15 +147,17 @@ async def open_registry(
     watchers = Watchers()
     sidecars = Sidecars(clock, tasks, restarted=bool(contents.sandboxes))
     journal = Journal(store, published, watchers, tasks)
+    definitions = Definitions(journal, contents.workloads)
     around = Surroundings(
         clock=clock,
         tasks=tasks,
         journal=journal,
         published=published,
         sidecars=sidecars,
-        definitions=Definitions(journal, contents.workloads),
+        definitions=definitions,
         installation=installation,
         hops=hops or MemoryHops(),
+        handoffs=Handoffs(installation.gateway, journal, watchers, definitions, clock, tasks, contents.handoffs),
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     sandboxes.restore()

@@ -83,7 +83,9 @@ class SandboxLife:
             fork.model_copy(update={"also_forked_by": others(self.name, fork.workload)})
             for fork in sandbox.status.forks
         )
-        status = sandbox.status.model_copy(update={"conditions": conditions, "forks": forks})
+        links = self._around.handoffs.previews(self.name)
+        previews = tuple(link.model_dump(mode="json", by_alias=True, exclude_none=True) for link in links)
+        status = sandbox.status.model_copy(update={"conditions": conditions, "forks": forks, "previews": previews})
         return sandbox.model_copy(update={"status": status})
 
     def _known(self, heard: Heard) -> Condition:

@@ -81,6 +81,10 @@ class Sandboxes:
     def restore(self) -> None:
         """Take up the life of everything that was stored, and begin to watch for what expires."""
         for life in self._lives.values():
+            if not life.record.deleting:
+                self._around.handoffs.observe(life.record)
+        self._around.handoffs.end_orphans()
+        for life in self._lives.values():
             life.restore()
         self._around.tasks.keep(self._expire, "expiry")
 
@@ -226,6 +230,7 @@ class Sandboxes:
             raise
         if before is not None:
             await self._forget(before, sandbox.routing_key)
+        await self._around.handoffs.declare(sandbox)
         if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
             self._sooner.set()
         return life.sandbox(), living is None
@@ -275,10 +280,12 @@ class Sandboxes:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
             published.has_key(record.routing_key, True)
+            self._around.handoffs.observe(record)
         elif not before.deleting:
             self._owners.pop(before.routing_key, None)
             published.has_key(before.routing_key, False)
             self._around.tasks.spawn(self._around.hops.forget(before.routing_key), f"forget the hops of {life.name}")
+            self._around.handoffs.end(life.name)
         for gone in {one.key for one in before.tombstones} - {one.key for one in record.tombstones}:
             if self._buried.get(gone, ("",))[0] == life.name:
                 del self._buried[gone]

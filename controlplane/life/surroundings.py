@@ -9,6 +9,7 @@ from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.forkers import Forkers
+from controlplane.life.handoffs import Handoffs
 from controlplane.life.heard import Heard
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
@@ -42,6 +43,7 @@ class Surroundings:
     definitions: Definitions
     installation: Installation
     hops: HopStore
+    handoffs: Handoffs
     forkers: Forkers = field(default_factory=Forkers)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)

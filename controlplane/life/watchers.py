@@ -8,7 +8,7 @@ sidecar then reconnects and resumes at what it applied last, which costs less th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from controlplane.life.published import encoded
@@ -69,6 +69,8 @@ class Watchers:
 
     def __init__(self) -> None:
         self._by_workload: dict[str, set[Watcher]] = {}
+        self._gateways: set[Watcher] = set()
+        """Those that are told of preview links as well, from the moment that they have asked."""
         self.cut = 0
         """Streams cut off because their reader was too slow, since start."""
         self.snapshots = 0
@@ -85,7 +87,17 @@ class Watchers:
     def add(self, watcher: Watcher) -> None:
         self._by_workload.setdefault(watcher.workload, set()).add(watcher)
 
+    def add_gateway(self, watcher: Watcher) -> None:
+        self._gateways.add(watcher)
+
+    def tell_gateways(self, events: Iterable[bytes]) -> None:
+        """Write changes of preview links."""
+        chunk = framed(b"".join(events))
+        for watcher in tuple(self._gateways):
+            self._write(watcher, chunk)
+
     def remove(self, watcher: Watcher) -> None:
+        self._gateways.discard(watcher)
         of_workload = self._by_workload.get(watcher.workload, set())
         of_workload.discard(watcher)
         if not of_workload:

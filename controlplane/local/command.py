@@ -17,7 +17,7 @@ from controlplane.local.detached import leave_running
 from controlplane.local.document import read_file
 from controlplane.local.environment import Environment, NotReadyError
 from controlplane.local.events import Event, Observer, Service, Up
-from controlplane.model.environment import REGISTRY, EnvironmentFile
+from controlplane.model.environment import GATEWAY, REGISTRY, EnvironmentFile
 from controlplane.terminal import has_colour
 from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
@@ -118,7 +118,7 @@ async def _run(file: EnvironmentFile, folder: Path, state_dir: Path | None, read
 
 def _text(writer: Writer, file: EnvironmentFile) -> TextConsole:
     services = [service.name for service in file.spec.services]
-    names = [REGISTRY, *services, *(f"{name}/sidecar" for name in services)]
+    names = [REGISTRY, GATEWAY, *services, *(f"{name}/sidecar" for name in services)]
     return TextConsole(writer, names, colour=has_colour(sys.stdout, os.environ))
 
 
@@ -147,7 +147,9 @@ async def _announce(environment: Environment, observe: Observer) -> None:
         )
         for service in layout.services
     )
-    observe(Up(environment.file.name, layout.registry_url, layout.entry.name, services, tuple(problems)))
+    observe(
+        Up(environment.file.name, layout.registry_url, layout.gateway_url, layout.entry.name, services, tuple(problems))
+    )
 
 
 @contextmanager

@@ -181,7 +181,8 @@ class TextConsole:
         for problem in up.problems:
             self._writer.write(self._paint(_RED, plain(problem)))
         self._writer.write("")
-        for line in (*next_steps(up, invocation()), "Ctrl-C stops everything."):
+        where = f"Preview links begin with {up.gateway}; `skycap sandbox link NAME` makes one."
+        for line in (*next_steps(up, invocation()), where, "Ctrl-C stops everything."):
             self._writer.write(line)
         self._writer.write("")
 

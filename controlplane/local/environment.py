@@ -29,6 +29,7 @@ from controlplane.local.layout import (
     ServiceLayout,
     callers_first,
     explicit_ports,
+    gateway_command,
     lay_out,
     registry_command,
 )
@@ -37,7 +38,7 @@ from controlplane.local.running import asked_restarts
 from controlplane.local.servicelog import ServiceLogs
 from controlplane.local.state import STATE, StateFolder
 from controlplane.local.unit import Surroundings, Unit
-from controlplane.model.environment import REGISTRY, EnvironmentFile
+from controlplane.model.environment import GATEWAY, REGISTRY, EnvironmentFile
 from controlplane.model.variables import bypasses, upstream_variables
 from controlplane.process.child import Child
 from controlplane.process.kin import kin
@@ -176,6 +177,7 @@ class Environment:
             stopped[name].set()
 
         await asyncio.gather(*map(stop_service, stopped))
+        await self._units[GATEWAY].process.stop(DRAIN_SECONDS)
         await self._units[REGISTRY].process.stop(REGISTRY_GRACE)
         await self._tasks.close()
         # A registry that was killed could not stop its shadows, and this environment has no other.
@@ -261,6 +263,15 @@ class Environment:
         )
         apps = [_app_of(service, around, self._mark(service.name)) for service in layout.services]
         sidecars = [_sidecar_of(service, around, self._mark(f"{service.name}/sidecar")) for service in layout.services]
+        gateway = Unit(
+            GATEWAY,
+            gateway_command(layout, self._state, self._environ),
+            answers(int(layout.gateway_listen.rpartition(":")[2]), None, "nothing listens there", (host.strip("[]"),)),
+            OURS_SECONDS,
+            around,
+            mark=self._mark(GATEWAY),
+        )
+        sidecars.append(gateway)  # it waits for the registry as they do
         self._units = {unit.name: unit for unit in (registry, *apps, *sidecars)}
         for unit in (registry, *apps):
             self._tasks.keep(unit.process.run, unit.name)

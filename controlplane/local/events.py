@@ -97,10 +97,12 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """Everything was started. entry: the service that requests enter by. problems: what is not ready, and why."""
+    """Everything was started. gateway: where preview links are served. entry: the service that requests enter by.
+    problems: what is not ready, and why."""
 
     environment: str
     registry: str
+    gateway: str
     entry: str
     services: tuple[Service, ...]
     problems: tuple[str, ...]

@@ -17,6 +17,7 @@ from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_l
 from controlplane.model.workload import Readiness, Upstream, Workload
 from controlplane.process.command import Command
 from controlplane.process.readiness import LOOPBACKS
+from proxy.contract.previews import GATEWAY
 
 TakePort = Callable[[int | None], int]
 """A free port: the preferred one when it is still free. Raises OSError."""
@@ -49,17 +50,24 @@ class ServiceLayout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A whole environment. `ports` is what to remember: a name for each port that was chosen."""
+    """A whole environment. `gateway_listen` is where preview links are served, `ports` what to remember: a name for
+    each port that was chosen."""
 
     name: str
     namespace: str
     registry_listen: str
+    gateway_listen: str
     services: tuple[ServiceLayout, ...]
     ports: dict[str, int]
 
     @property
     def registry_url(self) -> str:
         return f"http://{self.registry_listen}"
+
+    @property
+    def gateway_url(self) -> str:
+        """As browsers say it: they take what is below localhost for this machine."""
+        return f"http://localhost:{self.gateway_listen.rpartition(':')[2]}"
 
     @property
     def entry(self) -> ServiceLayout:
@@ -93,13 +101,17 @@ def lay_out(
         _service(file, service, copies, port(f"{service.name} admin", None), folder, environ, registry_listen)
         for service in file.spec.services
     )
-    return Layout(file.name, file.namespace, registry_listen, services, ports)
+    gateway_listen = f"{listen}:{port('gateway', file.spec.gateway.port)}"
+    return Layout(file.name, file.namespace, registry_listen, gateway_listen, services, ports)
 
 
 def explicit_ports(file: EnvironmentFile) -> dict[str, tuple[tuple[str, ...], int]]:
     """Every listener whose port the file names: its path -> (hosts, port). An application chooses among its hosts."""
     host, port = split_listen(file.spec.registry.listen)
-    named: list[tuple[str, tuple[str, ...], int | None]] = [("spec.registry.listen", (host,), port or None)]
+    named: list[tuple[str, tuple[str, ...], int | None]] = [
+        ("spec.registry.listen", (host,), port or None),
+        ("spec.gateway.port", (host,), file.spec.gateway.port),
+    ]
     ours = (LOOPBACK,)
     for index, service in enumerate(file.spec.services):
         path = f"spec.services[{index}]"
@@ -186,6 +198,15 @@ def registry_command(layout: Layout, state: StateFolder, environ: Mapping[str, s
     """The registry's process."""
     argv = (
         *(sys.executable, "-P", "-m", "controlplane", "--listen", layout.registry_listen),
-        *("--store", str(state.database), "--state-dir", str(state.shadows)),
+        *("--store", str(state.database), "--state-dir", str(state.shadows), "--gateway", layout.gateway_url),
+    )
+    return Command(argv, without_identity(environ), str(state.path))
+
+
+def gateway_command(layout: Layout, state: StateFolder, environ: Mapping[str, str]) -> Command:
+    """The gateway's process."""
+    argv = (
+        *(sys.executable, "-P", "-m", "proxy", "--workload", GATEWAY, "--gateway", layout.gateway_listen),
+        *("--registry", layout.registry_url, "--log-level", "warning"),
     )
     return Command(argv, without_identity(environ), str(state.path))

@@ -55,6 +55,9 @@ DEFAULT_LISTEN = "127.0.0.1:7070"
 REGISTRY = "registry"
 """The process that every environment has; no service may be called so."""
 
+GATEWAY = f"{REGISTRY}/gateway"
+"""The one that serves its preview links."""
+
 
 def split_listen(text: str) -> tuple[str, int]:
     """(host, port) of a loopback address HOST:PORT; port 0 stands for a free one. Raises ValueError."""
@@ -128,14 +131,22 @@ class RegistrySpec(Strict):
     listen: Listen = DEFAULT_LISTEN
 
 
+class GatewaySpec(Strict):
+    """port: where preview links are served, beside the registry; absent: anywhere."""
+
+    port: Port | None = None
+
+
 class EnvironmentSpec(Strict):
     """namespace: of all services' workloads; the environment's name when it is left out.
     registry:  the process that owns the sandboxes.
+    gateway:   the process that serves preview links.
     services:  what runs.
     """
 
     namespace: Label | None = None
     registry: RegistrySpec = RegistrySpec()
+    gateway: GatewaySpec = GatewaySpec()
     services: Annotated[tuple[ServiceSpec, ...], Field(min_length=1, max_length=MAX_SERVICES)]
 
 
@@ -233,6 +244,7 @@ def _repeated_ports(
     ports: list[tuple[str, object]] = []
     registry = _object(spec.get("registry", {}))
     with suppress(ValueError):  # a problem of the field itself
+        ports.append(("spec.gateway.port", _object(spec.get("gateway")).get("port")))
         ports.append(("spec.registry.listen", split_listen(str(registry.get("listen", DEFAULT_LISTEN)))[1] or None))
     for path, service in services:
         ports += [(f"{path}.{field}", service.get(field)) for field in ("port", "appPort")]

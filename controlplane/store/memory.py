@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
+from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
-from controlplane.store.port import KEPT_EVENTS, Contents, Entry, StoreError
+from controlplane.store.port import KEPT_EVENTS, Contents, Entry, Kind, StoreError
 
 
 class MemoryStore:
@@ -21,6 +23,12 @@ class MemoryStore:
         self._revision = self._first = first_revision
         self._sandboxes: dict[str, Record] = {}
         self._workloads: dict[str, Workload] = {}
+        self._handoffs: dict[str, Handoff] = {}
+        self._of: dict[Kind, dict[str, Any]] = {
+            "sandbox": self._sandboxes,
+            "workload": self._workloads,
+            "handoff": self._handoffs,
+        }
         self._events: deque[RouteEvent] = deque(maxlen=kept_events)
 
     def __repr__(self) -> str:
@@ -33,6 +41,7 @@ class MemoryStore:
             sandboxes=list(self._sandboxes.values()),
             workloads=list(self._workloads.values()),
             events=list(self._events),
+            handoffs=list(self._handoffs.values()),
         )
 
     async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
@@ -48,8 +57,10 @@ class MemoryStore:
             self._sandboxes[entry.name] = entry.document
         elif isinstance(entry.document, Workload):
             self._workloads[entry.name] = entry.document
+        elif isinstance(entry.document, Handoff):
+            self._handoffs[entry.name] = entry.document
         else:
-            (self._sandboxes if entry.kind == "sandbox" else self._workloads).pop(entry.name, None)
+            self._of[entry.kind].pop(entry.name, None)
         self._events.extend(entry.events)
         if entry.events:
             self._revision = entry.events[-1].id

@@ -14,9 +14,10 @@ lets sidecars resume their watch after a restart of the registry; with one that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteEvent
 from controlplane.model.workload import Workload
@@ -24,7 +25,7 @@ from controlplane.model.workload import Workload
 KEPT_EVENTS = 10_000
 """About 3 MB. At a hundred changes a second a sidecar may be away for a minute and a half and still resume."""
 
-Kind = Literal["sandbox", "workload"]
+Kind = Literal["sandbox", "workload", "handoff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Entry:
 
     kind: Kind
     name: str
-    document: Record | Workload | None
+    document: Record | Workload | Handoff | None
     events: Sequence[RouteEvent] = ()
 
 
@@ -55,6 +56,7 @@ class Contents:
     sandboxes: list[Record]
     workloads: list[Workload]
     events: list[RouteEvent]
+    handoffs: list[Handoff] = field(default_factory=list)
 
 
 class StoreError(Exception):

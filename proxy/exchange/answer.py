@@ -12,7 +12,7 @@ from typing import Final
 
 from proxy.errors import BAD_RESPONSE, Refused
 from proxy.exchange.caching import CACHING, UNCACHED_LINES
-from proxy.exchange.passage import NOTHING
+from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.exchange.ports import Upstream
 from proxy.exchange.recorder import FAILED
@@ -135,16 +135,18 @@ class Answer:
                 insert += UNCACHED_LINES[2:]
                 if b"-control:" in head.low or b"expires:" in head.low:
                     drop |= CACHING
+        if passage.rewriter is not None:
+            insert += b"transfer-encoding: chunked\r\n"
         reader = None
         stop = head.end
         if head.body > 0 and size - stop >= head.body:
             stop += head.body
         elif head.body != NO_BODY:
             reader = body_reader(head.body, BAD_RESPONSE, padded=True)
-            if request.http10 and isinstance(reader, ChunkedReader):
-                # RFC 9112 section 6.1: it gets the payload, and the connection's end as its end
+            if isinstance(reader, ChunkedReader) and (request.http10 or passage.rewriter is not None):
                 reader.payload = []
-                passage.last = True
+                # RFC 9112 section 6.1: it gets the payload, and the connection's end as its end
+                passage.last = passage.last or request.http10
             stop = reader.feed(data, stop)
         passage.answer_bytes = stop - head.end
         if side.hops is not None and passage.hop:
@@ -165,7 +167,7 @@ class Answer:
             end = head.end - 2
             data = data[:end] + insert + data[end:stop]
         elif insert or drop or head.hop or head.http10:
-            data = response_head(head, insert, drop) + _payload(reader, data[head.end : stop])
+            data = response_head(head, insert, drop) + _payload(passage, reader, data[head.end : stop])
         elif stop < size:
             data = data[:stop]
         way.stream.write(data)
@@ -227,7 +229,7 @@ class Answer:
             way.due = way.side.wheel.now + way.side.settings.stream_ticks
         elif reader.line == BEGUN:
             way.arm(way.side.settings.header_ticks)
-        way.stream.write(_payload(reader, data))
+        way.stream.write(_payload(passage, reader, data))
         if reader.done:
             passage.answer_body = None
             way.answered(passage.status)
@@ -273,9 +275,12 @@ def _protocols(field: bytes) -> frozenset[bytes]:
     return frozenset(member.partition(b"/")[0].strip(b" \t") for member in field.split(b","))
 
 
-def _payload(reader: BodyReader | None, data: bytes) -> bytes:
-    """What the client gets of body bytes: the bytes, or, when it cannot read chunks, what is in them."""
+def _payload(passage: Passage, reader: BodyReader | None, data: bytes) -> bytes:
+    """What the client gets of body bytes: the bytes, or, when it cannot read chunks, what is in them; or what a
+    rewriter makes of it."""
     if isinstance(reader, ChunkedReader) and reader.payload is not None:
         data = b"".join(reader.payload)
         reader.payload.clear()
+    if passage.rewriter is not None:
+        data = passage.rewriter.feed(data, last=reader is None or reader.done)
     return data

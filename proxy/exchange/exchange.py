@@ -13,13 +13,14 @@ from proxy.errors import APP_TIMEOUT, CONTENT_TIMEOUT, DRAINING, HEADER_TIMEOUT,
 from proxy.exchange.answer import Answer
 from proxy.exchange.passage import NO_HEAD, NOTHING
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
+from proxy.exchange.plan import Reply
 from proxy.exchange.ports import Stream, Upstream
 from proxy.exchange.relay import AHEAD, CLOGGED, FULL, TURN
 from proxy.exchange.request import Request
 from proxy.exchange.side import Side
 from proxy.exchange.way import Way
 from proxy.wire.body import CloseReader
-from proxy.wire.replies import CONNECTED, problem
+from proxy.wire.replies import CONNECTED, problem, reply_head
 
 
 class Exchange(Way):
@@ -111,6 +112,15 @@ class Exchange(Way):
         else:
             self._settle()
 
+    def reply(self, reply: Reply) -> None:
+        side, passage = self.side, self.passage
+        passage.last = passage.last or passage.body is not None or side.draining or passage.head.http10
+        head = reply_head(reply.status, reply.fields, len(reply.body), close=passage.last)
+        self.stream.write(head if passage.head.method == b"HEAD" else head + reply.body)
+        passage.answer_bytes = len(reply.body)
+        side.settled(passage, reply.status, "")
+        self._settle()
+
     def cut(self) -> None:
         """End the client's connection so that it cannot take what it got for the whole answer."""
         self.abandon()
@@ -134,6 +144,8 @@ class Exchange(Way):
             self._tunnel_over()
         elif self.phase == ANSWERING:
             if isinstance(self.passage.answer_body, CloseReader) and not error:
+                if self.passage.rewriter is not None:
+                    self.stream.write(self.passage.rewriter.feed(b"", last=True))
                 self.answered(self.passage.status)
             else:
                 self.side.counters.failures["answer-truncated"] += 1

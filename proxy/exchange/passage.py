@@ -19,6 +19,7 @@ from typing import Final
 
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
+from proxy.exchange.rewriting import Rewriter
 from proxy.routing.correlation import Flight
 from proxy.telemetry.hops import Capture
 from proxy.wire.body import BodyReader
@@ -57,6 +58,7 @@ class Passage:
     reusable:     the upstream's connection can carry another exchange behind this answer.
     rests:        not at once, because a body may come behind it that must not be there.
     idle_seconds: how long the upstream keeps it, -1 when it did not say.
+    rewriter:     changes the answer's body, None: it leaves as it comes.
 
     request_bytes, answer_bytes: of the bodies, as they came, framing of chunks included.
 
@@ -95,6 +97,7 @@ class Passage:
         "rests",
         "retried",
         "reusable",
+        "rewriter",
         "started",
         "status",
         "suspects",
@@ -126,6 +129,7 @@ class Passage:
         self.reusable = False
         self.rests = False
         self.idle_seconds = -1
+        self.rewriter: Rewriter | None = None
         self.request_bytes = 0
         self.answer_bytes = 0
         self.hop = b""

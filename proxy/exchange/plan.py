@@ -20,8 +20,24 @@ from proxy.wire.fields import Addition, Field
 POOLS: Final = 0
 HOLD: Final = 1
 FAULT: Final = 2
+REPLY: Final = 3
 """What becomes of the request: it is sent to an endpoint of `pools`; it waits for another plan, for `wait` ticks at
-most; it is answered by `failure`. Whatever else may become of one is another outcome, a branch more in `Way.routed`."""
+most; it is answered by `failure`, or by `reply`. Whatever else may become of one is another outcome, a branch more in
+`Way.routed`."""
+
+
+class Reply:
+    """An answer of our own that is no failure. fields: without those of the framing."""
+
+    __slots__ = ("body", "fields", "status")
+
+    def __init__(self, status: int, fields: Sequence[Field], body: bytes = b"") -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<Reply {self.status}>"
 
 
 class Plan:
@@ -39,6 +55,7 @@ class Plan:
     answer:   what is added to the answer when nobody else has served a part of it.
     failure, detail: the answer of FAULT; of HOLD when it has lasted for too long; of POOLS when all of them fail.
     fallback: the plan to go on with instead of that answer, None when there is none.
+    reply:    the answer of REPLY.
     chained:  the next sidecar is told which hop caused the request.
     hops:     what the hops of its requests have in common, b"" before the first of them (`proxy.exchange.recorder`).
     """
@@ -56,6 +73,7 @@ class Plan:
         "outcome",
         "pool",
         "pools",
+        "reply",
         "request",
         "route",
         "tally",
@@ -79,6 +97,7 @@ class Plan:
         item: bytes = b"",
         fallback: Plan | None = None,
         chained: bool = False,
+        reply: Reply | None = None,
     ) -> None:
         self.outcome = outcome
         self.action = action
@@ -95,6 +114,7 @@ class Plan:
         self.detail = detail
         self.fallback = fallback
         self.chained = chained
+        self.reply = reply
         self.hops = b""
         self.turn = 0
 

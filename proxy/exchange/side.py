@@ -137,7 +137,8 @@ class Side(ABC):
     @abstractmethod
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
         """What is added to the answer and the names of fields to drop from it. Asked when the passage's `told` is set,
-        or the head `claims` something."""
+        or the head `claims` something. May set the passage's `rewriter` for a client of HTTP/1.1, and then drops
+        what frames the body."""
 
     def ids(self, head: RequestHead) -> list[bytes]:
         """The trace ids that a head names."""
@@ -227,3 +228,4 @@ class Side(ABC):
         if passage.told:
             passage.told = False
             passage.note = passage.hop = passage.cause = b""
+            passage.rewriter = None

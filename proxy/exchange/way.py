@@ -17,7 +17,7 @@ from typing import Final
 from proxy.errors import Failure
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
-from proxy.exchange.plan import HOLD, POOLS, Plan
+from proxy.exchange.plan import HOLD, POOLS, REPLY, Plan, Reply
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, TURN, Relay
 from proxy.exchange.settings import TICK_SECONDS
@@ -68,6 +68,10 @@ class Way(Relay):
         close: the request cannot be read to its end, so that no other can follow it.
         """
 
+    @abstractmethod
+    def reply(self, reply: Reply) -> None:
+        """Answer the request ourselves, with what its plan says."""
+
     # -- to an upstream -------------------------------------------------------------------------------------------
 
     def routed(self, plan: Plan) -> None:
@@ -83,6 +87,9 @@ class Way(Relay):
                 side.waiters.add(self)
                 self.phase = ROUTING
                 self.arm(plan.wait)
+        elif plan.outcome == REPLY:
+            assert plan.reply is not None
+            self.reply(plan.reply)
         else:
             self.fail(plan.failure, plan.detail)
 
@@ -217,9 +224,10 @@ class Way(Relay):
             self.splice_up(body.left)
 
     def splice_answer(self, body: BodyReader) -> None:
-        """The rest of the answer's body, if it is worth it. One that is captured has to be read."""
+        """The rest of the answer's body, if it is worth it. One that is captured or changed has to be read."""
         if (
             self.passage.capture is None
+            and self.passage.rewriter is None
             and isinstance(body, LengthReader)
             and body.left >= self.side.settings.splice_bytes
         ):

@@ -52,6 +52,7 @@ class RegistryLink:
         self._backoff = backoff or Backoff()
         self._session: ClientSession | None = None
         self._hurry = asyncio.Event()
+        self._said = ""
 
     def __repr__(self) -> str:
         return f"<RegistryLink {self._base} as {self.instance}>"
@@ -97,6 +98,10 @@ class RegistryLink:
             **more,
         )
 
+    def authorization(self) -> str:
+        """As it was said to the registry last, for whoever cannot wait for a file."""
+        return self._said
+
     async def pause(self, lived: float) -> None:
         """Wait before coming back. lived: seconds that the last connection lasted; a long life starts anew."""
         if lived > self._backoff.longest:
@@ -128,7 +133,8 @@ class RegistryLink:
 
     async def _authorization(self) -> dict[str, str]:
         token = await asyncio.to_thread(self._token)  # in a thread: a file system that hangs must not hang the requests
-        return {"authorization": f"Bearer {token}"} if token else {}
+        self._said = f"Bearer {token}" if token else ""
+        return {"authorization": self._said} if token else {}
 
     def _token(self) -> str:
         if self._token_file is None:

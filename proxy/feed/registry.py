@@ -16,12 +16,14 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.base.problems import ConfigurationError
+from proxy.contract.previews import PREVIEWS
 from proxy.contract.watch import HEARTBEAT_SECONDS, EventParser
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.link import RegistryLink
 from proxy.feed.report import AppliedReport
 from proxy.feed.stream import WatchStream
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 
 if TYPE_CHECKING:
@@ -46,15 +48,23 @@ class _Ended(NamedTuple):
 class RegistryFeed:
     """Keeps a table as the registry at the other end of `link` says.
 
+    links:     of a gateway, None of others.
     heartbeat: seconds between two comments of the registry.
     """
 
     def __init__(
-        self, link: RegistryLink, table: RouteTable, state: FeedState, *, heartbeat: float = HEARTBEAT_SECONDS
+        self,
+        link: RegistryLink,
+        table: RouteTable,
+        state: FeedState,
+        *,
+        links: LinkTable | None = None,
+        heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._link = link
         self._table = table
         self._state = state
+        self._links = links
         self._silence = heartbeat * MISSED_HEARTBEATS
         self._report = AppliedReport(link, table.workload)
         self._resume = False
@@ -127,7 +137,7 @@ class RegistryFeed:
             async with await self._link.request(
                 "GET",
                 self._link.watch_url,
-                params={"workload": self._table.workload, "sidecar": self._link.instance},
+                params=self._asked(),
                 headers=headers,
             ) as answer:
                 if answer.status != 200:
@@ -135,8 +145,14 @@ class RegistryFeed:
                 if answer.content_type != "text/event-stream":
                     raise ContractError([("", f"content-type {answer.content_type}, not text/event-stream")])
                 self._state.connected = True
-                await self._follow(answer.content, WatchStream(self._table, self._state, resumed), deadline)
+                await self._follow(
+                    answer.content, WatchStream(self._table, self._state, resumed, self._links), deadline
+                )
         return _Ended("closed", "closed the connection")
+
+    def _asked(self) -> dict[str, str]:
+        asked = {"workload": self._table.workload, "sidecar": self._link.instance}
+        return asked if self._links is None else asked | {PREVIEWS: "true"}
 
     async def _follow(self, content: StreamReader, stream: WatchStream, deadline: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()

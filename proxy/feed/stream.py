@@ -7,6 +7,7 @@ Rules, beside those of `proxy.contract.watch`:
 - `put` and `delete` between the pieces of a snapshot belong to the snapshot.
 - A `put` or `delete` older than what is in force is skipped and counted.
 - `keys` are collected until `synced`, which puts them in force; after it they are changes.
+- So are `previews`, where somebody wants them.
 - `synced` without a snapshot says that a resumed table is complete. It cannot be older than what is in force.
 - Anything else is nonsense: ContractError, and the connection is dropped. What was in force stays.
 """
@@ -16,11 +17,13 @@ from __future__ import annotations
 import re
 
 from proxy.contract.names import ROUTING_KEY
+from proxy.contract.previews import HASH, LINKS_IN_EVENT, MAX_LINKS, PREVIEWS, Link, decode_link
 from proxy.contract.routes import Route, decode_tombstone
 from proxy.contract.watch import DELETE, KEYS, KEYS_IN_EVENT, PUT, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, check_size, check_workload, decode, discard, parse
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 
 _ID = re.compile(r"[0-9]{1,16}")
@@ -31,24 +34,31 @@ class WatchStream:
 
     resumed: the connection asked for the changes since `state.applied`; otherwise it asked for everything, and
              `synced` without a snapshot means that there are no routes.
+    links:   of a gateway, None of others.
     synced:  `synced` has come on this connection.
     """
 
-    def __init__(self, table: RouteTable, state: FeedState, resumed: bool) -> None:
+    def __init__(self, table: RouteTable, state: FeedState, resumed: bool, links: LinkTable | None = None) -> None:
         self.synced = False
         self._table = table
         self._state = state
         self._snapshot = None if resumed else Snapshot(table)
         self._keys: set[str] = set()
+        self._links = links
+        self._told_links: dict[str, Link] = {}
         self._last = 0
         """Of this stream."""
 
     async def apply(self, event: Event) -> bool:
         """True when what is in force has changed or was confirmed. Raises ContractError."""
-        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS):
+        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS, PREVIEWS):
             return False
         if event.name == KEYS:
             self._change_keys(event.data)
+            return False
+        if event.name == PREVIEWS:
+            if self._links is not None:
+                self._change_links(self._links, event.data)
             return False
         if not _ID.fullmatch(event.id):
             raise ContractError([("", f"{event.name} without a whole number as id")])
@@ -69,6 +79,10 @@ class WatchStream:
         told = parse(data)
         self._table.replace_keys(self._keys if isinstance(told, dict) and told.get("keys") is True else None)
         self._keys = set()
+        if self._links is not None:
+            whole = isinstance(told, dict) and told.get(PREVIEWS) is True
+            self._links.replace(self._told_links.values() if whole else ())  # nobody vouches for them otherwise
+            self._told_links = {}
         if self._snapshot is not None:
             old = self._snapshot.swap()
             self._snapshot = None
@@ -118,6 +132,27 @@ class WatchStream:
         self._keys.update(add)
         self._keys.difference_update(remove)
         check_size(self._keys)
+
+    def _change_links(self, links: LinkTable, data: str) -> None:
+        document = parse(data)
+        document = document if isinstance(document, dict) else {}
+        put, remove = document.get("put", []), document.get("remove", [])
+        for listed in (put, remove):
+            if not isinstance(listed, list) or len(listed) > LINKS_IN_EVENT:
+                raise ContractError(
+                    [("", f"previews are an object with up to {LINKS_IN_EVENT} links to `put` and `remove`")]
+                )
+        if not all(isinstance(hashed, str) and HASH.fullmatch(hashed) for hashed in remove):
+            raise ContractError([("", "previews with one to remove that is no hash")])
+        found = [decode_link(link) for link in put]
+        if self.synced:
+            links.change(found, remove)
+            return
+        self._told_links.update({link.hash: link for link in found})
+        for hashed in remove:
+            self._told_links.pop(hashed, None)
+        if len(self._told_links) > MAX_LINKS:
+            raise ContractError([("", f"more than {MAX_LINKS} previews")])
 
     def _deleted(self, data: str) -> tuple[str, Route | None]:
         """The key, and its tombstone when there is one."""

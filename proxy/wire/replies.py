@@ -9,7 +9,11 @@ from proxy.errors import Failure
 from proxy.wire.fields import Field, lines_of
 
 REASONS = {
+    303: b"See Other",
     400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
@@ -56,3 +60,12 @@ def problem(
     if close:
         head += b"connection: close\r\n"
     return head + lines_of(fields) + b"\r\n", body
+
+
+def reply_head(status: int, fields: Sequence[Field], length: int, *, close: bool) -> bytes:
+    """The head of an answer of our own that is no failure. length: of its body, in bytes."""
+    reason = REASONS.get(status, b"")
+    connection = b"connection: close\r\n" if close else b""
+    return b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
+        status, reason, lines_of(fields), length, connection,
+    )  # fmt: skip

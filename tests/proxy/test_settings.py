@@ -56,6 +56,8 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "workload": ("shop/orders", {}),
     "inbound": ("0.0.0.0:8080=127.0.0.1:9001,[::]:8081=app:80", {}),
     "outbound": ("127.0.0.1:7001=payments.shop:80,127.0.0.1:7002", {}),
+    "gateway": ("127.0.0.1:7080", {"registry": "http://127.0.0.1:7070"}),
+    "gateway-domain": ("previews.example.org", {}),
     "transparent": ("true", {}),
     "transparent-inbound": ("25006", {"transparent": "true"}),
     "transparent-outbound": ("25001", {"transparent": "true"}),
@@ -149,6 +151,8 @@ def test_what_is_not_said_has_its_default() -> None:
         workload="shop/users",
         inbound=((Listen("127.0.0.1", 8080), Endpoint("127.0.0.1", 9001)),),
         outbound=(),
+        gateway=(),
+        gateway_domain="localhost",
         transparent=None,
         opaque=frozenset(),
         peer_keys=False,
@@ -308,11 +312,12 @@ def test_transparent_by_variable() -> None:
     ("flags", "problem"),
     [
         ({"inbound": "127.0.0.1:1=127.0.0.1:2"}, "--workload is required (or SKYCAP_WORKLOAD)"),
-        ({"workload": "a/b"}, "give at least one --inbound or --outbound listener, or --transparent"),
+        ({"workload": "a/b"}, "give at least one --inbound, --outbound or --gateway listener, or --transparent"),
         (
             {**BASE, "routes": __file__, "registry": "http://a"},
             "--routes and --registry exclude each other: a table has one source",
         ),
+        ({"workload": "a/b", "gateway": "127.0.0.1:1"}, "--gateway needs --registry, which has the preview links"),
         ({**BASE, "token-file": __file__}, "--token-file is for --registry, which is not given"),
         ({**BASE, "routing-key": "a"}, "--routing-key is for --sandbox, which is not given"),
         ({**BASE, "admin": "127.0.0.1:8080"}, "127.0.0.1:8080 is given to more than one listener"),
@@ -400,7 +405,7 @@ def test_a_mistake_does_not_hide_what_is_missing() -> None:
         "unknown argument '--workloads=a/b'",
         "unknown argument '--unbound=x'",
         "--workload is required (or SKYCAP_WORKLOAD)",
-        "give at least one --inbound or --outbound listener, or --transparent",
+        "give at least one --inbound, --outbound or --gateway listener, or --transparent",
     ]
 
 

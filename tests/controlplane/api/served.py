@@ -73,11 +73,12 @@ async def served(
     machine: Machine | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    gateway: str = "http://localhost:7080",
 ) -> AsyncIterator[Served]:
     store = store or TroubledStore()
     launcher = MemoryLauncher(machine or Machine())
     static: Launcher = StaticLauncher(Rules(networks)) if networks else launcher
-    installation = Installation({"static": static, "process": launcher})
+    installation = Installation({"static": static, "process": launcher}, gateway=gateway)
     files = FileStore(Path(tempfile.mkdtemp(prefix="skycap-files-")))
     registry = await open_registry(store, installation, SystemClock(), 3600, files)
     app = application(registry, Access(TOKENS))

@@ -140,7 +140,7 @@ async def test_a_run_that_was_killed_is_cleaned_up_by_the_next(up: Start, file: 
     assert [(service["name"], service["address"]) for service in third.events("up")[0]["services"]] == [
         (service["name"], service["address"]) for service in first.events("up")[0]["services"]
     ]
-    assert len(marked.alive()) == 6  # itself and its five
+    assert len(marked.alive()) == 7  # itself and its six
     assert await third.end() == 0
     assert [event["event"] for event in third.events("stopping", "stopped")] == ["stopping", "stopped"]
     assert marked.alive() == {}

@@ -37,7 +37,10 @@ USERS = Service(
     "users", "shop/users", ("python", "users.py"), CWD, "127.0.0.1:20003", "127.0.0.1:20004", "127.0.0.1:20005",
     (), ready=False, copyable=True, readiness_path="",
 )  # fmt: skip
-UP = Up("shop", "http://127.0.0.1:7171", "frontend", (FRONTEND, USERS), ("users: GET /health answers 503",))
+GATEWAY_URL = "http://localhost:7080"
+UP = Up(
+    "shop", "http://127.0.0.1:7171", GATEWAY_URL, "frontend", (FRONTEND, USERS), ("users: GET /health answers 503",)
+)
 
 
 class Screen:
@@ -142,6 +145,7 @@ Next, a second copy of frontend for the routing key my-change; put the command o
   skycap sandbox apply my-change --registry http://127.0.0.1:7171 --fork shop/frontend --command 'python f.py'
   skycap sandbox wait my-change --registry http://127.0.0.1:7171
   skycap request my-change http://127.0.0.1:18080/health
+Preview links begin with http://localhost:7080; `skycap sandbox link NAME` makes one.
 Ctrl-C stops everything.
 
 """
@@ -149,8 +153,9 @@ Ctrl-C stops everything.
 
 
 def test_without_anything_to_try_the_end_is_told() -> None:
-    up = Up("shop", "http://127.0.0.1:7070", "users", (USERS,), ("registry: is not ready",))
-    assert text(up).endswith("registry: is not ready\n\nCtrl-C stops everything.\n\n")
+    up = Up("shop", "http://127.0.0.1:7070", GATEWAY_URL, "users", (USERS,), ("registry: is not ready",))
+    link = "Preview links begin with http://localhost:7080; `skycap sandbox link NAME` makes one.\n"
+    assert text(up).endswith(f"registry: is not ready\n\n{link}Ctrl-C stops everything.\n\n")
     assert "registry  http://127.0.0.1:7070   -                -      not ready\n" in text(up)
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from controlplane.launch.plan import CopyPorts
-from controlplane.local.layout import Layout, callers_first, explicit_ports, lay_out, registry_command
+from controlplane.local.layout import (
+    Layout,
+    callers_first,
+    explicit_ports,
+    gateway_command,
+    lay_out,
+    registry_command,
+)
 from controlplane.local.state import StateFolder
 from tests.controlplane.local.files import environment, service
 
@@ -42,7 +49,9 @@ def test_what_the_file_leaves_open_is_chosen() -> None:
         "users": 20004,
         "users app": 20005,
         "users admin": 20007,
+        "gateway": 20008,
     }
+    assert (laid.gateway_listen, laid.gateway_url) == ("127.0.0.1:20008", "http://localhost:20008")
 
 
 def test_what_the_file_says_is_kept() -> None:
@@ -50,7 +59,9 @@ def test_what_the_file_says_is_kept() -> None:
         service("frontend", port=18080, appPort=18081, upstreams=[{"name": "users", "port": 18082}]),
         service("users"),
         registry={"listen": "[::1]:7171"},
+        gateway={"port": 7080},
     )
+    assert laid.gateway_listen == "[::1]:7080"
     assert laid.registry_url == "http://[::1]:7171"
     assert laid.services[0].ports == CopyPorts(18080, 18081, (18082,))
 
@@ -102,8 +113,15 @@ def test_what_is_run() -> None:
     assert registry.argv == (
         *(sys.executable, "-P", "-m", "controlplane", "--listen", "127.0.0.1:20000"),
         *("--store", "/state/shop/registry.db", "--state-dir", "/state/shop/shadows"),
+        *("--gateway", laid.gateway_url),
     )
     assert registry.env == {"A": "1"}
+
+    gateway = gateway_command(laid, StateFolder(Path("/state/shop")), {"A": "1"})
+    assert gateway.argv == (
+        *(sys.executable, "-P", "-m", "proxy", "--workload", "skycap/gateway", "--gateway", laid.gateway_listen),
+        *("--registry", laid.registry_url, "--log-level", "warning"),
+    )
 
 
 def test_an_upstream_that_speaks_another_protocol_and_a_service_that_says_more_of_it() -> None:
@@ -132,9 +150,11 @@ def test_the_ports_that_the_file_names() -> None:
         service("frontend", port=18080, upstreams=[{"name": "users", "port": 18082}]),
         service("users", appPort=18083),
         registry={"listen": "[::1]:7171"},
+        gateway={"port": 7080},
     )
     assert explicit_ports(file) == {
         "spec.registry.listen": (("::1",), 7171),
+        "spec.gateway.port": (("::1",), 7080),
         "spec.services[0].port": (("127.0.0.1",), 18080),
         "spec.services[0].upstreams[0].port": (("127.0.0.1",), 18082),
         "spec.services[1].appPort": (("127.0.0.1", "::1"), 18083),

@@ -22,7 +22,7 @@ USERS = Service(
 
 
 def steps(*services: Service, problems: tuple[str, ...] = (), registry: str = "http://127.0.0.1:7070") -> list[str]:
-    return next_steps(Up("shop", registry, services[0].name, services, problems), "skycap")
+    return next_steps(Up("shop", registry, "http://localhost:7080", services[0].name, services, problems), "skycap")
 
 
 def test_a_service_that_others_call() -> None:

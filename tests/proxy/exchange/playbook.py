@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.contract.hops import Hop, decode_hop
+from proxy.contract.previews import Link
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.errors import LOOP
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
+from proxy.exchange.gateway import Gateway
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.outbound import Outbound
 from proxy.exchange.passage import Passage
@@ -38,6 +40,7 @@ from proxy.feed.hop_lines import hop_line
 from proxy.net.timers import TimerWheel
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.telemetry.counters import Counters, SideCounters
@@ -48,6 +51,7 @@ WORKLOAD = "shop/users"
 APP = Endpoint("127.0.0.1", 9001)
 SHADOW = Endpoint("127.0.0.1", 9102)
 TARGET = Endpoint("127.0.0.1", 9301)
+REGISTRY = Endpoint("127.0.0.1", 7070)
 INSTANCE = "5c1d"
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -543,6 +547,7 @@ class Playbook:
         self._trace_headers = trace_headers
         self._pools: dict[Endpoint, PlayedPool] = {}
         self._random = 0
+        self.links = LinkTable()
         self.table = RouteTable(WORKLOAD)
         if routes is not None:
             self.table.replace({route.key: route for route in routes})
@@ -599,6 +604,20 @@ class Playbook:
     def outbound(self, target: Endpoint | None = TARGET, *, own_key: str = "", relays: bool = False) -> Outbound:
         parts = self._parts(self.counters.outbound, self._recorder("outbound"))
         side = Outbound(parts, target=target, key_name="routing-key", own_key=own_key, relays=relays)
+        self.sides.append(side)
+        return side
+
+    def gateway(self, *links: Link, domain: str = "localhost", registry: bool = True) -> Gateway:
+        """It knows `links`, and more can be put into `links` of the playbook."""
+        self.links.replace(links)
+        side = Gateway(
+            self._parts(self.counters.inbound),
+            links=self.links,
+            domain=domain,
+            now=self.clock,
+            registry=self.pool(REGISTRY) if registry else None,
+            authorization=lambda: "Bearer of-a-sidecar",
+        )
         self.sides.append(side)
         return side
 

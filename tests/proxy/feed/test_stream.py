@@ -6,16 +6,20 @@ import asyncio
 import gc
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from proxy.contract.previews import LINKS_IN_EVENT, PREVIEWS
 from proxy.contract.routes import State
 from proxy.contract.watch import Event
 from proxy.errors import ContractError
 from proxy.feed import snapshot as pieces
+from proxy.feed import stream as stream_of_events
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, discard
 from proxy.feed.stream import WatchStream
+from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 from tests.proxy.feed.documents import WORKLOAD, delete, ended, keys, put, route, snapshot, synced
 from tests.proxy.feed.eventually import running
@@ -367,3 +371,70 @@ class TestManyRoutes:
         await self.fill(table, 200)
         assert len({id(item.workload) for item in table.routes()}) == 1
         assert all(item.sandbox is item.key for item in table.routes())
+
+
+# -- links of previews ------------------------------------------------------------------------------------------
+
+
+def link(hashed: str, **more: Any) -> dict[str, Any]:
+    return {
+        "hash": hashed * 64, "preview": "web", "workload": "shop/frontend", "target": "127.0.0.1:1", "sandbox": "a",
+        "key": "a", "revision": 1, "expires": 1.0, **more,
+    }  # fmt: skip
+
+
+def previews(**changes: Any) -> Event:
+    return Event(PREVIEWS, json.dumps(changes))
+
+
+WHOLE = Event("synced", '{"keys":true,"previews":true}', "10")
+
+
+async def gateway(*events: Event) -> tuple[WatchStream, LinkTable]:
+    table, links = RouteTable(WORKLOAD), LinkTable()
+    stream = WatchStream(table, FeedState("registry", table), False, links)
+    for event in events:
+        await stream.apply(event)
+    return stream, links
+
+
+async def test_links_are_in_force_at_synced_and_change_afterwards() -> None:
+    before = previews(put=[link("a"), link("b"), link("c")]), previews(remove=["b" * 64, "d" * 64])
+    stream, links = await gateway(*before)
+    assert len(links) == 0
+    await stream.apply(WHOLE)
+    assert (links.lookup("b" * 64), len(links)) == (None, 2)
+    assert not await stream.apply(previews(put=[link("a", revision=2)], remove=["c" * 64]))
+    found = links.lookup("a" * 64)
+    assert found is not None
+    assert (found.revision, len(links)) == (2, 1)
+
+
+async def test_links_that_nobody_vouches_for_are_none() -> None:
+    """An older registry takes over, which does not tell them."""
+    stream, links = await gateway(previews(put=[link("a")]), WHOLE)
+    assert len(links) == 1
+    await stream.apply(synced(11))
+    assert len(links) == 0
+
+
+async def test_who_is_no_gateway_reads_no_links(side: Side) -> None:
+    assert not await side.connect(resumed=True).apply(previews(put="nonsense"))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        previews(put="x"), previews(remove={}), previews(remove=["x"]), previews(put=[{}]),
+        previews(put=[link("a")] * (LINKS_IN_EVENT + 1)), Event(PREVIEWS, "[1"),
+    ],
+)  # fmt: skip
+async def test_links_that_are_nonsense(event: Event) -> None:
+    with pytest.raises(ContractError):
+        await gateway(event)
+
+
+async def test_links_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_of_events, "MAX_LINKS", 1)
+    with pytest.raises(ContractError):
+        await gateway(previews(put=[link("a"), link("b")]))
