@@ -131,8 +131,7 @@ class Sidecar:
             *((OUTBOUND, listen, sides.carry(target), peers) for listen, target in settings.outbound),
         ]
         if self._link is not None:
-            said = self._link.authorization
-            wanted += [(INBOUND, listen, sides.serve_links(said), None) for listen in settings.gateway]
+            wanted += [(INBOUND, each, sides.serve_links(self._link.authorization), None) for each in settings.gateway]
         for direction, listen, side, known in wanted:
             try:
                 sockets = bind(listen.host, listen.port)
