@@ -113,7 +113,9 @@ def test_what_a_stranger_says_of_keys_and_hops_is_taken_off(make_book: MakeBook,
 def test_the_application_sees_its_own_host_and_origin(book: Playbook) -> None:
     _, target = asked(
         book,
-        ask("/", f"origin: http://{HOST}", f"referer: http://{HOST}/a?b", "cookie: a=1; b=2", "x-forwarded-host: evil"),
+        ask(
+            "/", f"origin: http://{HOST}", f"referer: http://{HOST}/a?b", "cookie: a=1;; b=2", "x-forwarded-host: evil"
+        ),
     )
     assert field_lines(target.got, "host") == ["127.0.0.1:9301"]
     assert field_lines(target.got, "origin") == ["http://127.0.0.1:9301"]
@@ -471,8 +473,8 @@ def test_the_registry_has_the_pages_about_a_sandbox(make_book: MakeBook, step: i
         + HOST.encode()
         + b"\r\nx-forwarded-proto: http\r\n\r\n"
     )
-    registry.send(page("text/html", PAGE))
-    assert client.got == page("text/html", PAGE)
+    registry.send(page("text/html", PAGE, "skycap-said: this"))
+    assert client.got == page("text/html", PAGE, "skycap-said: this")
 
 
 def test_words_are_taken_from_its_own_pages_only(book: Playbook) -> None:
