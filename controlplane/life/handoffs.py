@@ -108,25 +108,29 @@ class Handoffs:
     # -- sandboxes come and go ------------------------------------------------------------------------------------
 
     def observe(self, record: Record) -> None:
-        """A sandbox is there, or has changed: links into it lead to what it is now."""
+        """A sandbox is there, or has changed, or has ended: links into it lead to what it is now."""
         sandbox, wanted = record.name, record.desired
+        if record.deleting:
+            self._end(sandbox)
+            return
         before, now = self._shared.get(sandbox), Shared(record.routing_key, wanted.revision, wanted.expires)
         self._shared[sandbox] = now
         if before != now and sandbox in self._handoffs:
             self._tell(self._links(sandbox))
 
-    def end(self, sandbox: str) -> None:
-        """It has ended, and so have its links, at once."""
+    def restore(self, records: Iterable[Record]) -> None:
+        """These are all sandboxes that there are. What was stored of others has no owner."""
+        for record in records:
+            self.observe(record)
+        for name in [name for name in self._handoffs if name not in self._shared]:
+            self._end(name)
+
+    def _end(self, sandbox: str) -> None:
         self._shared.pop(sandbox, None)
         handoff = self._handoffs.pop(sandbox, None)
         if handoff is not None:
             self._tell((), [link.hash for link in handoff.links])
             self._tasks.spawn(self._forget(sandbox), f"forget the links of {sandbox}")
-
-    def end_orphans(self) -> None:
-        """What was stored of sandboxes that are gone."""
-        for name in [name for name in self._handoffs if name not in self._shared]:
-            self.end(name)
 
     async def _forget(self, sandbox: str) -> None:
         """What is stored of one that has ended, unless there is another one of its name by now."""

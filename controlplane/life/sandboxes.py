@@ -80,10 +80,7 @@ class Sandboxes:
 
     def restore(self) -> None:
         """Take up the life of everything that was stored, and begin to watch for what expires."""
-        for life in self._lives.values():
-            if not life.record.deleting:
-                self._around.handoffs.observe(life.record)
-        self._around.handoffs.end_orphans()
+        self._around.handoffs.restore(life.record for life in self._lives.values())
         for life in self._lives.values():
             life.restore()
         self._around.tasks.keep(self._expire, "expiry")
@@ -220,7 +217,8 @@ class Sandboxes:
         self._check(sandbox, living.record if living else None)
         claimed = self._claim(sandbox)
         before = self._tombstone_elsewhere(sandbox)
-        taken = [route for route in before.routes(before.record) if _is_of(route, sandbox)] if before else []
+        left = before.routes(before.record) if before else []
+        taken = [route for route in left if route.state is State.ENDED and route.key == sandbox.routing_key]
         try:
             if life is None or not await self._update(life, sandbox, restart, taken):
                 life = await self._create(sandbox, taken)
@@ -274,18 +272,17 @@ class Sandboxes:
     def _observe(self, life: SandboxLife, before: Record) -> None:
         """A record of a sandbox was stored."""
         record = life.record
+        self._around.handoffs.observe(record)
         published = self._around.published
         self._note_forks(life)
         if not record.deleting:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
             published.has_key(record.routing_key, True)
-            self._around.handoffs.observe(record)
         elif not before.deleting:
             self._owners.pop(before.routing_key, None)
             published.has_key(before.routing_key, False)
             self._around.tasks.spawn(self._around.hops.forget(before.routing_key), f"forget the hops of {life.name}")
-            self._around.handoffs.end(life.name)
         for gone in {one.key for one in before.tombstones} - {one.key for one in record.tombstones}:
             if self._buried.get(gone, ("",))[0] == life.name:
                 del self._buried[gone]
@@ -400,8 +397,3 @@ class Sandboxes:
         if life is None:
             raise NotFound(f"there is no sandbox {name!r}")
         return life
-
-
-def _is_of(route: Route, sandbox: Sandbox) -> bool:
-    """A tombstone of the key that the sandbox takes."""
-    return route.state is State.ENDED and route.key == sandbox.routing_key
