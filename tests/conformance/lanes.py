@@ -18,7 +18,7 @@ from collections.abc import Callable
 from tests.conformance.client import Client
 from tests.conformance.origin import PROBE, PROBE_TARGET, Origin
 
-DEADLINE = 5.0
+DEADLINE = 30.0
 """Seconds that an event may take on a busy machine; it only passes when the event never comes."""
 
 Address = tuple[str, int]

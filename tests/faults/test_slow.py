@@ -196,5 +196,5 @@ async def test_a_crowd_of_slow_heads(patient: Subject, origin: Origin) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, HARD))
     assert {answer[:13] for answer in answers} == {b"HTTP/1.1 408 "}
     assert await sidecar.metric("skycap_timeouts_total", direction="inbound", phase="header") == expired + CROWD
-    assert served > 20
+    assert served >= 4, "all four of them had answers meanwhile"
     assert sidecar.resident - before < CROWD * 16 * 1024
