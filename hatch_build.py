@@ -21,7 +21,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parent
 COMPILED = (
-    "wire/*.py", "routing/*.py", "exchange/*.py", "net/timers.py", "net/downstream.py", "net/upstream.py",
+    "wire/*.py", "wire/h2/*.py", "routing/*.py", "exchange/*.py", "exchange/h2/*.py",
+    "net/timers.py", "net/downstream.py", "net/upstream.py",
     "net/opaque.py",  # a subclass of what is compiled
     "telemetry/counters.py",
 )  # fmt: skip

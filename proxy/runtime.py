@@ -165,8 +165,7 @@ class Sidecar:
         """The requests that came in and are not over."""
         for listener in self._inbound_listeners:
             for connection in listener.connections:
-                if connection.exchange is not None:
-                    yield connection.exchange.passage
+                yield from connection.passages
 
     def _open_transparent(self, ports: Transparent) -> list[str]:
         """Bind where connections are redirected to. Returns what is in the way."""

@@ -15,7 +15,6 @@ import re
 from typing import Final
 
 from proxy.exchange.passage import Passage
-from proxy.wire.head import field_values
 
 X_FORWARDED_FOR: Final = b"x-forwarded-for"
 FORWARDED: Final = b"forwarded"
@@ -29,7 +28,7 @@ _FOR: Final = re.compile(rb"(?:^|[;,])[ \t]*+for=(?:\"([^\"\\]*+)\"|([^;,\" \t]+
 def append_peer(passage: Passage, peer: bytes) -> None:
     """Add the address of the client's end of the connection to both lists. peer: as text, without a port."""
     head = passage.head
-    sent = field_values(head, X_FORWARDED_FOR), field_values(head, FORWARDED)
+    sent = head.values(X_FORWARDED_FOR), head.values(FORWARDED)
     addresses, forwarded = (b", ".join(filter(None, values)) for values in sent)  # one list: RFC 9110 section 5.3
     if forwarded and not addresses:
         addresses = b", ".join(_address(quoted or token) for quoted, token in _FOR.findall(forwarded))

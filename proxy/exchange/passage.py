@@ -69,6 +69,7 @@ class Passage:
     first_byte: when the answer's head was there, 0 before.
     asked:      what of the request's body was still kept when the answer began.
     capture:    what is kept of a request that failed, None of others.
+    further:    members of the hop that other protocols than HTTP/1.1 have, as JSON, each behind a comma.
     """
 
     __slots__ = (
@@ -83,6 +84,7 @@ class Passage:
         "fields",
         "first_byte",
         "flight",
+        "further",
         "head",
         "hop",
         "idle_seconds",
@@ -139,6 +141,7 @@ class Passage:
         self.first_byte = 0.0
         self.asked = b""
         self.capture: Capture | None = None
+        self.further = b""
 
     def __repr__(self) -> str:
         return f"<Passage {self.head!r} {self.plan!r}>" if self.plan is not None else "<Passage>"

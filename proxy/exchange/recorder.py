@@ -84,13 +84,13 @@ class HopRecorder:
         for key in keys:
             fixed = self._members(plan, key, lost=True)
             ident = HOP_ID % (self.prefix, next(self.ids) & HOP_COUNTS)
-            self.ring.put((fixed, ident, *hop[2:13], None))
+            self.ring.put((fixed, ident, *hop[2:14], None))
 
     def _keep(self, passage: Passage, head: bytes, body: bytes) -> None:
         if passage.suspects:
             return  # it is told more than once, and whose it is is not known
         request = passage.head
-        sent = request.data[: min(request.end, MAX_HEAD_BYTES)]
+        sent = request.sent()[:MAX_HEAD_BYTES]
         capture = Capture(sent, len(sent), head[:MAX_HEAD_BYTES], min(len(head), MAX_HEAD_BYTES))
         if not self.ring.room(len(capture)):
             capture.request = capture.answer = b""

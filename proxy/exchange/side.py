@@ -16,6 +16,7 @@ from proxy.contract.hops import HOP_FIELD
 from proxy.contract.hops import HOP_ID as A_HOP
 from proxy.exchange.caching import UNCACHED
 from proxy.exchange.carriers import Carriers
+from proxy.exchange.h2.kinds import Kinds
 from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Splicer, Stream, Wheel
@@ -94,6 +95,7 @@ class Side(ABC):
     draining:     no connection is kept open behind an answer any more.
     has_answer:   an upstream has answered a request.
     waiters:      requests that wait for a route.
+    kinds:        what is known of the header blocks of HTTP/2.
     default_pool: where what names no destination goes: connections that are not HTTP. The application, or the target of
                   calls; None where only a request says where it wants to go.
     """
@@ -124,6 +126,8 @@ class Side(ABC):
         self.draining = False
         self.has_answer = False
         self.waiters: set[Waiter] = set()
+        watched = self.carriers.fields | frozenset(map(str.encode, self.traces.fields))
+        self.kinds = Kinds(watched, parts.parser.limits.header_lines)
 
     def drain(self) -> None:
         """From now on every answer announces the end of its connection."""
@@ -208,7 +212,7 @@ class Side(ABC):
                     plan.hops or hops.tell(plan), passage.hop, passage.cause, hops.now() - seconds, passage.trace,
                     head.method, head.data[start : head.data.find(b" ", start)], status, failure, seconds,
                     answered - passage.started if answered else 0.0,
-                    passage.request_bytes, passage.answer_bytes, passage.capture,
+                    passage.request_bytes, passage.answer_bytes, passage.further, passage.capture,
                 )  # fmt: skip
                 waiting = hops.ring.waiting
                 if waiting and len(waiting) < hops.ring.limit and not passage.suspects:

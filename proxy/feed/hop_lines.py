@@ -35,7 +35,7 @@ _TEXT_TYPES = re.compile(
 
 _LINE = (
     b'{%b,"id":"%b","parent":"%b","time":%.3f,"trace":%b,"method":%b,"path":%b,"status":%d,"error":"%b",'
-    b'"durationMs":%.2f,"firstByteMs":%.2f,"requestBytes":%d,"responseBytes":%d%b}\n'
+    b'"durationMs":%.2f,"firstByteMs":%.2f,"requestBytes":%d,"responseBytes":%d%b%b}\n'
 )
 
 
@@ -63,6 +63,7 @@ def hop_line(told: Told, secret: frozenset[str] = SECRET_FIELDS) -> bytes:
             told.first_byte * 1e3,
             told.request_bytes,
             told.answer_bytes,
+            told.further,
             messages,
         )
     )

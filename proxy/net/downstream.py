@@ -1,6 +1,7 @@
 """A client's connection: its first bytes decide what becomes of the others.
 
     silent or undecided ──▶ HTTP/1: an exchange
+                        ├─▶ HTTP/2: streams, each with an exchange of its own
                         └─▶ anything else: an opaque connection
 
 The event loop looks `data_received` up when the protocol is set. Once the connection is known, that is a method of
@@ -10,13 +11,14 @@ the object that serves it: without one of ours in between, one call less for eve
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any, cast
 
 from proxy.exchange.exchange import Exchange
+from proxy.exchange.h2.client import ClientLink
 from proxy.exchange.outbound import Outbound
+from proxy.exchange.passage import Passage
 from proxy.exchange.phase import CLOSED, PHASES
 from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
@@ -24,8 +26,6 @@ from proxy.net.opaque import OpaqueConnection
 from proxy.net.silence import Opening, Silence
 from proxy.net.sniff import Kind, sniff
 from proxy.net.tuning import set_water_marks
-
-_log = logging.getLogger("skycap.connections")
 
 
 class Downstream(asyncio.Protocol):
@@ -35,6 +35,7 @@ class Downstream(asyncio.Protocol):
               spoken.
     accepted: the tick in which that was.
     exchange: reads its requests, None before there is a connection and when it is opaque.
+    streams:  reads its frames, None while it is not known to speak HTTP/2.
     opaque:   carries its bytes, None while it is not known to be opaque.
     """
 
@@ -56,6 +57,7 @@ class Downstream(asyncio.Protocol):
         self._early = b""
         self.accepted = 0
         self.exchange: Exchange | None = None
+        self.streams: ClientLink | None = None
         self.opaque: OpaqueConnection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,6 +125,14 @@ class Downstream(asyncio.Protocol):
             self._receive_with(exchange.request.received)
             exchange.request.received(data)
             return
+        if kind is Kind.HTTP2:
+            peer = exchange.peer
+            held = self._retire()
+            streams = self._multiplex(peer)
+            if upstream is not None:
+                streams.adopt(pool, upstream)
+            streams.begin(held + data)
+            return
         opaque = self._carry(kind, pool, self._retire() + data)
         if upstream is not None:
             opaque.join(upstream, b"")
@@ -139,6 +149,14 @@ class Downstream(asyncio.Protocol):
         self.data_received = receive  # type: ignore[method-assign, assignment]
         cast(asyncio.Transport, self.stream).set_protocol(self)
 
+    # -- HTTP/2 ---------------------------------------------------------------------------------------------------
+
+    def _multiplex(self, peer: bytes) -> ClientLink:
+        """From now on the connection has streams. peer: the client's address."""
+        streams = self.streams = ClientLink(self.side, self.stream, peer)
+        self._receive_with(streams.received)
+        return streams
+
     # -- not HTTP -------------------------------------------------------------------------------------------------
 
     def _retire(self) -> bytes:
@@ -151,9 +169,6 @@ class Downstream(asyncio.Protocol):
 
     def _carry(self, kind: Kind, pool: Pool, first: bytes) -> OpaqueConnection:
         """From now on the connection is opaque. It still needs an upstream."""
-        if kind is Kind.HTTP2 and not self._opening.http2_told:
-            self._opening.http2_told = True
-            _log.warning("HTTP/2 without TLS passes unread, to the baseline: its routing keys are not seen")
         opaque = self.opaque = OpaqueConnection(self.side, self.stream, pool, kind)
         if first:
             opaque.client_received(first)
@@ -221,6 +236,8 @@ class Downstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.opaque is not None:
             return self.opaque.client_eof()
+        if self.streams is not None:
+            return self.streams.client_eof()
         return self.exchange is not None and self.exchange.client_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -234,6 +251,10 @@ class Downstream(asyncio.Protocol):
                 upstream.stream.abort()
         if self.opaque is not None:
             self.opaque.client_lost(error=exc is not None)
+        elif self.streams is not None:
+            if self.side.has_answer:
+                self._opening.client_first = True
+            self.streams.client_lost()
         elif self.exchange is not None:
             if self.side.has_answer:
                 self._opening.client_first = True
@@ -244,11 +265,15 @@ class Downstream(asyncio.Protocol):
         relay = self.opaque or self.exchange
         if relay is not None:
             relay.client_full()
+        elif self.streams is not None:
+            self.streams.client_full()
 
     def resume_writing(self) -> None:
         relay = self.opaque or self.exchange
         if relay is not None:
             relay.client_drained()
+        elif self.streams is not None:
+            self.streams.client_drained()
 
     def abort(self) -> None:
         """Cut it, so that its client cannot take what it got for all of it."""
@@ -260,6 +285,23 @@ class Downstream(asyncio.Protocol):
             self.exchange.drain(last_call=True)
             if self.exchange.phase != CLOSED:
                 self.abort()
+        elif self.streams is not None:
+            self.streams.drain(last_call=True)
+
+    def drain(self, *, last_call: bool) -> None:
+        """The sidecar is about to end, as in the exchanges."""
+        if self.exchange is not None:
+            self.exchange.drain(last_call=last_call)
+        elif self.streams is not None:
+            self.streams.drain(last_call=last_call)
+
+    @property
+    def passages(self) -> Iterator[Passage]:
+        """The requests in hand."""
+        if self.exchange is not None:
+            yield self.exchange.passage
+        elif self.streams is not None:
+            yield from self.streams.passages
 
     def describe(self) -> dict[str, Any]:
         """For people: the client, and what is done for it."""
@@ -273,5 +315,6 @@ class Downstream(asyncio.Protocol):
             "method": exchange.passage.head.method.decode("latin-1") if exchange is not None else "",
             "action": plan.action.value if plan is not None else "",
             "sandbox": plan.sandbox if plan is not None else "",
+            "streams": len(self.streams.flows) if self.streams is not None else 0,
             "opaque": opaque.kind.value if opaque is not None else "",
         }

@@ -120,8 +120,7 @@ class Listener:
 
     def drain(self, *, last_call: bool) -> None:
         for connection in list(self.connections):
-            if connection.exchange is not None:
-                connection.exchange.drain(last_call=last_call)
+            connection.drain(last_call=last_call)
 
     async def emptied(self) -> None:
         """Return when the last connection has ended."""

@@ -50,7 +50,7 @@ class Opening:
     peers:    tells whose process a new client is, before anything is read from it; None: nobody asks.
     """
 
-    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "http2_told", "peers")
+    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "peers")
 
     def __init__(self, delay: float = 0.0, *, declared: bool = False, peers: Peers | None = None) -> None:
         self.delay = delay
@@ -60,7 +60,6 @@ class Opening:
         """The application has spoken first on a connection."""
         self.client_first = False
         """It has answered HTTP."""
-        self.http2_told = False
         self._open = 0
         self._waiting: dict[Silence, None] = {}
 

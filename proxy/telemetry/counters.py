@@ -23,7 +23,7 @@ unsynced: no table came in time, so baseline  error:    answered by the sidecar 
 forward:  carried on by the outbound side
 """
 
-OPAQUE = ("http2", "tls", "server-first", "declared", "other")
+OPAQUE = ("tls", "server-first", "declared", "other")
 """Why the bytes of a connection were carried unread; see `proxy.net.sniff`."""
 
 STATUS_CLASSES = 10
@@ -43,6 +43,8 @@ class SideCounters:
         "duration_sum",
         "durations",
         "failures",
+        "grpc",
+        "http2",
         "key_carriers",
         "key_conflicts",
         "keys_malformed",
@@ -67,6 +69,10 @@ class SideCounters:
         """Seconds."""
         self.failures: Counter[str] = Counter()
         """By `Failure.code`: answers that we made ourselves. Besides: client-truncated, answer-truncated, internal."""
+        self.http2 = 0
+        """Connections of clients that speak HTTP/2."""
+        self.grpc: Counter[int] = Counter()
+        """Calls by their `grpc-status`."""
         self.timeouts: Counter[str] = Counter()
         """By phase: header, idle, hold, connect, response, body (either way), tunnel."""
         self.key_carriers: Counter[str] = Counter()

@@ -217,6 +217,18 @@ def _labelled(sides: Sides) -> Iterator[Metric]:
         {(side, kind): n for side, figures in sides for kind, n in (unread | figures.opaque).items()},
     )
     yield _counter(
+        "http2_connections",
+        "Connections of clients that speak HTTP/2 without TLS",
+        ("direction",),
+        {(side,): figures.http2 for side, figures in sides},
+    )
+    yield _counter(
+        "grpc_calls",
+        "gRPC calls, by their grpc-status",
+        ("direction", "status"),
+        {(side, str(status)): n for side, figures in sides for status, n in figures.grpc.items()},
+    )
+    yield _counter(
         "timeouts",
         "Time limits that were reached",
         ("direction", "phase"),

@@ -59,6 +59,7 @@ class Told(NamedTuple):
     trace:   b"" when the request had none.
     error:   the code of an answer of our own, or how it ended early, "" when it did not.
     seconds, first_byte: how long it took, and until the answer's head; 0 when there was none.
+    further: JSON members that other protocols than HTTP/1.1 have, each behind a comma.
     """
 
     fixed: bytes
@@ -74,11 +75,12 @@ class Told(NamedTuple):
     first_byte: float
     request_bytes: int
     answer_bytes: int
+    further: bytes
     capture: Capture | None
 
 
 Raw = tuple[
-    bytes, bytes, bytes, float, bytes, bytes, bytes, int, str, float, float, int, int, Capture | None
+    bytes, bytes, bytes, float, bytes, bytes, bytes, int, str, float, float, int, int, bytes, Capture | None
 ]  # fmt: skip
 
 

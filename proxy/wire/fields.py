@@ -12,14 +12,16 @@ Field = tuple[bytes, bytes]
 class Addition:
     """Fields that are added to many messages.
 
-    lines: as HTTP/1 writes them, None until it has done so once (`field_lines`).
+    lines:    as HTTP/1 writes them, None until it has done so once (`field_lines`).
+    literals: as HTTP/2 writes them, None until it has (`proxy.wire.h2.hpack`).
     """
 
-    __slots__ = ("fields", "lines")
+    __slots__ = ("fields", "lines", "literals")
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = fields
         self.lines: bytes | None = None
+        self.literals: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Addition {', '.join(name.decode() for name, _ in self.fields) or 'nothing'}>"

@@ -129,6 +129,10 @@ class RequestHead:
         """As in `proxy.routing.fields`."""
         return field_values(self, name)
 
+    def sent(self) -> bytes:
+        """The text of the whole head."""
+        return self.data[: self.end]
+
     @property
     def target(self) -> bytes:
         """As sent."""

@@ -316,7 +316,13 @@ class Client(Peer):
 
     def __init__(self, side: Side, step: int) -> None:
         super().__init__(step)
+        self.side = side
         self.exchange = Exchange(side, self.stream)
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """The requests in hand."""
+        return [self.exchange.passage]
 
     def _deliver(self, data: bytes) -> None:
         self.exchange.request.received(data)
@@ -541,7 +547,7 @@ class Playbook:
         self.splicer = PlayedSplicer()
         self._splices = splices
         self.gave_up = False
-        self.clients: list[Client] = []
+        self.clients: list[Any] = []
         self.sides: list[Side] = []
         self._key_headers = key_headers
         self._trace_headers = trace_headers
@@ -623,8 +629,8 @@ class Playbook:
 
     def _in_hand(self) -> Iterator[Passage]:
         for client in self.clients:
-            if isinstance(client.exchange.side, Inbound):
-                yield client.exchange.passage
+            if isinstance(client.side, Inbound):
+                yield from client.passages
 
     def _random_bits(self, bits: int) -> int:
         """1, 2, 3, ..."""

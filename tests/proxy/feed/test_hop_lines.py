@@ -20,7 +20,7 @@ def told(**fields: Any) -> Told:
     defaults: dict[str, Any] = {
         "fixed": FIXED, "id": b"00000001000000ff", "parent": b"0000000100000001", "began": 1764280000.1234,
         "trace": b"4bf92f", "method": b"GET", "path": b"/users?x=1", "status": 500, "error": "", "seconds": 0.0124,
-        "first_byte": 0.01, "request_bytes": 0, "answer_bytes": 0, "capture": None,
+        "first_byte": 0.01, "request_bytes": 0, "answer_bytes": 0, "further": b"", "capture": None,
     }  # fmt: skip
     return Told(**{**defaults, **fields})
 

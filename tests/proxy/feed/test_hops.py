@@ -52,7 +52,7 @@ def leave(report: HopReport, count: int = 1, capture: Capture | None = None) -> 
     for _ in range(count):
         ident = HOP_ID % (report.ring.prefix, next(report.ring.ids) & HOP_COUNTS)
         size = len(capture) if capture is not None else 0
-        report.ring.put((FIXED, ident, b"", 1.0, b"", b"GET", b"/", 200, "", 0.0, 0.0, size, size, capture))
+        report.ring.put((FIXED, ident, b"", 1.0, b"", b"GET", b"/", 200, "", 0.0, 0.0, size, size, b"", capture))
 
 
 @pytest.fixture

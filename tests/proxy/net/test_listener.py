@@ -320,7 +320,6 @@ async def test_http_inside_of_connect_gets_its_key(together: bool) -> None:
     [
         (b"\x16\x03\x01\x02\x00", "tls"),
         (b"*1\r\n$4\r\nPING\r\n", "other"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http2"),
     ],
 )
 async def test_what_is_no_http_inside_of_connect_is_not_read(first: bytes, kind: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +18,7 @@ from proxy.net.listener import FixedEntrance, Listener, bind
 from proxy.net.opaque import OpaqueConnection
 from proxy.net.reset import reset
 from proxy.net.silence import Opening
-from proxy.net.sniff import PREFACE
-from tests.proxy.net.rig import Line, Net, Origin, client, eventually, net, on_uvloop, origin
+from tests.proxy.net.rig import Net, Origin, client, eventually, net, on_uvloop, origin
 
 PING = b"*1\r\n$4\r\nPING\r\n"
 PONG = b"+PONG\r\n"
@@ -108,7 +105,7 @@ async def test_bytes_reach_the_application_and_its_own_come_back() -> None:
         assert place.counters.tunnels_opened == 1
         assert sum(map(sum, place.counters.requests.values())) == 0, "nobody has seen a request"
         assert place.connection.describe() | {"client": ""} == {
-            "client": "", "phase": "tunnel", "method": "", "action": "", "sandbox": "", "opaque": "other",
+            "client": "", "phase": "tunnel", "method": "", "action": "", "sandbox": "", "streams": 0, "opaque": "other",
         }  # fmt: skip
         assert repr(place.opaque) == "<OpaqueConnection other tunnel held=0 paused=0>"
 
@@ -369,9 +366,7 @@ async def test_a_client_that_does_not_take_the_rest_is_reset() -> None:
 
 
 @on_uvloop
-@pytest.mark.parametrize(
-    ("first", "kind"), [(b"\x16\x03\x01\x02\0", "tls"), (PREFACE, "http2"), (PING, "other")], ids=["tls", "http2", "?"]
-)
+@pytest.mark.parametrize(("first", "kind"), [(b"\x16\x03\x01\x02\0", "tls"), (PING, "other")], ids=["tls", "?"])
 async def test_it_is_counted_by_what_it_is(first: bytes, kind: str) -> None:
     async with guarded() as place, client(place.address) as peer:
         peer.send(first)
@@ -379,68 +374,3 @@ async def test_it_is_counted_by_what_it_is(first: bytes, kind: str) -> None:
         await line.receives(first)
         assert place.counters.opaque == {kind: 1}
         assert place.connection.describe()["opaque"] == kind
-
-
-@on_uvloop
-async def test_http2_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "skycap.connections")
-    async with guarded() as place:
-        for _ in range(3):
-            async with client(place.address) as peer:
-                peer.send(PREFACE)
-                await (await place.app.line(place.counters.opaque["http2"])).receives(PREFACE)
-        assert place.counters.opaque == {"http2": 3}
-    assert [record.message for record in caplog.records] == [
-        "HTTP/2 without TLS passes unread, to the baseline: its routing keys are not seen"
-    ]
-
-
-@on_uvloop
-async def test_a_declared_port_is_not_looked_at() -> None:
-    async with guarded(Opening(declared=True)) as place, client(place.address) as peer:
-        line = await place.app.line()
-        line.send(b"220 ready\r\n")
-        await peer.receives(b"220 ready\r\n")
-        peer.send(GET)
-        await line.receives(GET)
-        assert place.counters.opaque == {"declared": 1}
-        assert place.connection.exchange is None
-
-
-@on_uvloop
-async def test_a_forward_proxy_reads_everything() -> None:
-    """It has nowhere else to go: only a request says where it wants to."""
-    async with net() as parts:
-        listener = Listener(
-            FixedEntrance(parts.outbound(None), Opening(0.001, declared=True)), bind("127.0.0.1", 0), parts.descriptors
-        )
-        await listener.start()
-        async with client(listener.sockets[0].getsockname()[:2]) as peer:
-            peer.send(PING)
-            await peer.is_told()
-            assert peer.got.startswith(b"HTTP/1.1 400 ")
-        await listener.emptied()
-        listener.stop_accepting()
-
-
-# -- the end of the sidecar -------------------------------------------------------------------------------------------
-
-
-@on_uvloop
-async def test_a_drain_leaves_it_alone_until_it_is_cut() -> None:
-    async with guarded() as place, client(place.address) as peer:
-        peer.send(PING)
-        line = await place.app.line()
-        await line.receives(PING)
-        place.listener.stop_accepting()
-        place.listener.drain(last_call=True)
-        line.send(PONG)
-        await peer.receives(PONG)
-        assert place.listener.abort() == 1
-        await peer.is_told()
-        await line.is_told()
-
-
-def _shape(line: Line, opaque: OpaqueConnection) -> tuple[asyncio.Protocol, Borrower]:
-    """The type checker's proof that an opaque connection has the shape of the port."""
-    return line, opaque

@@ -6,7 +6,7 @@ from proxy.telemetry.hops import CAPTURED_BYTES, HOP_COUNTS, HOP_ID, Capture, Ho
 
 
 def told(number: int = 0, capture: Capture | None = None) -> Raw:
-    return (b"", b"%016x" % number, b"", 0.0, b"", b"GET", b"/", 200, "", 0.0, 0.0, 0, 0, capture)
+    return (b"", b"%016x" % number, b"", 0.0, b"", b"GET", b"/", 200, "", 0.0, 0.0, 0, 0, b"", capture)
 
 
 def ring(limit: int = 3) -> tuple[HopRing, list[str]]:

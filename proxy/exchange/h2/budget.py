@@ -1,0 +1,33 @@
+"""What a peer may do for nothing in ten seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PERIOD_TICKS: Final = 100
+
+
+class Budget:
+    """Counts, and begins anew every PERIOD_TICKS.
+
+    spent:  in this period.
+    earned: what was done for something meanwhile.
+    """
+
+    __slots__ = ("_since", "earned", "spent")
+
+    def __init__(self) -> None:
+        self.spent = 0
+        self.earned = 0
+        self._since = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget spent={self.spent} earned={self.earned}>"
+
+    def spend(self, now: int) -> int:
+        """One more, at that tick. Returns how many there were beyond what was earned."""
+        if now - self._since >= PERIOD_TICKS:
+            self._since = now
+            self.spent = self.earned = 0
+        self.spent += 1
+        return self.spent - self.earned

@@ -1,0 +1,258 @@
+"""Kinds of requests and answers: what is known of a header block by the template that it matches.
+
+A block is checked in full when its template is made; of one that matches, only what stands in the holes is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.exchange.caching import CACHING, UNCACHED
+from proxy.exchange.h2.head import StreamHead, text_of_head
+from proxy.routing.context import CONTEXT_FIELDS
+from proxy.wire.h2.faults import ENHANCE_YOUR_CALM, StreamFault
+from proxy.wire.h2.hpack import text_of
+from proxy.wire.h2.huffman import suspect
+from proxy.wire.h2.rules import check_answer, check_path, check_request, check_trailers, check_value, length_of
+from proxy.wire.h2.template import RECENT, Shapes, Template
+
+OTHER: Final = 0
+TRACEPARENT: Final = 1
+REQUEST_ID: Final = 2
+BAGGAGE: Final = 3
+PATH: Final = 4
+LENGTH: Final = 5
+_ROLES: Final = {
+    b"traceparent": TRACEPARENT, b"x-request-id": REQUEST_ID, b"baggage": BAGGAGE, b":path": PATH,
+    b"content-length": LENGTH,
+}  # fmt: skip
+
+_PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_ID: Final = re.compile(rb"[!-~]{1,200}+")
+"""As in `proxy.wire.head`: what is not of this form is found by those who ask for all fields."""
+
+_NOT_PLAIN: Final = re.compile(rb"[\0\r\n]")
+
+MAX_KNOWN: Final = 1_024
+MAX_KNOWN_BYTES: Final = 512
+"""Blocks of answers, paths and baggages that are remembered as they are encoded: 0.5 MiB of each for each side, and as
+much of what is known of them. When they are full they start over."""
+
+GRPC: Final = b"application/grpc"
+
+
+def is_grpc(content_type: bytes) -> bool:
+    """`application/grpc`, with a suffix or parameters, but not `application/grpc-web`, which is HTTP."""
+    return content_type.startswith(GRPC) and content_type[len(GRPC) : len(GRPC) + 1] in (b"", b"+", b";", b" ")
+
+
+def check_hole(encoded: bytes) -> None:
+    """A value that nobody asks for must not have what no value has. Raises StreamFault, ConnectionFault."""
+    if encoded[0] & 128:
+        if suspect(encoded, 1):
+            check_value(text_of(encoded))
+    elif _NOT_PLAIN.search(encoded, 1):
+        check_value(text_of(encoded))
+
+
+class RequestKind:
+    """
+    template:  which blocks are of this kind.
+    usual:     `baggage` says all about the key, and no field of a sidecar stands there.
+    """
+
+    __slots__ = (
+        "_authority", "_baggage", "_expects", "_grpc", "_low", "_method", "_parent", "_path", "_request_id", "_roles",
+        "_traced", "protocol", "template", "usual",
+    )  # fmt: skip
+
+    def __init__(self, template: Template, carriers: frozenset[bytes], max_fields: int) -> None:
+        """carriers: further fields that may have a key or a trace. Raises StreamFault."""
+        fields = template.fields
+        pseudo = check_request(fields)
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            values.setdefault(name, []).append(value)
+        if len(fields) > max_fields:
+            raise StreamFault(ENHANCE_YOUR_CALM, f"more than {max_fields} fields")
+        self.template = template
+        self.protocol = pseudo.get(b":protocol", b"")
+        self._method = pseudo[b":method"]
+        self._path = pseudo.get(b":path", b"") or pseudo.get(b":authority", b"")
+        self._authority = pseudo.get(b":authority", b"")
+        self._grpc = is_grpc(values.get(b"content-type", [b""])[0])
+        self._expects = length_of(values.get(b"content-length", []))
+        once = all(len(values.get(name, ())) < 2 for name in (b"baggage", b"traceparent", b"x-request-id"))
+        self.usual = (
+            once
+            and not any(name in carriers and name != b"baggage" for name in values)
+            and not any(name.startswith(b"skycap-") for name in values)
+        )
+        known = {b"traceparent", b"x-request-id"}
+        self._traced = any(name in CONTEXT_FIELDS and name not in known for name in values)
+        self._baggage = values.get(b"baggage", [None])[0]
+        self._parent = values.get(b"traceparent", [None])[0]
+        self._request_id = values.get(b"x-request-id", [None])[0]
+        self._roles = [_ROLES.get(name, OTHER) for name in template.names]
+        self._low = text_of_head(b"%b %b HTTP/2" % (self._method, self._path), fields)
+
+    def __repr__(self) -> str:
+        return f"<RequestKind {self._method.decode('latin-1')} {self.template!r}>"
+
+    def read(self, block: bytes, encoded: Sequence[bytes], kinds: Kinds) -> StreamHead:
+        """The head of a block with these values in its holes. Raises StreamFault, ConnectionFault."""
+        path, baggage, parent, request_id, expects = (
+            self._path, self._baggage, self._parent, self._request_id, self._expects,
+        )  # fmt: skip
+        for role, value in zip(self._roles, encoded, strict=True):
+            if role == OTHER:
+                check_hole(value)
+            elif role == PATH:
+                path = kinds.text(value)
+                check_path(path, self._method)
+            elif role == TRACEPARENT:
+                parent = text_of(value)
+                check_value(parent)
+            elif role == BAGGAGE:
+                baggage = kinds.text(value)
+                check_value(baggage)
+            elif role == REQUEST_ID:
+                request_id = text_of(value)
+                check_value(request_id)
+            else:
+                expects = length_of([text_of(value)])
+        traced = self._traced
+        sent = b""
+        if parent is not None:
+            sent, parent = parent, parent.lower()
+            if not _PARENT.fullmatch(parent):
+                parent, traced = None, True
+        if request_id is not None:
+            request_id = request_id.lower()
+            if not _ID.fullmatch(request_id):
+                request_id, traced = None, True
+        head = StreamHead(self._method, path, block, self._low, parent, request_id, sent)
+        head.baggage = baggage
+        head.traced = traced
+        head.grpc = self._grpc
+        head.expects = expects
+        head.authority = self._authority
+        if not self.usual:
+            head.plain = False
+            head.spell()
+        return head
+
+
+class AnswerKind:
+    """
+    status:      0 for trailers.
+    grpc_status: -1 when it is not there.
+    claims:      it has fields that only sidecars may say.
+    caching:     it has fields that let a cache keep it.
+    uncached:    a sidecar on the way has said that none may.
+    expects:     its content-length, -1 without one.
+    """
+
+    __slots__ = ("caching", "claims", "expects", "grpc", "grpc_status", "status", "template", "uncached", "varying")
+
+    def __init__(self, template: Template, max_fields: int) -> None:
+        """Raises StreamFault."""
+        fields = template.fields
+        names = [name for name, _ in fields]
+        self.template = template
+        self.status = 0
+        self.expects = -1
+        self.grpc = False
+        if len(fields) > max_fields:
+            raise StreamFault(ENHANCE_YOUR_CALM, f"more than {max_fields} fields")
+        if names[:1] == [b":status"]:
+            self.status = check_answer(fields)
+            self.expects = length_of([value for name, value in fields if name == b"content-length"])
+            self.grpc = any(name == b"content-type" and is_grpc(value) for name, value in fields)
+        else:
+            check_trailers(fields)
+        codes = [value for name, value in fields if name == b"grpc-status"]
+        self.grpc_status = int(codes[0]) if codes and codes[0].isdigit() and len(codes[0]) < 4 else -1
+        self.claims = any(name.startswith(b"skycap-") for name in names)
+        self.caching = any(name in CACHING for name in names)
+        self.uncached = all(field in fields for field in UNCACHED.fields)
+        self.varying = b"content-length" in template.names
+
+    def __repr__(self) -> str:
+        return f"<AnswerKind {self.status or 'trailers'} {self.template!r}>"
+
+    def check(self, encoded: Sequence[bytes]) -> int:
+        """Values in the holes of a block. Returns its content-length, as in `expects`. Raises StreamFault."""
+        expects = self.expects
+        for name, value in zip(self.template.names, encoded, strict=True):
+            if name == b"content-length":
+                expects = length_of([text_of(value)])
+            else:
+                check_hole(value)
+        return expects
+
+
+class Kinds:
+    """What one side has learned of the blocks that pass it.
+
+    carriers:   names of the fields that may carry a key or a trace besides the usual ones.
+    max_fields: of one block.
+    """
+
+    __slots__ = ("_answers", "_carriers", "_known_answers", "_max_fields", "_requests", "_shapes", "_texts")
+
+    def __init__(self, carriers: frozenset[bytes], max_fields: int) -> None:
+        self._carriers = carriers
+        self._max_fields = max_fields
+        self._shapes = Shapes()
+        self._requests: list[RequestKind] = []
+        self._answers: list[AnswerKind] = []
+        self._known_answers: dict[bytes, AnswerKind] = {}
+        self._texts: dict[bytes, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Kinds requests={len(self._requests)} answers={len(self._answers)} shapes={len(self._shapes)}>"
+
+    def text(self, encoded: bytes) -> bytes:
+        """As `text_of`, remembered; `encoded` comes out of a hole, and is short. Raises ConnectionFault."""
+        found = self._texts.get(encoded)
+        if found is None:
+            found = text_of(encoded)
+            if len(self._texts) >= MAX_KNOWN:
+                self._texts.clear()
+            self._texts[encoded] = found
+        return found
+
+    def request(self, block: bytes) -> tuple[RequestKind, StreamHead]:
+        """Raises StreamFault, ConnectionFault."""
+        for kind in self._requests:
+            encoded = kind.template.match(block)
+            if encoded is not None:
+                return kind, kind.read(block, encoded, self)
+        template = self._shapes.template(block)
+        kind = RequestKind(template, self._carriers, self._max_fields)
+        encoded = template.match(block)
+        assert encoded is not None
+        head = kind.read(block, encoded, self)
+        self._requests = [kind, *self._requests[: RECENT - 1]]
+        return kind, head
+
+    def answer(self, block: bytes) -> tuple[AnswerKind, int]:
+        """An answer's kind, or that of trailers, and its content-length. Raises StreamFault, ConnectionFault."""
+        known = self._known_answers.get(block)
+        if known is not None:
+            return known, known.expects
+        for kind in self._answers:
+            encoded = kind.template.match(block)
+            if encoded is not None:
+                return kind, kind.check(encoded)
+        template = self._shapes.template(block)
+        kind = AnswerKind(template, self._max_fields)
+        self._answers = [kind, *self._answers[: RECENT - 1]]
+        if len(block) <= MAX_KNOWN_BYTES:
+            if len(self._known_answers) >= MAX_KNOWN:
+                self._known_answers.clear()
+            self._known_answers[block] = kind
+        return kind, kind.expects

@@ -1,0 +1,97 @@
+"""What is written as literals of HPACK: fields that are added, and answers that we make ourselves.
+
+A gRPC caller reads `grpc-status` and `grpc-message` and nothing else, so that is where it is told (14, UNAVAILABLE,
+which it may try again); everybody else gets the problem document that HTTP/1 gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from proxy.errors import Failure
+from proxy.exchange.caching import UNCACHED
+from proxy.exchange.passage import Passage
+from proxy.exchange.plan import Plan
+from proxy.routing.context import WRITTEN
+from proxy.wire.fields import Addition, Field
+from proxy.wire.h2.hpack import literal, literals
+from proxy.wire.replies import problem
+
+UNAVAILABLE: Final = 14
+"""google.golang.org/grpc/codes: "most likely a transient condition", which all of ours are to a caller."""
+
+_WRITTEN: Final = b"".join([b"\0%c%b%%c%%b" % (len(name), name) for name in WRITTEN])
+"""The fields of WRITTEN, whose values all have less than 127 bytes."""
+
+
+def field_literals(addition: Addition) -> bytes:
+    """`literals` of what is added, made once."""
+    found = addition.literals
+    if found is None:
+        found = addition.literals = literals(addition.fields)
+    return found
+
+
+def request_literals(passage: Passage, plan: Plan) -> bytes:
+    """What a request gets: its plan's fields, its trace context, what else is its own, and last the hop that caused it,
+    where the next sidecar finds it at no cost."""
+    added = field_literals(plan.request)
+    if passage.written is not None:
+        arguments: list[object] = []
+        for value in passage.written:
+            arguments.append(len(value))
+            arguments.append(value)
+        added += _WRITTEN % tuple(arguments)
+    if passage.fields:
+        added += literals(passage.fields)
+    if plan.chained and passage.hop:
+        added += HOP_LITERAL + passage.hop
+    return added
+
+
+HOP_LITERAL: Final = b"\0\x0askycap-hop\x10"
+"""In front of the sixteen digits of a hop."""
+HOP_BYTES: Final = len(HOP_LITERAL) + 16
+
+
+class Reply(NamedTuple):
+    """status: that of HTTP; text: as HTTP/1 would write the head, for the hop; grpc_status: -1 to others."""
+
+    block: bytes
+    body: bytes
+    status: int
+    grpc_status: int
+    text: bytes
+
+
+def own_answer(
+    failure: Failure,
+    detail: str,
+    *,
+    workload: str,
+    sandbox: str,
+    fields: Sequence[Field],
+    grpc: bool,
+    bodiless: bool,
+    room: int,
+) -> Reply:
+    """room: what the client takes of a body. Without enough of it the answer has none."""
+    text, body = problem(failure, detail, workload=workload, sandbox=sandbox, close=False, fields=fields)
+    if grpc:
+        added = [
+            (b":status", b"200"),
+            (b"content-type", b"application/grpc"),
+            (b"grpc-status", b"%d" % UNAVAILABLE),
+            (b"grpc-message", quote(f"{failure.title}: {detail}", safe=" !#$&'()*+,/:;=?@[]").encode()),
+            (b"skycap-error", failure.code.encode()),
+            *[field for field in fields if field not in UNCACHED.fields],  # no cache keeps what gRPC says
+        ]
+        shown = b"HTTP/2 200\r\n" + b"".join([b"%b: %b\r\n" % field for field in added[1:]]) + b"\r\n"
+        return Reply(literals(added), b"", 200, UNAVAILABLE, shown)
+    lines = [line.partition(b": ") for line in text.split(b"\r\n")[1:-2]]
+    block = literal(b":status", b"%d" % failure.status) + literals([(name, value) for name, _, value in lines])
+    if bodiless or room < len(body):
+        body = b""
+    return Reply(block, body, failure.status, -1, text)

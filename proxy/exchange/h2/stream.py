@@ -1,0 +1,249 @@
+"""One request on a stream, and its answer: what `Exchange` is for a request of HTTP/1.
+
+ROUTING ──sent──▶ WAITING ──final head──▶ ANSWERING ──both directions over──▶ CLOSED
+  │  held up, dialling, no room   │  1xx, retry
+  └──────── our own answer ───────┘
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.errors import (
+    BAD_RESPONSE,
+    DRAINING,
+    UPSTREAM_RESET,
+    Failure,
+)
+from proxy.exchange.caching import CACHING, UNCACHED
+from proxy.exchange.h2.flow import EARLY, KEPT, LAST, OVER
+from proxy.exchange.h2.head import StreamHead, answer_head
+from proxy.exchange.h2.kinds import AnswerKind, RequestKind
+from proxy.exchange.h2.replies import field_literals, own_answer
+from proxy.exchange.h2.way import StreamWay
+from proxy.exchange.phase import ANSWERING, CLOSED, ROUTING, WAITING
+from proxy.exchange.recorder import FAILED
+from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, StreamFault
+from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames, reset_frame
+from proxy.wire.h2.template import without
+from proxy.wire.head import ResponseHead
+
+if TYPE_CHECKING:
+    from proxy.exchange.h2.client import ClientLink
+
+_PLAIN_ANSWERS: Final = {status: ResponseHead(b"", b"", status, 0) for status in range(1000)}
+"""Of answers that claim nothing: then nobody looks at more than the status."""
+
+_OURS: Final = frozenset({b"skycap-"})
+_HTTP2: Final = b',"protocol":"h2"'
+
+
+class StreamExchange(StreamWay):
+    """grpc_status: of the answer, -1 without one."""
+
+    __slots__ = ("_answer_block", "grpc_status")
+
+    def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
+        super().__init__(client, sid, kind, head, end)
+        self.grpc_status = -1
+        self._answer_block = b""
+
+    # -- the answer ----------------------------------------------------------------------------------------------------
+
+    def answer_block(self, block: bytes, end: int) -> None:
+        client, passage, answer = self.client, self.passage, self.answer
+        side = client.side
+        try:
+            kind, expects = side.kinds.answer(block)
+            if self.phase == ANSWERING:
+                self._trailers(kind, block, end)
+                return
+            if not kind.status or (kind.status < 200 and end):
+                raise StreamFault(INTERNAL_ERROR, "trailers without an answer, or an interim one that ends (8.1)")
+            if end and expects > 0 and passage.head.method != b"HEAD" and kind.status != 304:
+                raise StreamFault(INTERNAL_ERROR, "content that was announced and is not there (section 8.1.1)")
+        except StreamFault as fault:
+            self.bad_answer(fault.detail)
+            return
+        if kind.status < 200:
+            client.write(header_frames(self.sid, 0, client.first(block)))
+            return
+        self.phase = ANSWERING
+        if passage.hop and self._kept:
+            passage.asked = b"".join([frame[HEAD_BYTES:] for frame in self._kept if frame[3] == DATA])
+        self._kept = None
+        self.request.state &= ~KEPT
+        answer.state &= ~EARLY
+        answer.expects = -1 if end else expects
+        passage.status = kind.status
+        side.has_answer = True
+        if passage.told or kind.claims:
+            block = self._edited(kind, block)
+        if passage.hop and side.hops is not None:
+            passage.first_byte = side.clock()
+            self._answer_block = block
+            if kind.status >= FAILED or (end and kind.grpc_status > 0):
+                self._capture(block, kind.status)
+                answer.state |= KEPT
+        if end:
+            self.grpc_status = kind.grpc_status
+            answer.state |= LAST
+        elif not self.head.grpc:
+            self._arm(side.settings.stream_ticks)
+        client.write(header_frames(self.sid, end, client.first(block)))
+        if end:
+            self.server_finish()
+
+    def server_finish(self) -> None:
+        """The answer has been passed on as a whole."""
+        assert self.server is not None
+        self.server.finish(self.sid, self.answer)
+
+    def _edited(self, kind: AnswerKind, block: bytes) -> bytes:
+        """The answer's block with what its side adds, and without what it leaves out."""
+        side, passage = self.client.side, self.passage
+        head = answer_head(block, kind.status) if kind.claims else _PLAIN_ANSWERS[kind.status]
+        added, drop = side.answer(passage, head)
+        insert = field_literals(added)
+        if passage.told and side.settings.uncached and not kind.grpc and not kind.uncached:
+            insert += field_literals(UNCACHED)
+            if kind.caching:
+                drop |= CACHING
+        return (without(block, drop) if drop else block) + insert
+
+    def _trailers(self, kind: AnswerKind, block: bytes, end: int) -> None:
+        """Raises StreamFault."""
+        if kind.status or not end:
+            raise StreamFault(INTERNAL_ERROR, "a second head, or trailers that are not the end (section 8.1)")
+        answer = self.answer
+        if 0 <= answer.expects != answer.bytes:
+            raise StreamFault(INTERNAL_ERROR, "less content than was announced (section 8.1.1)")
+        if kind.claims:
+            block = without(block, _OURS)
+        self.grpc_status = kind.grpc_status
+        if self._answer_block and self.passage.status < FAILED and kind.grpc_status > 0:
+            self._capture(self._answer_block + block, self.passage.status)
+        server, client = self.server, self.client
+        assert server is not None
+        server.pass_end_on(self.sid, answer, header_frames(self.sid, END_STREAM, client.first(block)))
+
+    def _capture(self, block: bytes, status: int) -> None:
+        hops = self.client.side.hops
+        assert hops is not None  # else it would have no hop
+        head = answer_head(block, status)
+        hops.answered(self.passage, head, head.end)
+
+    def captured(self, data: bytes) -> None:
+        capture, hops = self.passage.capture, self.client.side.hops
+        if capture is not None:
+            assert hops is not None
+            hops.more(capture, data)
+
+    def bad_answer(self, detail: str) -> None:
+        server = self.server
+        if server is not None:
+            server.reset_stream(self.sid, CANCEL)
+        if self.phase == ANSWERING:
+            self.cut(INTERNAL_ERROR)
+        else:
+            self.fail(BAD_RESPONSE, detail)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def over(self) -> None:
+        self._close(served=True)
+        self._settled(self.passage.status, "")
+
+    def fail(self, failure: Failure, detail: str) -> None:
+        client, passage, plan = self.client, self.passage, self.passage.plan
+        side = client.side
+        server = self.server
+        if server is not None and self.phase != ROUTING:
+            server.reset_stream(self.sid, CANCEL)
+        side.waiters.discard(self)
+        self.leave_server()
+        side.counters.failures[failure.code] += 1
+        sandbox = plan.sandbox if plan is not None else ""
+        fields = side.error_fields(passage, failure.code)
+        reply = own_answer(
+            failure, detail, workload=side.workload, sandbox=sandbox, fields=fields, grpc=self.head.grpc,
+            bodiless=passage.head.method == b"HEAD", room=min(self.answer.window, client.window),
+        )  # fmt: skip
+        client.write(header_frames(self.sid, 0 if reply.body else END_STREAM, client.first(reply.block)))
+        if reply.body:
+            self.answer.window -= len(reply.body)
+            client.window -= len(reply.body)
+            client.write(data_frame(self.sid, END_STREAM, reply.body))
+        if not self.request.state & LAST:
+            client.write(reset_frame(self.sid, NO_ERROR))  # section 8.1: the rest of the request is not wanted
+        if passage.hop and plan is not None and side.hops is not None:
+            side.hops.answered_here(passage, reply.text, reply.body)
+        self.answer.bytes = len(reply.body)
+        self.grpc_status = reply.grpc_status
+        self._close()
+        self._settled(reply.status, failure.code)
+
+    def cut(self, code: int) -> None:
+        self.client.write(reset_frame(self.sid, code))
+        server = self.server
+        if server is not None and self.phase != ROUTING:
+            server.reset_stream(self.sid, CANCEL)
+        self.client.side.waiters.discard(self)
+        self._close()
+        self._settled(self.passage.status, "cut")
+
+    def reset_by_client(self, code: int) -> None:
+        server = self.server
+        if server is not None and self.phase != ROUTING:
+            server.reset_stream(self.sid, code)
+        self.client_gone()
+
+    def reset_by_server(self, code: int) -> None:
+        if code == REFUSED_STREAM and self.phase == WAITING:
+            self.refused()
+            return
+        answered = self.answer.state & OVER
+        if self.phase == WAITING:
+            side = self.client.side
+            if code == NO_ERROR or not self.head.grpc:
+                self.leave_server()
+                self.fail(UPSTREAM_RESET, f"the upstream reset the stream before it answered (error code {code})")
+                return
+            side.counters.failures[UPSTREAM_RESET.code] += 1
+        self.client.write(reset_frame(self.sid, code))
+        self._close()
+        self._settled(self.passage.status, "" if answered else "cut")
+
+    def client_gone(self) -> None:
+        self.client.side.waiters.discard(self)
+        answered = self.answer.state & OVER
+        self._close()
+        self._settled(self.passage.status, "" if answered else "client-lost")
+
+    def drain(self) -> None:
+        if self in self.client.side.waiters:
+            self.fail(DRAINING, "the sidecar is shutting down")
+
+    def _close(self, *, served: bool = False) -> None:
+        """It has no place on any connection any more."""
+        sid, client, request, answer = self.sid, self.client, self.request, self.answer
+        self.phase = CLOSED
+        self.due = 0
+        self._kept = None
+        if request.queue:
+            client.forget(sid, request)
+        if answer.queue and self.server is not None:
+            self.server.forget(sid, answer)
+        self.leave_server()
+        client.flows.pop(sid, None)
+        client.ended_one(served=served)
+
+    def _settled(self, status: int, failure: str) -> None:
+        passage, side = self.passage, self.client.side
+        passage.request_bytes = self.request.bytes
+        passage.answer_bytes = self.answer.bytes
+        passage.further = _HTTP2
+        if self.grpc_status >= 0:
+            side.counters.grpc[self.grpc_status] += 1
+            passage.further = b'%b,"grpcStatus":%d' % (_HTTP2, self.grpc_status)
+        side.settled(passage, status, failure)

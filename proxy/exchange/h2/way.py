@@ -1,0 +1,296 @@
+"""A stream's way to an upstream: what `proxy.exchange.way` is for a request of HTTP/1.
+
+While it is ROUTING, what comes of it waits in its flow. What was sent is kept until the answer begins, up to
+`replay_bytes`, so that a stream that nobody has looked at (REFUSED_STREAM, GOAWAY) can be sent once more.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING
+
+from proxy.errors import (
+    APP_TIMEOUT,
+    CONTENT_TIMEOUT,
+    UNSUPPORTED_METHOD,
+    UPSTREAM_RESET,
+    Failure,
+    Refused,
+)
+from proxy.exchange.forwarded import append_peer
+from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, QUEUED, Flow
+from proxy.exchange.h2.head import StreamHead
+from proxy.exchange.h2.kinds import RequestKind
+from proxy.exchange.h2.replies import request_literals
+from proxy.exchange.passage import Passage
+from proxy.exchange.phase import ANSWERING, PHASES, ROUTING, WAITING
+from proxy.exchange.plan import HOLD, POOLS, Plan
+from proxy.exchange.ports import Pool
+from proxy.exchange.way import IDEMPOTENT
+from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from proxy.wire.h2.frames import END_STREAM, HEAD_BYTES, header_frames, window_frame
+from proxy.wire.h2.template import without
+
+if TYPE_CHECKING:
+    from proxy.exchange.h2.client import ClientLink
+    from proxy.exchange.h2.server import ServerLink
+
+
+class StreamWay(ABC):
+    """
+    sid:     the stream's number, on both connections.
+    due:     the tick at which its phase has lasted for too long, 0 for never.
+    server:  the link that it was given to, None before.
+    granted: what the client has granted to the answer while nobody was there to use it.
+    """
+
+    __slots__ = (
+        "_asked", "_kept", "_kind", "_seen", "answer", "client", "due", "granted", "head", "passage", "phase",
+        "request", "server", "sid",
+    )  # fmt: skip
+
+    def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
+        self.client = client
+        self.sid = sid
+        self.head = head
+        self.passage = passage = Passage()
+        passage.head = head
+        self.phase = ROUTING
+        self.due = 0
+        self.server: ServerLink | None = None
+        self.granted = 0
+        self._kind = kind
+        self._kept: list[bytes] | None = []
+        self._asked = 0
+        self._seen = 0
+        self.request = request = Flow(self, client, 0, LIMBO | (LAST if end else 0))
+        self.answer = answer = Flow(self, client, client.initial, EARLY)
+        request.back, answer.back = answer, request
+        request.expects = head.expects
+
+    def __repr__(self) -> str:
+        return f"<StreamExchange {self.sid} {PHASES[self.phase]} {self.passage!r}>"
+
+    @abstractmethod
+    def fail(self, failure: Failure, detail: str) -> None:
+        """Answer it ourselves."""
+
+    @abstractmethod
+    def cut(self, code: int) -> None:
+        """End the stream so that the client cannot take what it got for the whole answer."""
+
+    @abstractmethod
+    def over(self) -> None:
+        """Both directions have been passed on."""
+
+    @abstractmethod
+    def answer_block(self, block: bytes, end: int) -> None:
+        """The head of an answer, interim or final, or its trailers."""
+
+    @abstractmethod
+    def captured(self, data: bytes) -> None:
+        """More of the content of an answer that is captured."""
+
+    @abstractmethod
+    def bad_answer(self, detail: str) -> None:
+        """What the upstream says is no HTTP/2."""
+
+    @abstractmethod
+    def reset_by_client(self, code: int) -> None:
+        """It is not wanted any more."""
+
+    @abstractmethod
+    def reset_by_server(self, code: int) -> None:
+        """The upstream gives up, or has answered and does not want the rest."""
+
+    @abstractmethod
+    def client_gone(self) -> None:
+        """Nobody is there to take its answer."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """The sidecar is about to end."""
+
+    # -- to an upstream ------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Decide on it and carry that out."""
+        client, passage, head = self.client, self.passage, self.head
+        side = client.side
+        passage.started = side.clock()
+        client.flows[self.sid] = self.request
+        try:
+            if head.method == b"CONNECT" and not self._kind.protocol:
+                if side.default_pool is None:
+                    raise Refused(UNSUPPORTED_METHOD, "CONNECT within HTTP/2 is not for this proxy")
+            elif side.default_pool is not None:
+                head.authority = b""  # where it goes does not depend on it
+            plan = side.admit(passage, head)
+            if side.forwarded:
+                append_peer(passage, client.peer)
+        except Refused as refused:
+            self.fail(refused.failure, refused.detail)
+            return
+        self.routed(plan)
+
+    def routed(self, plan: Plan) -> None:
+        """Carry out a plan: a first one, or the one that follows a change of the table or a failure."""
+        passage, side = self.passage, self.client.side
+        before, passage.plan = passage.plan, plan
+        if plan.outcome == POOLS:
+            side.waiters.discard(self)
+            passage.attempt = 0
+            self._acquire(plan.next_pool(0))
+        elif plan.outcome == HOLD:
+            if before is None or before.action is not plan.action:  # else its time has begun
+                side.waiters.add(self)
+                self._arm(plan.wait)
+        else:
+            side.waiters.discard(self)
+            self.fail(plan.failure, plan.detail)
+        if before is not None:
+            self.client.flush()
+
+    def _acquire(self, pool: Pool) -> None:
+        self.due = 0
+        self.passage.pool = pool
+        self.server = server = self.client.server_for(pool, self.sid)
+        server.assign(self)
+
+    def _arm(self, ticks: int) -> None:
+        self.due = self.client.side.wheel.now + ticks
+        self.client.look_at(self.due)
+
+    def send(self, server: ServerLink) -> None:
+        """There is a connection, and room for a stream on it."""
+        passage, request, sid, side = self.passage, self.request, self.sid, self.client.side
+        plan = passage.plan
+        assert plan is not None
+        self.phase = WAITING
+        block = self.head.block
+        if passage.drop:
+            block = without(block, passage.drop)
+        block += request_literals(passage, plan)
+        server.flows[sid] = self.answer
+        request.sink = server
+        request.window = server.initial
+        request.state &= ~LIMBO
+        bare = request.state & LAST and not request.queue
+        server.write(header_frames(sid, END_STREAM if bare else 0, server.first(block)))
+        if self.granted:
+            server.write(window_frame(sid, self.granted))
+            self.granted = 0
+        for frame in request.queue:
+            self.keep(request, frame)
+        if self._kept is not None and not bare:
+            request.state |= KEPT
+        if not self.head.grpc:
+            self._arm(side.settings.response_ticks if request.state & LAST else side.settings.stream_ticks)
+        if bare:
+            self.client.finish(sid, request)
+        elif request.queue:
+            server.waiting[sid] = request
+            server.send_waiting(sid, request)
+
+    def keep(self, flow: Flow, frame: bytes) -> None:
+        """A frame of the request may have to be sent again; one of an answer that failed is captured."""
+        kept = self._kept
+        if flow is self.answer:
+            self.captured(frame[HEAD_BYTES:])
+            return
+        if kept is None:
+            return
+        self._asked += len(frame)
+        if self._asked > self.client.side.settings.replay_bytes:
+            self._kept = None
+            self.request.state &= ~KEPT
+        else:
+            kept.append(frame)
+
+    # -- a failure on the way ------------------------------------------------------------------------------------------
+
+    def dial_failed(self, reason: str) -> None:
+        """The endpoint does not accept: try the next one, then say so."""
+        passage = self.passage
+        plan = passage.plan
+        assert plan is not None
+        passage.attempt += 1
+        if passage.attempt < len(plan.pools):
+            self._acquire(plan.next_pool(passage.attempt))
+        elif plan.fallback is not None:
+            self.routed(plan.fallback)
+        else:
+            self.fail(plan.failure, f"{plan.detail}: {reason}")
+
+    def try_again(self, *, untouched: bool) -> bool:
+        """Send it on a fresh connection. untouched: the upstream has said that it has not looked at it. Else only what
+        is idempotent may be sent again (RFC 9110 section 9.2.2)."""
+        passage, request, kept = self.passage, self.request, self._kept
+        if kept is None or passage.retried or passage.pool is None:
+            return False
+        if not untouched and self.phase == WAITING and passage.head.method not in IDEMPOTENT:
+            return False
+        self.client.side.counters.upstream_retries += 1
+        passage.retried = True
+        if self.phase == ROUTING:
+            self._acquire(passage.pool)
+            return True
+        self.leave_server()
+        self.phase = ROUTING
+        request.queue = deque([*kept, *request.queue])
+        ended = request.state & (LAST | OVER)
+        request.state = LIMBO | (QUEUED if request.queue else 0) | (LAST if ended else 0)
+        self._kept = None
+        self._acquire(passage.pool)
+        return True
+
+    def refused(self) -> None:
+        """The upstream has not looked at it: again, or the client may try it again itself (section 8.7)."""
+        if not self.try_again(untouched=True):
+            self.leave_server()
+            self.cut(REFUSED_STREAM)
+
+    def lost(self, how: str) -> None:
+        """The upstream's connection is gone. how: a participle."""
+        if self.phase == ANSWERING:
+            self.client.side.counters.failures["answer-truncated"] += 1
+            self.cut(INTERNAL_ERROR)
+        elif not self.try_again(untouched=False):
+            self.leave_server()
+            self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer began")
+
+    def leave_server(self) -> None:
+        """It is not, or no more, on the way to an upstream."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.let_go(self)
+
+    def expired(self) -> None:
+        """Its deadline has passed."""
+        side, passage = self.client.side, self.passage
+        timeouts = side.counters.timeouts
+        self.due = 0
+        if self in side.waiters:
+            timeouts["hold"] += 1
+            plan = passage.plan
+            assert plan is not None
+            side.waiters.discard(self)
+            if plan.fallback is not None:
+                self.routed(plan.fallback)
+            else:
+                self.fail(plan.failure, plan.detail)
+            return
+        moved = self.request.bytes + self.answer.bytes
+        if moved != self._seen:
+            self._seen = moved
+            self._arm(side.settings.stream_ticks)
+        elif self.phase == ANSWERING:
+            timeouts["body"] += 1
+            self.cut(CANCEL)
+        elif self.request.state & LAST:
+            timeouts["response"] += 1
+            self.fail(APP_TIMEOUT, "no answer in time")
+        else:
+            timeouts["body"] += 1
+            self.fail(CONTENT_TIMEOUT, "the request's content did not arrive in time")

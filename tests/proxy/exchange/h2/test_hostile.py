@@ -1,0 +1,341 @@
+"""Peers that break the rules hurt their own connection, or their own stream, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.exchange.h2.client import MAX_STREAMS, RESETS
+from proxy.exchange.h2.link import NUISANCES
+from proxy.wire.h2.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    make_head,
+)
+from proxy.wire.h2.hpack import literal, literals, string
+from tests.proxy.exchange.conftest import MakeBook
+from tests.proxy.exchange.h2.play import Caller, Service, frame
+from tests.proxy.exchange.playbook import Playbook
+
+HEAD = b"\x82\x86\x84" + literal(b":authority", b"users")
+BOTH = END_HEADERS | END_STREAM
+WORD = (1).to_bytes(4, "big")
+
+GOAWAYS = {
+    "a frame that is too long": (make_head((FRAME + 1) << 8 | DATA, 0, 1), 6),
+    "DATA of a stream that was not begun": (frame(DATA, 0, 99, b"x"), 1),
+    "DATA of no stream": (frame(DATA, 0, 0, b"x"), 1),
+    "RST_STREAM of one that was not begun": (frame(RST_STREAM, 0, 99, WORD), 1),
+    "WINDOW_UPDATE of one that was not begun": (frame(WINDOW_UPDATE, 0, 99, WORD), 1),
+    "WINDOW_UPDATE of 0": (frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\0"), 1),
+    "a window that overflows": (frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
+    "an even stream": (frame(HEADERS, BOTH, 2, HEAD), 1),
+    "a block that is none": (frame(HEADERS, BOTH, 3, b"\xff\xff\xff\xff\xff\xff"), 9),
+    "another frame within a block": (frame(HEADERS, 0, 3, HEAD) + frame(PING, 0, 0, b"12345678"), 1),
+    "a flood of CONTINUATION": (frame(HEADERS, 0, 3, HEAD) + frame(CONTINUATION, 0, 3) * 17, 11),
+    "PUSH_PROMISE": (frame(PUSH_PROMISE, 0, 1, WORD), 1),
+    "CONTINUATION alone": (frame(CONTINUATION, 0, 1, b""), 1),
+    "SETTINGS out of range": (frame(SETTINGS, 0, 0, b"\0\x04\xff\xff\xff\xff"), 3),
+    "SETTINGS that widen too much": (
+        frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\x00\x00") + frame(SETTINGS, 0, 0, b"\0\x04\x7f\xff\xff\xff"), None
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "code"), GOAWAYS.values(), ids=GOAWAYS)
+def test_the_connection_ends(make_book: MakeBook, step: int, data: bytes, code: int | None) -> None:
+    book = make_book(step=step)
+    client = Caller(book, book.inbound())
+    client.ask(method=b"POST", data=b"x", ends=False)
+    server = Service(book.app)
+    server.flush()
+    client.raw(data)
+    assert client.end.gone == code
+    assert client.closed == (code is not None)
+    if code is None:
+        assert client.answers[1].reset == 3
+    else:
+        assert server.recorded.calls[-1] == "reset"
+        client.link.received(b"more")
+        assert any(name.startswith("http2-") for name in book.counters.inbound.failures)
+
+
+@pytest.mark.parametrize("data", [frame(HEADERS, BOTH, 1, HEAD), frame(PING, 0, 0, b"12345678"), b"\0" * 9])
+def test_what_comes_before_settings(book: Playbook, data: bytes) -> None:
+    client = Caller(book, book.inbound(), greets=False)
+    client.send(PREFACE + data)
+    assert client.got[-1:] == b")"
+    assert client.closed
+
+
+STREAMS = {
+    "no path": frame(HEADERS, BOTH, 3, HEAD[:2] + HEAD[3:]),
+    "an upper-case name": frame(HEADERS, BOTH, 3, HEAD + literal(b"A", b"b")),
+    "content that was announced, and none": frame(HEADERS, BOTH, 3, HEAD + literal(b"content-length", b"1")),
+    "a priority of its own": frame(HEADERS, END_HEADERS, 3, HEAD) + frame(PRIORITY, 0, 3, b"\0\0\0\x03\0"),
+    "a window update of 0": frame(HEADERS, END_HEADERS, 3, HEAD) + frame(WINDOW_UPDATE, 0, 3, b"\0\0\0\0"),
+    "less content than announced": frame(HEADERS, END_HEADERS, 3, HEAD + literal(b"content-length", b"3"))
+    + frame(DATA, END_STREAM, 3, b"ab"),
+    "more content than announced": frame(HEADERS, END_HEADERS, 3, HEAD + literal(b"content-length", b"1"))
+    + frame(DATA, 0, 3, b"ab"),
+    "trailers that are not the end": frame(HEADERS, END_HEADERS, 3, HEAD)
+    + frame(HEADERS, END_HEADERS, 3, literal(b"a", b"b")),
+    "trailers that say more": frame(HEADERS, END_HEADERS, 3, HEAD) + frame(HEADERS, BOTH, 3, literal(b"host", b"b")),
+    "trailers that come too early": frame(HEADERS, END_HEADERS, 3, HEAD + literal(b"content-length", b"3"))
+    + frame(HEADERS, BOTH, 3, literal(b"a", b"b")),
+    "DATA behind the end": frame(HEADERS, BOTH, 3, HEAD) + frame(DATA, 0, 3, b"x"),
+    "trailers behind the end": frame(HEADERS, BOTH, 3, HEAD) + frame(HEADERS, BOTH, 3, literal(b"a", b"b")),
+    "a window that overflows": frame(HEADERS, BOTH, 3, HEAD) + frame(WINDOW_UPDATE, 0, 3, b"\x7f\xff\xff\xff"),
+    "too many fields": frame(HEADERS, BOTH, 3, HEAD + literal(b"a", b"b") * 128),
+}
+
+
+@pytest.mark.parametrize("data", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize("connected", [False, True])
+def test_the_stream_ends_and_others_go_on(make_book: MakeBook, step: int, data: bytes, connected: bool) -> None:
+    book = make_book(step=step)
+    client = Caller(book, book.inbound())
+    client.end.engine.get_next_available_stream_id()
+    other = client.ask(method=b"POST", data=b"x", ends=False)
+    assert other == 1
+    server = Service(book.app) if connected else None
+    client.send(data)
+    assert make_head(4 << 8 | RST_STREAM, 0, 3) in client.got
+    assert not client.closed
+    server = server or Service(book.app)
+    server.upstream.send(frame(HEADERS, END_HEADERS, other, b"\x88"))
+    client.recorded.writes.clear()
+    server.upstream.send(frame(DATA, END_STREAM, other, b"fine"))
+    assert client.got.endswith(b"fine")
+
+
+def test_values_in_the_holes_are_looked_at(book: Playbook) -> None:
+    """The first block makes a template; the others match it and must not smuggle anything."""
+    client = Caller(book, book.inbound())
+
+    def block(own: bytes, length: bytes = b"0", path: bytes = string(b"/a")) -> bytes:
+        named = literals(((b":authority", b"users"), (b"content-length", length)))
+        return b"\x82\x86\x04" + path + named + b"\0" + string(b"x-own") + own
+
+    good = (string(b"a"), string(b"b"), string(b"c"), b"\x81\x1f")
+    bad = (string(b"a\0"), b"\x82\xff\xc7")
+    sid = 1
+    for own in (*good, *bad):
+        client.send(frame(HEADERS, BOTH, sid, block(own)))
+        sid += 2
+    for more in (block(string(b"a"), b"x"), block(string(b"a"), path=string(b"a b"))):
+        client.send(frame(HEADERS, BOTH, sid, more))
+        sid += 2
+    assert len(book.sides[0].kinds._requests) == 2
+    assert sorted(Service(book.app).requests) == [1, 3, 5, 7]
+    client.send(frame(HEADERS, BOTH, sid, block(b"\x84\xff\xff\xff\xff")))
+    assert client.closed  # no code at all
+
+
+def test_a_rapid_reset(book: Playbook) -> None:
+    """CVE-2023-44487."""
+    client = Caller(book, book.inbound())
+    client.ask(method=b"POST", data=b"x", ends=False)
+    server = Service(book.app)
+    server.flush()
+    for number in range(1, RESETS + 2):
+        sid = 2 * number + 1
+        client.raw(frame(HEADERS, BOTH, sid, HEAD) + frame(RST_STREAM, 0, sid, b"\0\0\0\x08"))
+    assert client.end.gone == 11
+    assert book.counters.inbound.failures["http2-flood"] == 1
+
+
+def test_those_who_take_back_now_and_then_go_on(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    client.ask(method=b"POST", data=b"x", ends=False)
+    Service(book.app).flush()
+    for number in range(1, 2 * RESETS):
+        sid = 2 * number + 1
+        client.raw(frame(HEADERS, BOTH, sid, HEAD) + frame(RST_STREAM, 0, sid, b"\0\0\0\x08"))
+        if number == RESETS - 1:
+            book.pass_ticks(101)
+    assert client.end.gone is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        frame(PING, 0, 0, b"12345678"),
+        frame(PING, ACK, 0, b"12345678"),
+        frame(SETTINGS, 0, 0),
+        frame(PRIORITY, 0, 5, b"\0\0\0\x01\0"),
+        frame(DATA, 0, 1),
+        frame(RST_STREAM, 0, 1, WORD),
+        frame(77, 0, 0),
+    ],
+    ids=["PING", "PING ACK", "SETTINGS", "PRIORITY", "empty DATA", "RST_STREAM", "unknown"],
+)
+def test_floods_of_frames_that_do_nothing(book: Playbook, data: bytes) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x", ends=False)
+    server = Service(book.app)
+    server.flush()
+    if data[3] == RST_STREAM:
+        client.cancel(sid)
+    client.raw(data * (NUISANCES - 10))
+    assert not client.closed
+    book.pass_ticks(101)
+    client.raw(data * (NUISANCES - 10))
+    assert not client.closed
+    client.raw(data * 20)
+    assert client.end.gone == 11
+
+
+def test_more_streams_than_may_be_open(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    for number in range(MAX_STREAMS + 1):
+        client.send(frame(HEADERS, END_HEADERS, 2 * number + 1, HEAD))
+    assert client.got.endswith(frame(RST_STREAM, 0, 2 * MAX_STREAMS + 1, b"\0\0\0\x07"))
+    assert len(client.link.flows) == MAX_STREAMS
+
+
+def test_frames_for_streams_that_have_ended(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask()
+    Service(book.app).answer(sid)
+    client.pump()
+    client.send(frame(WINDOW_UPDATE, 0, sid, WORD) + frame(RST_STREAM, 0, sid, WORD))
+    assert client.got == b""
+    client.send(frame(DATA, 0, sid, b"x") + frame(HEADERS, BOTH, sid, HEAD))
+    assert client.got == frame(RST_STREAM, 0, sid, b"\0\0\0\x05") * 2
+
+
+# -- upstreams --------------------------------------------------------------------------------------------------------
+
+ANSWERS = {
+    "no status": frame(HEADERS, BOTH, 1, literal(b"a", b"b")),
+    "a status that is none": frame(HEADERS, BOTH, 1, literal(b":status", b"20")),
+    "an interim one that ends": frame(HEADERS, BOTH, 1, literal(b":status", b"103")),
+    "content that is not there": frame(HEADERS, BOTH, 1, b"\x88" + literal(b"content-length", b"5")),
+    "a bad length": frame(HEADERS, BOTH, 1, b"\x88" + literal(b"content-length", b"x")),
+    "too many fields": frame(HEADERS, BOTH, 1, b"\x88" + literal(b"a", b"b") * 128),
+    "DATA without a head": frame(DATA, 0, 1, b"x") + frame(HEADERS, BOTH, 1, literal(b"a", b"b")),
+    "a frame that is too long": make_head((FRAME + 1) << 8 | DATA, 0, 1),
+    "PUSH_PROMISE": frame(PUSH_PROMISE, 0, 1, WORD),
+    "a window update of 0": frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("data", ANSWERS.values(), ids=ANSWERS)
+def test_answers_that_are_none(book: Playbook, data: bytes) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x")
+    Service(book.app).upstream.send(data)
+    assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
+
+
+CUTS = {
+    "a second head": frame(HEADERS, BOTH, 1, b"\x88"),
+    "trailers that are not the end": frame(HEADERS, END_HEADERS, 1, literal(b"a", b"b")),
+    "less content than announced": frame(HEADERS, BOTH, 1, literal(b"a", b"b")),
+    "more content than announced": frame(DATA, 0, 1, b"too much"),
+    "a connection that breaks a rule": frame(PUSH_PROMISE, 0, 1, WORD),
+}
+
+
+@pytest.mark.parametrize("data", CUTS.values(), ids=CUTS)
+def test_answers_that_go_wrong_later_are_cut(book: Playbook, data: bytes) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x")
+    server = Service(book.app)
+    server.upstream.send(frame(HEADERS, END_HEADERS, 1, b"\x88" + literal(b"content-length", b"3")))
+    client.pump()
+    server.upstream.send(data)
+    assert client.answers[sid].reset == 2
+
+
+def test_content_lengths_in_the_holes_of_answers(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sids = [client.ask(method=b"POST", data=b"x") for _ in range(4)]
+    server = Service(book.app)
+    for sid, length, own in zip(sids, (b"2", b"2", b"3", b"2"), (b"a", b"b", b"c", b"\0"), strict=True):
+        block = b"\x88" + literals(((b"content-length", length), (b"x-own", own)))
+        server.upstream.send(frame(HEADERS, END_HEADERS, sid, block) + frame(DATA, END_STREAM, sid, b"ok"))
+    assert [client.answers[sid].data for sid in sids[:2]] == [b"ok", b"ok"]
+    assert client.answers[sids[2]].reset == 2
+    assert client.answers[sids[3]].fields[b"skycap-error"] == b"bad-response"
+
+
+def test_head_and_304_announce_content_that_is_not_there(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    head, get = client.ask(method=b"HEAD"), client.ask()
+    server = Service(book.app)
+    length = literal(b"content-length", b"5")
+    server.upstream.send(frame(HEADERS, BOTH, head, b"\x88" + length) + frame(HEADERS, BOTH, get, b"\x8b" + length))
+    assert client.answers[head].ended
+    assert client.answers[get].fields[b":status"] == b"304"
+
+
+def test_old_news_from_an_upstream(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x", ends=False)
+    other = client.ask()
+    server = Service(book.app)
+    server.flush()
+    client.cancel(sid)
+    late = frame(HEADERS, END_HEADERS, sid, b"\x88") + frame(DATA, 0, sid, b"late") + frame(RST_STREAM, 0, sid, WORD)
+    server.upstream.send(late + frame(WINDOW_UPDATE, 0, sid, WORD) + frame(WINDOW_UPDATE, 0, 77, b"\0\0\0\0"))
+    server.answer(other)
+    assert client.answers[other].ended
+
+
+def test_goaway_of_a_client(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask()
+    client.raw(frame(GOAWAY, 0, 0, b"\0" * 8))
+    Service(book.app).answer(sid)
+    assert client.answers[sid].ended
+
+
+def test_faults_of_streams_that_have_ended(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask()
+    Service(book.app).answer(sid)
+    client.pump()
+    client.send(frame(WINDOW_UPDATE, 0, sid, b"\0\0\0\0"))
+    assert client.got == frame(RST_STREAM, 0, sid, WORD)
+
+
+def test_an_upstream_that_breaks_a_rule_while_others_wait(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    first = client.ask()
+    server = Service(book.app, settings={3: 1})
+    waits = client.ask()
+    server.upstream.send(frame(PUSH_PROMISE, 0, first, WORD))
+    for sid in (first, waits):
+        assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
+
+
+def test_what_a_leaving_upstream_says_behind_its_last_answer(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask()
+    server = Service(book.app)
+    server.flush()
+    last = frame(GOAWAY, 0, 0, sid.to_bytes(4, "big") + b"\0\0\0\0") + frame(HEADERS, BOTH, sid, b"\x89")
+    server.upstream.send_once(last + frame(PING, 0, 0, b"12345678"))
+    assert client.answers[sid].fields[b":status"] == b"204"
+    assert server.recorded.closing
+
+
+def test_an_upstream_that_speaks_something_else(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask()
+    Service(book.app, greets=False).upstream.send(b"SSH-2.0-OpenSSH_9.2\r\n")
+    assert b"no SETTINGS first" in client.answers[sid].data
