@@ -37,7 +37,7 @@ def operations() -> tuple[Operation, ...]:
         ),
         Operation(
             "PUT", f"{REPORT_PATH}/{{id}}", "putSidecar", "A sidecar says what it has put to use", _put,
-            {204: Answer("noted")}, (SIDECAR,), body=SidecarReport, problems=(408, 413, 415, 422),
+            {204: Answer("noted")}, (SIDECAR,), body=SidecarReport, problems=(408, 413, 415, 422, 503, 507),
             lenient=True, sidecars=True,
         ),
     )  # fmt: skip
@@ -63,4 +63,5 @@ async def _put(request: web.Request, values: Values) -> web.Response:
     # An id that we never gave out belongs to another registry: it acknowledges nothing of ours.
     applied = report.applied_revision if report.applied_revision <= registry.published.revision else 0
     registry.sidecars.reported(values["id"], report.workload, applied)
+    await registry.sandboxes.wake(report.waiting)
     return web.Response(status=204)

@@ -23,7 +23,7 @@ from controlplane.model.feedback import (
     Routing,
     Verdict,
 )
-from controlplane.model.sandbox import Sandbox
+from controlplane.model.sandbox import Phase, Sandbox
 from proxy.contract.hops import INBOUND, OUTBOUND, Hop
 from proxy.contract.routes import State
 
@@ -109,8 +109,9 @@ def _routing(sandbox: Sandbox, hops: Sequence[Hop]) -> Routing:
 
 def _stuck(sandbox: Sandbox) -> str:
     """Why a fork serves nothing, "" when all serve something."""
+    asleep = sandbox.status is not None and sandbox.status.phase is Phase.SLEEPING
     for fork in sandbox.status.forks if sandbox.status else ():
-        if fork.state is not State.READY:
+        if fork.state is not State.READY and not asleep:
             return f"{fork.workload} is {fork.state.value}" + (f": {fork.message}" if fork.message else "")
     return ""
 

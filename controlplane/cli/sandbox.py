@@ -70,6 +70,7 @@ def sandbox() -> None:
     "--cwd", metavar="FOLDER", help="Where a command runs.  [default: the folder of FILE, without one the current one]"
 )
 @click.option("--ttl", metavar="TTL", help="How long it lives after the last apply: 90s, 30m, 4h or 7d.")
+@click.option("--idle", metavar="TIME", help="Stop its shadows when nobody calls for so long; a request starts them.")
 @click.option(
     "--on-unavailable",
     type=click.Choice(["error", "baseline"]),

@@ -18,7 +18,7 @@ def until_settled(name: str, timeout: float, registry: Registry, output: Output)
     output.result(found.document, lambda: found.show(output))
     if found.phase in {view.FAILED, view.DEGRADED}:
         raise CommandError(f"sandbox {name} is {found.phase}", hint=f"skycap sandbox logs {name}")
-    if found.phase != view.READY:
+    if found.phase not in {view.READY, view.SLEEPING}:
         reason = found.reason()
         why = f": {reason}" if reason else ""
         raise NotReadyError(f"sandbox {name} is still {found.phase} after {timeout:g} s{why}")

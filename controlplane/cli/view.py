@@ -15,11 +15,18 @@ from controlplane.cli.output import Output, Row
 from controlplane.terminal import Text
 from proxy.base.text import one_line, printable
 
-PENDING, READY, DEGRADED, FAILED = "Pending", "Ready", "Degraded", "Failed"
+PENDING, READY, DEGRADED, FAILED, SLEEPING = "Pending", "Ready", "Degraded", "Failed", "Sleeping"
 KNOWN = "WorkloadsKnown"
-SETTLED = frozenset({READY, DEGRADED, FAILED})
+SETTLED = frozenset({READY, DEGRADED, FAILED, SLEEPING})
 
-_PHASE_STYLES = {READY: "green", PENDING: "yellow", DEGRADED: "red", FAILED: "bold red", "Deleting": "dim"}
+_PHASE_STYLES = {
+    READY: "green",
+    PENDING: "yellow",
+    DEGRADED: "red",
+    FAILED: "bold red",
+    SLEEPING: "cyan",
+    "Deleting": "dim",
+}
 
 
 class Fork(NamedTuple):
@@ -99,7 +106,7 @@ class Sandbox:
             if fork.others:
                 yield f"{fork.workload} is also forked by {', '.join(fork.others)}: each serves its own routing key"
         for item in self.conditions:
-            told = item.type != READY or self.phase == PENDING
+            told = item.type != READY or self.phase in {PENDING, SLEEPING}
             if told and item.status != "True" and item.message:
                 yield f"{item.type} is {item.status}: {printable(item.message)}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from controlplane.hops.learned import Learned
 from controlplane.hops.port import HopStore, Line
@@ -16,6 +16,9 @@ LINES_AT_ONCE = 100
 """Checked before everybody else has a turn: about a millisecond."""
 
 
+PENDING = "shadow-pending"
+"""The error of a request whose shadow did not start in time."""
+
 STRANGERS = 256
 """Keys of no sandbox that are remembered: a misspelt one is looked for soon after it was sent."""
 
@@ -26,9 +29,12 @@ class Intake:
     kept, strange, malformed: lines since the start that were kept, had the key of no sandbox, or were no hops.
     strangers: the keys that no sandbox had, the latest last, with the requests that came in with each.
     learned:   who calls whom, from all hops.
+    unserved:  is called with the keys of requests that have waited for their shadow in vain.
     """
 
-    def __init__(self, store: HopStore, owned: Callable[[str], bool]) -> None:
+    def __init__(
+        self, store: HopStore, owned: Callable[[str], bool], unserved: Callable[[set[str]], Awaitable[None]]
+    ) -> None:
         self.kept = 0
         self.strange = 0
         self.malformed = 0
@@ -36,6 +42,7 @@ class Intake:
         self.learned = Learned()
         self._store = store
         self._owned = owned
+        self._unserved = unserved
 
     def __repr__(self) -> str:
         return f"<Intake kept={self.kept} strange={self.strange} malformed={self.malformed}>"
@@ -43,6 +50,7 @@ class Intake:
     async def take(self, batch: bytes) -> None:
         """Keep what is of use in one batch."""
         by_key: dict[str, list[Line]] = {}
+        unserved: set[str] = set()
         for count, text in enumerate(batch.splitlines(keepends=True)[:MAX_BATCH_HOPS], 1):
             if count % LINES_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -57,11 +65,15 @@ class Intake:
             self.learned.see(hop)
             if self._owned(hop.key):
                 by_key.setdefault(hop.key, []).append(Line(hop.id, hop.parent, hop.trace, text))
+                if hop.error == PENDING:
+                    unserved.add(hop.key)
             else:
                 self._strange(hop)
         for key, lines in by_key.items():
             self.kept += len(lines)
             await self._store.add(key, lines)
+        if unserved:
+            await self._unserved(unserved)
 
     def _strange(self, hop: Hop) -> None:
         self.strange += 1

@@ -46,5 +46,8 @@ class AbsentLauncher:
     async def stop(self, running: Running) -> None:
         return None
 
+    async def connected(self, running: Running) -> bool:
+        return False
+
     async def log(self, running: Running, lines: int) -> str:
         return ""

@@ -92,6 +92,10 @@ class Launcher(Protocol):
         """Ask it to drain and end, insist after a grace period. Stopping twice is no error."""
         ...
 
+    async def connected(self, running: Running) -> bool:
+        """Somebody has a connection open to it; False where that cannot be seen."""
+        ...
+
     async def log(self, running: Running, lines: int) -> str:
         """The last `lines` lines of its output, "" when the launcher has none."""
         ...

@@ -40,6 +40,7 @@ from controlplane.model.sandbox import Fork
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Workload
 from controlplane.process.child import SpawnError
+from controlplane.process.connections import connected
 from controlplane.process.kin import kill_kin
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
@@ -140,6 +141,10 @@ class ProcessLauncher:
         if pair is not None:
             await pair.stop()
             await self._destroy(pair)
+
+    async def connected(self, running: Running) -> bool:
+        pair = self._pairs.get(str(running.handle.get("id")))
+        return pair is not None and await asyncio.to_thread(connected, pair.ports.inbound)
 
     async def log(self, running: Running, lines: int) -> str:
         pair = self._pairs.get(str(running.handle.get("id")))

@@ -79,14 +79,28 @@ class ForkLife:
     async def _turn(self) -> None:
         self._news.clear()
         fork = self._record
+        if fork.serving is None and self._serving is not None and self._death is not None and not self._death.done():
+            await self._let_go()
         pause = self._not_before - self._around.clock.monotonic()
-        if fork.target is None or (self._serving is not None and self._serving.revision == fork.target[0]):
+        if fork.target is None or self._there(fork.target[0]):
             await self._sleep()
         elif pause > 0:
             await self._pause(pause)
         else:
             await self._start(*fork.target)
         await self._bury()
+
+    def _there(self, revision: int) -> bool:
+        """It serves, or an earlier copy of it is still being stopped: of two nobody could say which is meant."""
+        retiring = self._sandbox.record.retiring
+        leaving = any(copy.fork.workload == self.workload and copy.revision == revision for copy in retiring)
+        return leaving or (self._serving is not None and self._serving.revision == revision)
+
+    async def _let_go(self) -> None:
+        """It was put to sleep, and perhaps woken again since: what served is being stopped, which is no death."""
+        death, self._death, self._serving = self._death, None, None
+        if death is not None:
+            await ended(death)
 
     @property
     def _record(self) -> ForkState:

@@ -31,7 +31,7 @@ from controlplane.life.watchers import Watchers
 from controlplane.model.explanation import Explanation, decide, unknown
 from controlplane.model.record import Record
 from controlplane.model.routes import routes_left
-from controlplane.store.port import Store
+from controlplane.store.port import Store, StoreError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import OnUnavailable, Route, State
 from proxy.contract.watch import HEARTBEAT_SECONDS
@@ -58,7 +58,7 @@ class Registry:
         self.hops: HopStore = around.hops
         self.pushing = Pushing(sandboxes, around, files)
         self.handoffs: Handoffs = around.handoffs
-        self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None)
+        self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None, self._wake)
 
     def __repr__(self) -> str:
         return f"<Registry {self.published!r} {self.sandboxes!r} {self.watchers!r}>"
@@ -71,6 +71,13 @@ class Registry:
     def trouble(self) -> str:
         """Why this registry does not serve as it should, in one sentence; "" while it does."""
         return self.journal.trouble or self._around.tasks.trouble
+
+    async def _wake(self, keys: set[str]) -> None:
+        """Sidecars from before shadows could sleep do not ask for them: their requests have failed."""
+        try:
+            await self.sandboxes.wake(keys)
+        except StoreError as error:
+            log.warning("shadows that sleep are not woken: %s", error)
 
     def explain(self, key: str, workload: str) -> Explanation:
         """What a sidecar of `workload` does with a request that carries `key`, and who has that in force."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
-from controlplane.life.deadlines import Deadlines
+from controlplane.life.expiry import Expiry
+from controlplane.life.idle import Idle
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import CopyLog
-from controlplane.model.desired import lived
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
@@ -34,12 +33,6 @@ MAX_TOMBSTONES = 100_000
 
 MAX_SANDBOXES = 100_000
 """As many keys as one table is measured with."""
-
-EXPIRY_SECONDS = 30.0
-"""At least so often the wall clock is looked at: somebody may set it."""
-
-EXPIRY_RETRY_SECONDS = 1.0
-"""Until the next attempt to delete what has expired when the store could not be written."""
 
 CLOSE_ACKNOWLEDGE_SECONDS = 1.0
 """For sidecars to hear that shadows are about to be stopped with the registry."""
@@ -67,10 +60,8 @@ class Sandboxes:
         self.ended = asyncio.Event()
         """Set whenever nothing is left of one: who cares takes it back."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._sooner = asyncio.Event()
-        self._deadlines = Deadlines(around.clock)
-        self._next_look = 0.0
-        """On the monotonic clock."""
+        self._expiry = Expiry(around, self._lives.values, self._age)
+        self._idle = Idle(around, self._lives.values)
 
     def __repr__(self) -> str:
         return f"<Sandboxes {len(self._lives)}, {len(self._owners)} keys>"
@@ -83,7 +74,8 @@ class Sandboxes:
         self._around.handoffs.restore(life.record for life in self._lives.values())
         for life in self._lives.values():
             life.restore()
-        self._around.tasks.keep(self._expire, "expiry")
+        self._around.tasks.keep(self._expiry.run, "expiry")
+        self._around.tasks.keep(self._idle.run, "idle sandboxes")
 
     async def adopted(self) -> None:
         """Wait until every shadow that was running has been found again or found gone."""
@@ -186,6 +178,14 @@ class Sandboxes:
             raise NotFound(f"sandbox {name!r} does not fork {workload}")
         return found
 
+    async def wake(self, keys: Iterable[str]) -> None:
+        """Requests with these keys wait for shadows that sleep. Raises StoreError."""
+        for key in keys:
+            life = self._lives.get(self._owners.get(key, ""))
+            if life is not None and life.record.observed.asleep and not self._around.closing.is_set():
+                log.info("%s: a request wakes its shadows", life.name)
+                await life.step(lambda record, now: record.woken(now))
+
     async def close(self, stop_shadows: bool) -> None:
         """No more starts. Stop what runs, or leave all of it, what is retiring too, to the next registry."""
         around = self._around
@@ -229,8 +229,8 @@ class Sandboxes:
         if before is not None:
             await self._forget(before, sandbox.routing_key)
         await self._around.handoffs.declare(sandbox)
-        if self._around.clock.monotonic() + self._deadlines.left(life.record) < self._next_look:
-            self._sooner.set()
+        self._expiry.look_at(life)
+        self._idle.look_at(life)
         return life.sandbox(), living is None
 
     async def _create(self, sandbox: Sandbox, instead_of: Sequence[Route]) -> SandboxLife:
@@ -294,7 +294,7 @@ class Sandboxes:
             self._graves.pop(life.name, None)
             if not record.forgotten:
                 self._graves[life.name] = life
-            self._deadlines.forget(life.name)
+            self._expiry.forget(life.name)
             self.ended.set()
 
     def _note_forks(self, life: SandboxLife) -> None:
@@ -330,25 +330,6 @@ class Sandboxes:
         life = self._lives.get(sandbox.name)
         return life is None or life.record.deleting
 
-    async def _expire(self) -> None:
-        """Delete what has outlived its TTL."""
-        while True:
-            self._sooner.clear()
-            self._next_look = math.inf  # what is applied from here on has to be looked at before anything is waited for
-            self._deadlines.notice_jump()
-            living = [life for life in self._lives.values() if not life.record.deleting]
-            left = {life: self._deadlines.left(life.record) for life in living}
-            late = [life for life in living if left[life] <= 0]
-            for life in late:
-                await self._delete_expired(life)
-            await self._age()
-            seconds = min([EXPIRY_SECONDS, *(left[life] for life in living if left[life] > 0)])
-            if any(not life.record.deleting for life in late):
-                seconds = EXPIRY_RETRY_SECONDS
-            self._next_look = self._around.clock.monotonic() + seconds
-            wait = self._around.clock.sleep(seconds)
-            await self._around.tasks.first(self._sooner.wait(), wait, name="next expiry")
-
     async def _age(self) -> None:
         """Forget keys whose sandboxes ended long ago, and the oldest of too many."""
         now = self._around.clock.now()
@@ -364,19 +345,6 @@ class Sandboxes:
                     except StoreError as error:
                         log.warning("%s: its old routing key %s is not forgotten yet: %s", name, key, error)
                         return
-
-    async def _delete_expired(self, life: SandboxLife) -> None:
-        def step(record: Record, now: datetime) -> Record | None:
-            if record.deleting or self._deadlines.left(record) > 0:
-                return None
-            return record.deleted(now, f"it expired, as {lived(record.desired)}")
-
-        try:
-            if await life.step(step):
-                self._around.counters.expired += 1
-                log.info("sandbox %s has expired", life.name)
-        except StoreError as error:
-            log.error("sandbox %s has expired and cannot be deleted: %s", life.name, error)
 
     async def _until(self, name: str, seconds: float, reached: Callable[[SandboxLife], bool]) -> None:
         around = self._around

@@ -40,6 +40,9 @@ def _ready(record: Record) -> _Verdict:
         return "True", "ShadowsServe", ""
     if phase is Phase.DELETING:
         return "False", "Deleting", "the routes are gone, the shadows are being stopped"
+    if phase is Phase.SLEEPING:
+        idle = record.desired.spec.idle
+        return "False", "Asleep", f"nobody has called for {idle}: its shadows are stopped until the next request"
     starting = [fork for fork in record.forks if fork.starting]
     if phase is Phase.PENDING and starting:
         return "False", "Starting", "; ".join(map(_starting, starting))

@@ -97,6 +97,11 @@ def _by_state(route: Route) -> tuple[Decision, str]:
         if route.on_unavailable is OnUnavailable.BASELINE:
             return Decision.BASELINE, f"{said}; the answer says so"
         return Decision.ERROR, f"{said}: 503 `sandbox-ended`, until another sandbox has the key"
+    if route.asleep:
+        return (
+            Decision.HOLD,
+            f"{whose} sleeps, as nobody called: a request starts it, and is held up meanwhile",
+        )
     if route.state is State.PENDING:
         return Decision.HOLD, f"{whose} is being started: requests are held up until it answers"
     if route.on_unavailable is OnUnavailable.BASELINE:

@@ -78,6 +78,7 @@ class Observed(Part):
     settled:   the sidecars have acknowledged the routes, or had their time to.
     lagging:   sidecars that have not.
     unwatched: workloads no sidecar of which was connected when the routes changed.
+    asleep:    the shadows that we start are stopped until somebody calls.
     """
 
     forks: tuple[ObservedFork, ...] = ()
@@ -85,17 +86,27 @@ class Observed(Part):
     settled: bool = False
     lagging: tuple[str, ...] = ()
     unwatched: tuple[str, ...] = ()
+    asleep: bool = False
     conditions: tuple[Condition, ...] = ()
 
 
+def sleeps(fork: Fork) -> bool:
+    """Its shadow can be stopped and started by us."""
+    return fork.endpoints is None
+
+
 class ForkState:
-    """One fork: what is wanted of it beside what is so."""
+    """One fork: what is wanted of it beside what is so.
 
-    __slots__ = ("observed", "wanted")
+    asleep: its shadow is stopped until somebody calls.
+    """
 
-    def __init__(self, wanted: DesiredFork, observed: ObservedFork) -> None:
+    __slots__ = ("asleep", "observed", "wanted")
+
+    def __init__(self, wanted: DesiredFork, observed: ObservedFork, *, asleep: bool = False) -> None:
         self.wanted = wanted
         self.observed = observed
+        self.asleep = asleep and sleeps(wanted.fork)
 
     def __repr__(self) -> str:
         alive = "alive" if self.alive else "not alive"
@@ -137,7 +148,9 @@ class ForkState:
 
     @property
     def target(self) -> tuple[int, Fork] | None:
-        """The revision that should run: what is wanted, or the good one when that was given up."""
+        """The revision that should run: what is wanted, or the good one when that was given up; none in its sleep."""
+        if self.asleep:
+            return None
         if self.setback is None or self.setback.again:
             return self.revision, self.fork
         return (self.good.revision, self.good.fork) if self.good else None
@@ -152,6 +165,8 @@ class ForkState:
     @property
     def starting(self) -> bool:
         """Something is under way whose outcome is not known."""
+        if self.asleep:
+            return False
         return (not self.current and self.setback is None) if self.alive else self.broken is None
 
     def status(self) -> ForkStatus:

@@ -11,6 +11,7 @@ A record is never changed. Each thing that can happen to a sandbox is a method t
     started | not_started | died | lost | retired what becomes of the shadows
     in_force                                      what the sidecars acknowledged
     suspended                                     the registry stops, and its shadows with it
+    slept | woken                                 nobody has called for long; somebody calls
 
 so that the whole life is testable without a process, a clock or a database. The answer to a person
 (`Record.sandbox`) and the routes (`controlplane.model.routes`) follow from the record alone: after a restart
@@ -27,7 +28,7 @@ from typing import Any
 
 from controlplane.model.conditions import conditions
 from controlplane.model.desired import Desired, Part, desired, resolved
-from controlplane.model.observed import Copy, ForkState, Observed, ObservedFork, Setback
+from controlplane.model.observed import Copy, ForkState, Observed, ObservedFork, Setback, sleeps
 from controlplane.model.sandbox import Metadata, Phase, Sandbox, Spec, Status
 from controlplane.model.tombstone import KEPT_SECONDS, MAX_OF_ONE, Tombstone
 from controlplane.rest import API_VERSION, SANDBOX
@@ -60,7 +61,8 @@ class Record(Part):
     def forks(self) -> tuple[ForkState, ...]:
         """Those that are wanted, each with what is so."""
         found = {fork.workload: fork for fork in self.observed.forks}
-        return tuple(ForkState(wanted, found[wanted.fork.workload]) for wanted in self.desired.forks)
+        asleep = self.observed.asleep
+        return tuple(ForkState(wanted, found[wanted.fork.workload], asleep=asleep) for wanted in self.desired.forks)
 
     def fork(self, workload: str) -> ForkState | None:
         return next((fork for fork in self.forks if fork.fork.workload == workload), None)
@@ -72,6 +74,8 @@ class Record(Part):
             return Phase.DELETING
         if any(fork.starting for fork in forks):
             return Phase.PENDING
+        if self.observed.asleep:
+            return Phase.SLEEPING
         if not all(fork.alive for fork in forks):
             return Phase.FAILED
         if not all(fork.current for fork in forks):
@@ -138,7 +142,7 @@ class Record(Part):
         kept = {fork.workload for fork in forks}
         dropped = (fork.serving for workload, fork in known.items() if workload not in kept)
         retiring = self.retiring + tuple(copy for copy in dropped if copy is not None)
-        record = self._next(now, desired=wanted, forks=forks, retiring=retiring)
+        record = self._next(now, desired=wanted, forks=forks, retiring=retiring, asleep=False)
         return record.without(record.routing_key)
 
     @property
@@ -164,6 +168,7 @@ class Record(Part):
             desired=self.desired.deleted(),
             forks=tuple(fork.changed(alive=False) for fork in self.observed.forks),
             retiring=self.retiring + self._serving(),
+            asleep=False,
         )
         return record.model_copy(update={"tombstones": (*self.tombstones, tombstone)[-MAX_OF_ONE:]})
 
@@ -247,6 +252,22 @@ class Record(Part):
         found = self.observed.forks
         forks = tuple(fork.changed(alive=False, ended=None) if fork.alive else fork for fork in found)
         return self._next(now, forks=forks, retiring=self.retiring + running)
+
+    def slept(self, now: datetime) -> Record | None:
+        """Nobody has called for long enough: what we have started is stopped, and comes back when somebody calls."""
+        resting = [fork for fork in self.forks if sleeps(fork.fork)]
+        if self.deleting or self.phase is not Phase.READY or not resting:
+            return None
+        stopped = {fork.fork.workload for fork in resting}
+        forks = tuple(
+            fork.changed(alive=False, ended=None) if fork.workload in stopped else fork for fork in self.observed.forks
+        )
+        copies = tuple(fork.serving for fork in resting if fork.serving is not None)
+        return self._next(now, forks=forks, retiring=self.retiring + copies, asleep=True)
+
+    def woken(self, now: datetime) -> Record | None:
+        """Somebody calls."""
+        return self._next(now, asleep=False) if self.observed.asleep and not self.deleting else None
 
     # What the sidecars acknowledged.
 

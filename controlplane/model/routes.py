@@ -49,6 +49,7 @@ def routes_of(sandbox: Sandbox) -> list[Route]:
             fork.revision,
             fork.state,
             sandbox.spec.on_unavailable,
+            asleep=status.phase is Phase.SLEEPING and fork.state is State.PENDING,
         )
         for fork in status.forks
     ]

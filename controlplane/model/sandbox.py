@@ -12,8 +12,7 @@ Which of them an installation has, it alone knows: `controlplane.life.installati
 A `Manifest` is what the sender may say, a `Sandbox` what the registry answers. The status is accepted in a `PUT`,
 so that an answer can be edited and sent back, and it changes nothing there, as in Kubernetes.
 
-Checks that need the whole document (two forks of one workload, a launcher too many) run on the raw document,
-beside those of the single fields: otherwise one misspelt field would hide all the rest.
+Checks that need the whole document (two forks of one workload, a launcher too many): `controlplane.model.whole`.
 """
 
 from __future__ import annotations
@@ -103,6 +102,7 @@ class Phase(Enum):
     Ready:    every fork serves the revision that is wanted.
     Degraded: every fork serves, but at least one an older revision than is wanted.
     Failed:   at least one fork serves nothing: its requests fail, or get the baseline if so asked.
+    Sleeping: nobody has called it for as long as `idle` says; the next request starts its shadows and waits for them.
     Deleting: its routes are gone, its shadows are being stopped.
     """
 
@@ -110,10 +110,11 @@ class Phase(Enum):
     READY = "Ready"
     DEGRADED = "Degraded"
     FAILED = "Failed"
+    SLEEPING = "Sleeping"
     DELETING = "Deleting"
 
 
-SETTLED = frozenset({Phase.READY, Phase.DEGRADED, Phase.FAILED})
+SETTLED = frozenset({Phase.READY, Phase.DEGRADED, Phase.FAILED, Phase.SLEEPING})
 """Phases in which the registry has done what it can for the revision that is wanted."""
 
 
@@ -227,6 +228,11 @@ class Preview(Resource):
 class Spec(Resource):
     routing_key: Key | None = Field(default=None, description="by default the sandbox's name")
     ttl: Ttl | None = Field(default=None, description="counted from the last update; absent: the registry's default")
+    idle: Ttl | None = Field(
+        default=None,
+        description="without a request for so long, its shadows are stopped until the next request, which waits for "
+        "them; absent: never",
+    )
     on_unavailable: OnUnavailable = Field(
         default=OnUnavailable.ERROR,
         description="whether its requests get 503 or the baseline when its shadow cannot be reached",

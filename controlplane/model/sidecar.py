@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from controlplane.model.problem import SIDECAR_ID, anchored
-from controlplane.model.sandbox import Reported, Timestamp
+from controlplane.model.sandbox import Key, Reported, Timestamp
 from controlplane.model.workload import IsNumber, WorkloadName
 
 SidecarId = Annotated[str, StringConstraints(pattern=anchored(SIDECAR_ID), max_length=192)]
@@ -17,10 +17,14 @@ MAX_REVISION = 2**53 - 1
 """The largest whole number that every JSON reader keeps exact."""
 
 
+MAX_WAITING = 1000
+
+
 class SidecarReport(BaseModel):
     """What a sidecar says of itself: `PUT /v1/sidecars/ID`, after every change that it has put to use.
 
     appliedRevision: the `id:` of the last event that is in force there; 0 before the first.
+    waiting:         routing keys for whose shadow, which sleeps, a request waits there.
 
     Other fields are accepted and ignored: sidecars are updated later than the registry, or earlier.
     """
@@ -31,6 +35,7 @@ class SidecarReport(BaseModel):
 
     workload: WorkloadName
     applied_revision: Annotated[int, Field(ge=0, le=MAX_REVISION), IsNumber]
+    waiting: Annotated[tuple[Key, ...], Field(max_length=MAX_WAITING)] = ()
 
 
 class Sidecar(Reported):

@@ -25,6 +25,10 @@ def whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
     if not isinstance(spec, Mapping):
         return problems
     forks = spec.get("forks")
+    listed = [fork for fork in forks if isinstance(fork, Mapping)] if isinstance(forks, list | tuple) else []
+    if spec.get("idle") is not None and listed and all(fork.get("endpoints") is not None for fork in listed):
+        message = "needs a shadow that we start: whoever runs the endpoints has to stop them"
+        problems.append(FieldProblem(path="spec.idle", message=message))
     first: dict[str, int] = {}
     for index, fork in enumerate(forks[: MAX_FORKS + 1] if isinstance(forks, list | tuple) else ()):
         if not isinstance(fork, Mapping):

@@ -88,10 +88,14 @@ class Route:
     sandbox:        the sandbox's name, by default the key.
     revision:       grows with every update of the fork, from 1.
     since, why:     of a route that has ended, when and what happened, for people; "" when that is not known.
+    asleep:         of a pending one: its shadow is started when somebody says that a request waits for it
+                    (`proxy.contract.watch`).
     """
 
     # A hand-written class with slots: 100,000 of them must stay well under 60 MB.
-    __slots__ = ("endpoints", "key", "on_unavailable", "revision", "sandbox", "since", "state", "why", "workload")
+    __slots__ = (
+        "asleep", "endpoints", "key", "on_unavailable", "revision", "sandbox", "since", "state", "why", "workload",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -104,6 +108,7 @@ class Route:
         on_unavailable: OnUnavailable = OnUnavailable.ERROR,
         since: str = "",
         why: str = "",
+        asleep: bool = False,
     ) -> None:
         self.workload = workload
         self.key = key
@@ -114,6 +119,7 @@ class Route:
         self.on_unavailable = on_unavailable
         self.since = since
         self.why = why
+        self.asleep = asleep
 
     def __repr__(self) -> str:
         where = ",".join(map(str, self.endpoints)) or "nowhere"
@@ -228,12 +234,15 @@ def decode_route(document: object, path: str = "", *, lenient: bool = False) -> 
     assert isinstance(revision, int)
     assert state is not None
     assert policy is not None
-    return Route(workload, key, endpoints, sandbox, revision, state, policy, since, why)
+    asleep = lenient and state is State.PENDING and document.get("asleep") is True
+    return Route(workload, key, endpoints, sandbox, revision, state, policy, since, why, asleep)
 
 
 def encode_route(route: Route) -> dict[str, Any]:
-    """The JSON form of a route, all fields written out; `since` and `why` only where it has ended."""
-    ended = {"since": route.since, "why": route.why} if route.state is State.ENDED else {}
+    """The JSON form of a route, all fields written out; `since`, `why` and `asleep` only where they mean something."""
+    more: dict[str, Any] = {"since": route.since, "why": route.why} if route.state is State.ENDED else {}
+    if route.asleep:
+        more["asleep"] = True
     return {
         "workload": route.workload,
         "key": route.key,
@@ -242,7 +251,7 @@ def encode_route(route: Route) -> dict[str, Any]:
         "revision": route.revision,
         "state": route.state.value,
         "onUnavailable": route.on_unavailable.value,
-    } | ended
+    } | more
 
 
 def encode_tombstone(route: Route) -> dict[str, Any]:

@@ -16,6 +16,11 @@ snapshot when they are gone or when the registry has never been at that id (its 
 reader's table). A reader reports what it applied with `PUT /v1/sidecars/ID`, so that the control plane knows
 when a change is in force everywhere; `sidecar` is that ID, and a watch without it has no name.
 
+A pending ROUTE with `"asleep": true` has a shadow that was stopped because nobody called it. A sidecar at which a
+request waits for it says so in its reports, as `"waiting": [KEY, ...]`, until the registry has accepted one; then the
+shadow is started. A reader that does not know the field holds the request up as for any pending shadow, and its hop of
+the failed request wakes the shadow for the next one.
+
 A TOMBSTONE is a route of state `ended` (`encode_tombstone`). It travels beside the routes and not among them, because
 readers from before there were any refuse a state that they do not know, and see a plain end in this way. A `delete`
 without one ends the tombstone, too.

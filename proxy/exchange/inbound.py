@@ -267,6 +267,8 @@ class Inbound(Side):
         if action is Action.FALLBACK:
             return self._fallback(route)
         if action is Action.HOLD_PENDING:
+            if route.asleep:
+                self._table.call(key)  # once for each plan: whoever is told goes on until it is heard
             detail = f"sandbox {route.sandbox}'s shadow of {self.workload} did not get ready in time"
             return Plan(
                 HOLD, action, [], failure=SHADOW_PENDING, detail=detail, wait=self.settings.hold_ticks,

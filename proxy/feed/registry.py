@@ -67,6 +67,7 @@ class RegistryFeed:
         self._links = links
         self._silence = heartbeat * MISSED_HEARTBEATS
         self._report = AppliedReport(link, table.workload)
+        table.callers.append(self._report.waits)
         self._resume = False
         self._said: set[str] = set()
 

@@ -3,7 +3,8 @@
 The table is changed in place: a `put` or `delete` costs the same with ten routes and with 100,000. A whole new
 table is built aside by the feed, piece by piece, and swapped in by one assignment (`replace`). Whoever keeps
 something that was derived from the table (the decision cache, requests held up for a pending shadow) registers
-in `watchers` and is told after every change.
+in `watchers` and is told after every change. The other way round, `callers` are told of a key whose shadow sleeps when
+a request waits for it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ class RouteTable:
               the last good table serves until a better one comes.
     """
 
-    __slots__ = ("_keys", "_routes", "synced", "watchers", "workload")
+    __slots__ = ("_keys", "_routes", "callers", "synced", "watchers", "workload")
 
     def __init__(self, workload: str) -> None:
         self.workload = workload
         self.synced = False
         self.watchers: list[Callable[[], None]] = []
+        self.callers: list[Callable[[str], None]] = []
         self._routes: dict[str, Route] = {}
         self._keys: set[str] | None = None
 
@@ -77,6 +79,11 @@ class RouteTable:
             self._keys.update(add)
             self._keys.difference_update(remove)
             self._changed()
+
+    def call(self, key: str) -> None:
+        """A request waits for a shadow that sleeps."""
+        for caller in self.callers:
+            caller(key)
 
     def _changed(self) -> None:
         for watcher in self.watchers:

@@ -9,18 +9,22 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
+from aiohttp import web
 
 from controlplane.launch.process import ProcessLauncher
 from controlplane.model.sandbox import Phase, Sandbox, Status
 from controlplane.model.workload import Readiness, Workload
 from controlplane.process.listeners import holder
 from proxy.base.tasks import Tasks
+from tests.acceptance.running import serving
 from tests.controlplane.api.served import Stream
 from tests.controlplane.eventually import eventually
 from tests.controlplane.running import refused, start
 from tests.controlplane.sandboxes import USERS, document, fork, sandbox
+from tests.faults.subject import running
 
 APP = """
 import http.server, os
@@ -120,10 +124,11 @@ async def test_a_store_that_is_in_use_is_one_line(tmp_path: Path) -> None:
 
 
 def lasting(sandbox: Sandbox) -> Status:
-    """What is stored of a status: whether anybody knows a workload is looked at anew."""
+    """What is stored of a status: who knows a workload, and who else forks it, is looked at anew."""
     found = status(sandbox)
     conditions = tuple(one for one in found.conditions if one.type != "WorkloadsKnown")
-    return found.model_copy(update={"conditions": conditions})
+    forks = tuple(one.model_copy(update={"also_forked_by": None}) for one in found.forks)
+    return found.model_copy(update={"conditions": conditions, "forks": forks})
 
 
 async def test_kill_9_loses_nothing_and_a_watch_resumes(tmp_path: Path, streams: Tasks) -> None:
@@ -259,3 +264,32 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     assert registry.process.returncode in (0, -15)
     assert b"Traceback" not in said
     writer.close()
+
+
+async def test_a_shadow_that_sleeps_is_woken_by_the_request_that_waits_for_it(tmp_path: Path) -> None:
+    """With real processes throughout: nothing runs of it in its sleep, and the first request gets its answer."""
+
+    async def baseline(_: web.Request) -> web.Response:
+        return web.Response(text="baseline")
+
+    app = web.Application()
+    app.router.add_get("/", baseline)
+    registry = await start(tmp_path, "--listen", "127.0.0.1:0", "--memory", "--state-dir", str(tmp_path / "shadows"))
+    try:
+        async with registry.client() as client, serving(app) as port, aiohttp.ClientSession() as session:
+            watch = ("--registry", registry.url, "--token-file", registry.token_file)
+            with running(port, tmp_path, *watch) as sidecar:
+                await client.put_workload(DEFINITION)
+                spec = {"workload": USERS, "command": [sys.executable, "-c", APP], "env": {"MARK": "shadow"}}
+                await client.apply(document("a", spec, idle="1s"))
+                assert status(await client.wait("a")).phase is Phase.READY
+                shadows = psutil.Process(registry.process.pid)
+                await eventually(lambda: not shadows.children())
+                assert status(await client.sandbox("a")).phase is Phase.SLEEPING
+                async with session.get(sidecar.url, headers={"baggage": "routing-key=a"}) as answer:
+                    assert (answer.status, await answer.text()) == (200, "shadow")
+                    assert answer.headers["skycap-served-by"] == f"{USERS};sandbox=a;rev=1"
+                assert status(await client.wait("a")).phase is Phase.READY
+    finally:
+        code, said = await registry.end()
+    assert (code, "Traceback" in said) == (0, False)

@@ -59,7 +59,10 @@ async def test_a_misspelt_key_is_found_among_the_strangers(api: Served) -> None:
 
 
 async def test_strangers_are_bounded() -> None:
-    intake = Intake(MemoryHops(), lambda _: False)
+    async def nobody(_: set[str]) -> None:
+        raise AssertionError
+
+    intake = Intake(MemoryHops(), lambda _: False, nobody)
     await intake.take(b"".join(encode_hop(hop(number, key=f"k{number}")) for number in range(STRANGERS)))
     await intake.take(encode_hop(hop(0, key="k0")) + encode_hop(hop(1, key="new")))
     assert len(intake.strangers) == STRANGERS

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
 from controlplane.model.explanation import Decision
+from controlplane.model.sandbox import Phase
 from controlplane.model.sidecar import SidecarReport
 from controlplane.model.workload import Workload
+from controlplane.store.port import StoreError
+from proxy.contract.hops import HOPS_TYPE, INBOUND, Hop, encode_hop
 from tests.controlplane.api.served import Served
 from tests.controlplane.sandboxes import USERS, sandbox
 
@@ -25,6 +30,53 @@ async def test_a_report_of_one_that_does_not_watch(api: Served) -> None:
 async def test_what_a_newer_sidecar_says_besides_is_ignored(api: Served) -> None:
     body = {"workload": USERS, "appliedRevision": 100, "version": "9.9", "routes": 3}
     assert (await api.ask("PUT", "/v1/sidecars/a", json=body))[0] == 204
+
+
+async def test_a_sidecar_at_which_a_request_waits_wakes_the_shadow(api: Served) -> None:
+    await asleep(api)
+    await api.client.report("b", SidecarReport(workload=USERS, applied_revision=0, waiting=("nobody", "a")))
+    assert await phase(api) is Phase.READY
+    body = {"workload": USERS, "appliedRevision": 0, "waiting": ["not a key"]}
+    status, answer, _ = await api.ask("PUT", "/v1/sidecars/b", json=body)
+    assert (status, answer["problems"][0]["path"]) == (422, "waiting[0]")
+
+
+async def test_one_that_cannot_say_so_wakes_it_by_the_request_that_failed(api: Served) -> None:
+    await asleep(api)
+
+    async def told(**fields: Any) -> None:
+        hop = Hop(id="0" * 15 + "1", time=1.0, key="a", workload=USERS, side=INBOUND, **fields)
+        await api.http.post(f"{api.url}/v1/hops", data=encode_hop(hop), headers={"content-type": HOPS_TYPE})
+
+    await told(status=200)
+    assert await phase(api) is Phase.SLEEPING, "a late hop of an earlier request"
+    await told(status=503, error="shadow-pending")
+    assert await phase(api) is Phase.READY
+
+
+async def test_a_wish_that_cannot_be_stored_is_to_be_said_again(api: Served) -> None:
+    await asleep(api)
+    api.store.problem = StoreError("the disk is gone")
+    with pytest.raises(RegistryError, match="the disk is gone"):
+        await api.client.report("b", SidecarReport(workload=USERS, applied_revision=0, waiting=("a",)))
+    api.store.problem = None
+    await api.client.report("b", SidecarReport(workload=USERS, applied_revision=0, waiting=("a",)))
+    assert await phase(api) is Phase.READY
+
+
+async def asleep(api: Served) -> None:
+    """Sandbox `a` sleeps."""
+    await api.client.put_workload(Workload(workload=USERS, address="127.0.0.1:1", command=("true",)))
+    await api.client.apply(sandbox("a", {"workload": USERS, "command": ["true"]}, idle="1h"))
+    await api.client.wait("a", 10)
+    assert await api.registry.sandboxes._lives["a"].step(lambda record, now: record.slept(now))
+    assert await phase(api) is Phase.SLEEPING
+
+
+async def phase(api: Served) -> Phase:
+    found = (await api.client.wait("a", 10)).status
+    assert found is not None
+    return found.phase
 
 
 async def test_an_id_that_we_never_gave_out_acknowledges_nothing(api: Served) -> None:

@@ -17,12 +17,14 @@ from controlplane.model.workload import Workload
 class Machine:
     """What runs, and survives the registry: the part of a launcher that is outside of it.
 
-    live: by handle number, what runs there.
+    live:   by handle number, what runs there.
+    called: those to which somebody has a connection open.
     """
 
     live: dict[int, LaunchRequest] = field(default_factory=dict)
     deaths: dict[int, asyncio.Future[LaunchError]] = field(default_factory=dict)
     count: int = 0
+    called: set[int] = field(default_factory=set)
 
     def running(self) -> list[str]:
         """`sandbox workload rREVISION` of everything that runs."""
@@ -111,6 +113,9 @@ class MemoryLauncher:
         self.machine.deaths.pop(number, None)
         if request is not None:
             self.calls.append(f"stop {request.sandbox} {request.workload} r{request.revision}")
+
+    async def connected(self, running: Running) -> bool:
+        return running.handle["number"] in self.machine.called
 
     async def log(self, running: Running, lines: int) -> str:
         text = [f"line {number} of {running.handle['number']}" for number in range(1, 201)]

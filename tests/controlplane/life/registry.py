@@ -86,7 +86,7 @@ class FakeSidecar:
         events = self.events()
         for name, data in events[self._applied :]:
             if name == "put":
-                route = decode_route(data)
+                route = decode_route(data, lenient=True)
                 self.table[route.key] = route
             else:
                 self.table.pop(data["key"], None)

@@ -36,11 +36,11 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None
 async def test_the_expiry(bench: Bench, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.apply("a", ttl="60s")
     await bench.ready()
-    failing_once(monkeypatch, bench.registry.sandboxes._deadlines, "notice_jump")
+    failing_once(monkeypatch, bench.registry.sandboxes._expiry._deadlines, "notice_jump")
     await eventually(lambda: 30.0 in clock.sleeping())
     clock.advance(31)
     await eventually(lambda: bench.registry.trouble == "expiry: LookupError: a fault of our own")
-    await eventually(lambda: bench.registry.sandboxes._next_look > clock.monotonic())
+    await eventually(lambda: bench.registry.sandboxes._expiry._next_look > clock.monotonic())
     clock.advance(31)
     await eventually(bench.gone)
 

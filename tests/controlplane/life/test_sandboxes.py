@@ -710,14 +710,14 @@ async def test_a_short_ttl_that_comes_while_another_is_being_deleted(
     await bench.ready()
     await eventually(lambda: 20.0 in clock.sleeping())
     sandboxes = bench.registry.sandboxes
-    delete = sandboxes._delete_expired
+    delete = sandboxes._expiry._delete
 
     async def apply_meanwhile(life: SandboxLife) -> None:
         if life.name == "a":
             await bench.apply("b", routingKey="l", ttl="5s")
         await delete(life)
 
-    monkeypatch.setattr(sandboxes, "_delete_expired", apply_meanwhile)
+    monkeypatch.setattr(sandboxes._expiry, "_delete", apply_meanwhile)
     clock.advance(20)
     await eventually(lambda: 5.0 in clock.sleeping())
     clock.advance(5)

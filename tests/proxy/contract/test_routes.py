@@ -366,3 +366,18 @@ class TestTable:
         assert next(reading).key == "agent-42"
         with pytest.raises(ContractError, match=r"routes\[1\]\.workload: is required"):
             next(reading)
+
+
+class TestAsleep:
+    def test_a_pending_route_says_so_and_no_other_does(self) -> None:
+        asleep = Route("shop/users", "a", (), state=State.PENDING, asleep=True)
+        said = encode_route(asleep)
+        assert said["asleep"] is True
+        assert decode_route(said, lenient=True) == asleep
+        assert not decode_route(said | {"state": "ready", "endpoints": ["127.0.0.1:1"]}, lenient=True).asleep
+        assert not decode_route(said | {"asleep": "yes"}, lenient=True).asleep
+        assert "asleep" not in encode_route(Route("shop/users", "a", (), state=State.PENDING))
+
+    def test_in_a_file_it_means_nothing_since_nobody_could_wake_it(self) -> None:
+        said = MINIMAL | {"state": "pending", "endpoints": [], "asleep": True}
+        assert problems_of(said) == [("asleep", "unknown field")]

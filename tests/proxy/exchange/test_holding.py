@@ -239,3 +239,23 @@ def test_updates_do_not_disturb_what_is_in_flight(make_book: MakeBook) -> None:
     client.send(keyed())
     shadow.send(OK)
     assert served_by(client.new()) == ["shop/users;sandbox=agent-42;rev=4"]
+
+
+def test_a_shadow_that_sleeps_is_called_once_and_waited_for(make_book: MakeBook, step: int) -> None:
+    asleep = unready()
+    asleep.asleep = True
+    book = make_book(step=step, routes=[asleep])
+    called: list[str] = []
+    book.table.callers.append(called.append)
+    side = book.inbound()
+    first, second = book.connect(side), book.connect(side)
+    first.send(keyed())
+    second.send(keyed())
+    assert called == ["agent-42"]
+    book.table.put(unready())
+    assert (first.got, called) == (b"", ["agent-42"]), "it is being started"
+    book.table.put(ready())
+    for _ in range(2):
+        book.shadow.accept().send(OK)
+    for client in (first, second):
+        assert served_by(client.got) == ["shop/users;sandbox=agent-42;rev=3"]

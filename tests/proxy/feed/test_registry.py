@@ -378,6 +378,27 @@ class TestReports:
             assert {report["appliedRevision"] for report in registry.reports[1:]} == {11}
             assert sidecar.state.failures == 0
 
+    async def test_a_request_that_waits_for_a_shadow_is_told_until_it_is_heard(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("proxy.feed.report.WAITING_SECONDS", 0.01)
+        async with in_sync(registry) as (sidecar, _):
+            refusals = 2
+
+            async def fail(_: web.Request) -> web.Response:
+                nonlocal refusals
+                refusals -= 1
+                return web.Response(status=503 if refusals >= 0 else 204)
+
+            registry.report_answer = fail
+            sidecar.table.call("a")
+            sidecar.table.call("b")
+            told = {"workload": WORKLOAD, "appliedRevision": 10, "waiting": ["a", "b"]}
+            await eventually(lambda: registry.reports[1:] == [told] * 3)
+            sidecar.table.call("c")
+            await eventually(lambda: registry.reports[-1] == told | {"waiting": ["c"]})
+            assert len(registry.reports) == 5, "what was heard is not told again"
+
     async def test_another_registry_is_told_again(self, registry: Registry) -> None:
         async with in_sync(registry) as (_, watch):
             watch.cut()

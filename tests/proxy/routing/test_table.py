@@ -101,3 +101,12 @@ def test_watchers_are_told_after_each_change_and_only_then() -> None:
         "<RouteTable shop/users 1 routes>",
     ]
     assert other.seen == one.seen
+
+
+def test_a_caller_is_told_of_a_key_that_a_request_waits_for() -> None:
+    table = RouteTable("shop/users")
+    table.call("nobody-listens")
+    heard: list[str] = []
+    table.callers.append(heard.append)
+    table.call("a")
+    assert heard == ["a"]
