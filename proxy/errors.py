@@ -65,6 +65,12 @@ UPSTREAM_RESET = Failure(
     "upstream-reset", 502, "The connection was closed before an answer came",
     "Look into the logs of the service that was called: it closed or reset the connection.",
 )  # fmt: skip
+CLIENT_ENDED = Failure(
+    "client-ended", 502, "The service closed the connection when its client had ended its side",
+    "Whoever called did not wait for the answer, most often because of a time-out of its own.",
+)  # fmt: skip
+"""The end of a client's side is passed on, since a half-close is legal (RFC 9112 section 9.6). Many servers take it for
+a client that has left."""
 BAD_RESPONSE = Failure(
     "bad-response", 502, "The answer is not valid HTTP",
     "The service answered with something that cannot be forwarded safely; `detail` says what.",
@@ -97,8 +103,8 @@ DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the re
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, CONTENT_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD,
-    UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE, SHADOW_PENDING,
-    SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING,
+    UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, CLIENT_ENDED, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE,
+    SHADOW_PENDING, SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

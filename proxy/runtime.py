@@ -38,7 +38,7 @@ from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.hop_lines import SECRET_FIELDS
 from proxy.feed.hops import HopReport
-from proxy.feed.link import RegistryLink
+from proxy.feed.link import SHADOW_PAUSE, RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
@@ -241,6 +241,8 @@ class Sidecar:
         for listeners in (self._inbound_listeners, self._outbound_listeners):
             cut += await drain(listeners, end)
         await self._tasks.close()
+        if self._hops is not None:
+            await self._hops.finish()
         if self._link is not None:
             await self._link.close()
         self._wheel.stop()
@@ -347,7 +349,8 @@ class Sidecar:
 def _open_link(settings: Settings) -> RegistryLink | None:
     if not settings.registry:
         return None
-    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file)
+    pause = SHADOW_PAUSE if settings.sandbox else 0.0
+    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file, pause=pause)
 
 
 def _open_feed(
@@ -358,7 +361,7 @@ def _open_feed(
         return state, FileFeed(settings.routes, table, state)
     if link is not None:
         state = FeedState(f"registry {settings.registry}", table)
-        return state, RegistryFeed(link, table, state, links=links)
+        return state, RegistryFeed(link, table, state, links=links, acting=not settings.sandbox)
     table.replace({})  # nothing to wait for: an empty table is the whole truth
     return FeedState("none", table), None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.errors import APP_TIMEOUT, CONTENT_TIMEOUT, DRAINING, HEADER_TIMEOUT, UPSTREAM_RESET, Failure
+from proxy.errors import APP_TIMEOUT, CLIENT_ENDED, CONTENT_TIMEOUT, DRAINING, HEADER_TIMEOUT, UPSTREAM_RESET, Failure
 from proxy.exchange.answer import Answer
 from proxy.exchange.passage import NO_HEAD, NOTHING
 from proxy.exchange.phase import ANSWERING, CLOSED, IDLE, LINGER, PHASES, ROUTING, TUNNEL, WAITING
@@ -152,7 +152,8 @@ class Exchange(Way):
                 self.cut()
         elif upstream is None or not self.try_again(upstream):
             how = "reset" if error else "closed"
-            self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer's head was complete")
+            failure = CLIENT_ENDED if self.ended else UPSTREAM_RESET
+            self.fail(failure, f"the connection was {how} before the answer's head was complete")
 
     def client_eof(self) -> bool:
         """The client sends no more. True: keep the way back open, because an answer is still to come

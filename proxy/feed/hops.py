@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from proxy.base.backoff import Backoff
 from proxy.contract.hops import HOPS_TYPE, MAX_BATCH_HOPS, MAX_HOP_BYTES
@@ -27,6 +28,9 @@ SENT_BYTES = 1 << 20
 
 BATCH_TIMEOUT = 5.0
 """For one batch to be taken."""
+
+FINISH_SECONDS = 2.0
+"""For the last batches, when the sidecar ends: what its application did last is what somebody will ask about."""
 
 LINES_AT_ONCE = 50
 """Written before requests have their turn: less than a millisecond without bodies."""
@@ -48,6 +52,7 @@ class HopReport:
         self._secret = secret
         self._filled = asyncio.Event()
         self._said = False
+        self._batch: list[bytes] = []
         self.ring = HopRing(prefix, self._filled.set)
 
     def __repr__(self) -> str:
@@ -61,13 +66,31 @@ class HopReport:
             await asyncio.sleep(BATCH_SECONDS)
             self._filled.clear()
             while len(self.ring):
-                lines = await self._lines()
-                if await self._send(b"".join(lines)):
-                    self.sent += len(lines)
+                if await self._tell():
                     backoff.reset()
                 else:
-                    self.lost += len(lines)
                     await asyncio.sleep(backoff.next())
+
+    async def finish(self) -> None:
+        """Tell what still waits when the sidecar ends, as far as FINISH_SECONDS go; `run` is over.
+
+        A batch that was under way is sent again: the registry takes a hop that comes twice for one.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_SECONDS):
+                while (self._batch or len(self.ring)) and await self._tell():
+                    pass
+
+    async def _tell(self) -> bool:
+        """One batch. False: it is lost."""
+        self._batch = lines = self._batch or await self._lines()
+        told = await self._send(b"".join(lines))
+        self._batch = []
+        if told:
+            self.sent += len(lines)
+        else:
+            self.lost += len(lines)
+        return told
 
     async def _lines(self) -> list[bytes]:
         """The oldest hops, as many as one batch may hold."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
 
+SHADOW_PAUSE = 0.5
+"""Seconds that a sidecar beside a shadow waits before it speaks to the registry: nothing there depends on it, and the
+application that starts needs the processor more than the import does."""
+
+
 class RegistryLink:
     """
     url:        of the registry, without a path of its own: `http://127.0.0.1:7070`.
@@ -34,6 +40,7 @@ class RegistryLink:
     token_file: read for every request, so that a rotated token is used without a restart. None: the token that the
                 registry of our own user on this machine has written for its sidecars, if it is such a one.
     environ:    says where the state of our user is; our own environment by default.
+    pause:      seconds before the first request.
     """
 
     def __init__(
@@ -44,12 +51,15 @@ class RegistryLink:
         token_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,
+        pause: float = 0.0,
     ) -> None:
         self._base = url.rstrip("/")
         self.instance = instance
         self._token_file = token_file
         self._environ = os.environ if environ is None else environ
         self._backoff = backoff or Backoff()
+        self._pause = pause
+        self._opening = asyncio.Lock()
         self._session: ClientSession | None = None
         self._hurry = asyncio.Event()
         self._said = ""
@@ -87,9 +97,10 @@ class RegistryLink:
         seconds: for the whole answer; None leaves the time to the caller. more: as aiohttp's `params` and `json`.
         Raises ConfigurationError for the token, and what aiohttp raises.
         """
+        session = await self._opened()
         from aiohttp import ClientTimeout
 
-        return await self._opened().request(
+        return await session.request(
             method,
             url,
             headers={**(headers or {}), **await self._authorization()},
@@ -121,15 +132,19 @@ class RegistryLink:
         if session is not None:
             await session.close()
 
-    def _opened(self) -> ClientSession:
-        if self._session is None:
-            from aiohttp import ClientSession, DummyCookieJar
+    async def _opened(self) -> ClientSession:
+        async with self._opening:
+            if self._session is None:
+                if self._pause:
+                    await asyncio.sleep(self._pause)
+                    await asyncio.to_thread(importlib.import_module, "aiohttp")  # requests go on meanwhile
+                from aiohttp import ClientSession, DummyCookieJar
 
-            self._session = ClientSession(
-                cookie_jar=DummyCookieJar(),
-                auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
-            )
-        return self._session
+                self._session = ClientSession(
+                    cookie_jar=DummyCookieJar(),
+                    auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
+                )
+            return self._session
 
     async def _authorization(self) -> dict[str, str]:
         token = await asyncio.to_thread(self._token)  # in a thread: a file system that hangs must not hang the requests

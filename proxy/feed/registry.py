@@ -50,6 +50,8 @@ class RegistryFeed:
 
     links:     of a gateway, None of others.
     heartbeat: seconds between two comments of the registry.
+    acting:    requests are decided by the table, so the registry waits until this sidecar has put a change to use. The
+               one beside a shadow decides nothing: it watches without a name, and nobody waits for it.
     """
 
     def __init__(
@@ -60,14 +62,16 @@ class RegistryFeed:
         *,
         links: LinkTable | None = None,
         heartbeat: float = HEARTBEAT_SECONDS,
+        acting: bool = True,
     ) -> None:
         self._link = link
         self._table = table
         self._state = state
         self._links = links
         self._silence = heartbeat * MISSED_HEARTBEATS
-        self._report = AppliedReport(link, table.workload)
-        table.callers.append(self._report.waits)
+        self._report = AppliedReport(link, table.workload) if acting else None
+        if self._report is not None:
+            table.callers.append(self._report.waits)
         self._resume = False
         self._said: set[str] = set()
 
@@ -89,7 +93,8 @@ class RegistryFeed:
     async def run(self) -> None:
         """Until cancelled. Never raises anything else."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._report.run(), name="feed report")
+            if self._report is not None:
+                tasks.create_task(self._report.run(), name="feed report")
             loop = asyncio.get_running_loop()
             while True:
                 opened = loop.time()
@@ -152,7 +157,9 @@ class RegistryFeed:
         return _Ended("closed", "closed the connection")
 
     def _asked(self) -> dict[str, str]:
-        asked = {"workload": self._table.workload, "sidecar": self._link.instance}
+        asked = {"workload": self._table.workload}
+        if self._report is not None:
+            asked["sidecar"] = self._link.instance
         return asked if self._links is None else asked | {PREVIEWS: "true"}
 
     async def _follow(self, content: StreamReader, stream: WatchStream, deadline: asyncio.Timeout) -> None:
@@ -172,8 +179,9 @@ class RegistryFeed:
                 deadline.reschedule(loop.time() + self._silence)
                 if stream.synced:
                     self._state.confirm()
-                    self._report.remind()
-            if changed:
+                    if self._report is not None:
+                        self._report.remind()
+            if changed and self._report is not None:
                 self._report.applied(self._state.applied)
             if stream.synced and not welcomed:
                 welcomed = True

@@ -88,6 +88,7 @@ def test_the_application_sees_the_end_of_a_client_while_it_is_silent(
     upstream.vanish()
     assert not pool.dials, "it has ended because its client has: it is not asked again"
     assert client.recorded.closing
+    assert answered or problem(client.got)["code"] == "client-ended", "it is not the service's fault"
 
 
 def test_it_is_told_once(book: Playbook) -> None:

@@ -20,9 +20,10 @@ FIXED = b'"key":"a","workload":"shop/users","side":"inbound"'
 
 
 class Server:
-    """Takes batches, or answers with `status`."""
+    """Takes batches, or answers with `status`. hold: answers nothing before it is set."""
 
     def __init__(self) -> None:
+        self.hold: asyncio.Event | None = None
         self.status = 204
         self.batches: list[bytes] = []
         self.types: list[str] = []
@@ -31,6 +32,8 @@ class Server:
     async def take(self, request: web.Request) -> web.Response:
         self.types.append(request.content_type)
         self.batches.append(await request.read())
+        if self.hold is not None:
+            await self.hold.wait()
         return web.Response(status=self.status)
 
 
@@ -105,6 +108,30 @@ async def test_a_batch_that_is_refused_is_lost_said_once_and_followed_by_others(
         leave(report)
         await eventually(lambda: report.sent == 1)
     assert report.lost == 2
+
+
+async def test_what_waits_when_the_sidecar_ends_is_told_and_so_is_what_was_under_way(server: Server) -> None:
+    link = RegistryLink(server.url, "users-1")
+    report = HopReport(link, "0000abcd", SECRET_FIELDS)
+    server.hold = asyncio.Event()
+    async with running(report.run()):
+        leave(report)
+        await eventually(lambda: server.batches)
+    leave(report)
+    server.hold.set()
+    await report.finish()
+    assert (report.sent, report.lost, len(report.ring)) == (2, 0, 0)
+    await link.close()
+
+
+async def test_the_end_does_not_wait_for_a_registry_that_is_gone(server: Server) -> None:
+    link = RegistryLink("http://127.0.0.1:9", "users-1")
+    report = HopReport(link, "0000abcd", SECRET_FIELDS)
+    leave(report)
+    leave(report)
+    await report.finish()
+    assert report.lost == 2
+    await link.close()
 
 
 async def test_a_registry_that_is_gone_ends_nothing(server: Server) -> None:
