@@ -22,6 +22,7 @@ from urllib.parse import quote
 from controlplane.connection import Connection, RegistryError, read_items, read_model
 from controlplane.model.assertion import Claim, Judged
 from controlplane.model.copy_log import CopyLog
+from controlplane.model.diff import Diff, DiffQuery
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
 from controlplane.model.handoff import PreviewRequest, PreviewStatus
@@ -36,6 +37,9 @@ from controlplane.rest import DEFAULT_LINES, MAX_WAIT_SECONDS
 from proxy.contract.watch import Event
 
 __all__ = ["Client", "RegistryError"]
+
+DIFF_SECONDS = 110.0
+"""For all answers of a diff, beside the time for one request."""
 
 
 class Client(Connection):
@@ -109,9 +113,15 @@ class Client(Connection):
         body = {"ttl": ttl}
         return read_model(Sandbox, await self._call("POST", f"/v1/sandboxes/{_segment(name)}/extend", body=body))
 
-    async def logs(self, name: str, workload: str = "", lines: int = DEFAULT_LINES) -> list[CopyLog]:
-        """The last lines of every copy, or of those of one workload."""
-        query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
+    async def logs(
+        self, name: str, workload: str = "", lines: int = DEFAULT_LINES, *, trace: str = "", since: str = ""
+    ) -> list[CopyLog]:
+        """The last lines of every shadow; of one workload with those of its baseline, which is revision 0.
+
+        trace: what every copy wrote while it served this one, baselines included. since: as `10m`.
+        """
+        given = {"workload": workload, "trace": trace, "since": since}
+        query = {"lines": str(lines)} | {field: value for field, value in given.items() if value}
         return read_items(CopyLog, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
 
     async def traffic(
@@ -188,6 +198,17 @@ class Client(Connection):
     async def revoke_preview(self, name: str, preview: str) -> None:
         """preview: a link's id, or its name for all of that name."""
         await self._call("DELETE", f"/v1/sandboxes/{_segment(name)}/previews/{_segment(preview)}")
+
+    async def diff(self, name: str, query: DiffQuery) -> Diff:
+        """How the shadows answer recorded requests otherwise than the baseline."""
+        path = f"/v1/sandboxes/{_segment(name)}/diff"
+        body = query.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return read_model(Diff, await self._call("POST", path, body=body, extra=DIFF_SECONDS))
+
+    async def workload_logs(self, name: str, lines: int = DEFAULT_LINES, since: str = "") -> CopyLog:
+        """The last lines of a baseline, `name` is NAMESPACE/NAME."""
+        query = {"lines": str(lines)} | ({"since": since} if since else {})
+        return read_model(CopyLog, await self._call("GET", f"/v1/workloads/{quote(name)}/logs", query=query))
 
     async def trace(self, ident: str, sandbox: str = "") -> Trace:
         """The hops of one trace, as the tree that they are."""

@@ -25,6 +25,7 @@ import uvloop
 from controlplane.api.application import application, runner
 from controlplane.api.connections import Connections, listen, raise_limit, room
 from controlplane.files.store import FileStore
+from controlplane.launch.plan import RegistryAccess
 from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
 from controlplane.launch.static import Rules, StaticLauncher
@@ -69,7 +70,8 @@ async def serve(
     try:
         tokens = _tokens(settings, sockets, environ)
         files = FileStore(settings.state_dir / FILES)
-        process = ProcessLauncher(settings.state_dir, files=files)
+        own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
+        process = ProcessLauncher(settings.state_dir, files=files, registry=own_access)
         own = [_address(bound) for bound in sockets]
         static = StaticLauncher(Rules(settings.endpoint_networks, own))
         launchers: dict[str, Launcher] = {"static": static, "process": process}
@@ -161,6 +163,12 @@ def _make_folder(folder: Path) -> None:
 
 def _url(listen: Listen, bound: socket.socket) -> str:
     return f"http://{Endpoint(listen.host, bound.getsockname()[1])}"
+
+
+def _reached(listen: Listen, bound: socket.socket) -> str:
+    """Where those on this machine reach it that we start."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    return _url(Listen(anywhere.get(listen.host, listen.host), listen.port), bound)
 
 
 def run(settings: Settings, environ: Mapping[str, str], listening: Callable[[str], None]) -> None:

@@ -48,6 +48,9 @@ class Settings:
     tokens: Mapping[Role, str] = field(repr=False)
     """The bearer tokens that were named, by what they allow; the others are made. Never logged."""
 
+    sidecar_token_file: Path | None
+    """Where the sidecars' token was named: the shadows' sidecars are told. None: they find the one that was made."""
+
     default_ttl: int
     """Seconds that a sandbox lives which names no TTL. Eight hours: a working day, gone the next morning."""
 
@@ -120,6 +123,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         listen=listen,
         store=store,
         tokens=tokens,
+        sidecar_token_file=Path(given["sidecar_token_file"]).absolute() if given.get("sidecar_token_file") else None,
         default_ttl=ttl,
         state_dir=Path(given.get("state_dir") or home / "shadows"),
         endpoint_networks=networks,

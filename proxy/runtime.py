@@ -38,7 +38,7 @@ from proxy.feed.file import FileFeed
 from proxy.feed.holder import FeedState
 from proxy.feed.hop_lines import SECRET_FIELDS
 from proxy.feed.hops import HopReport
-from proxy.feed.link import SHADOW_PAUSE, RegistryLink
+from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
@@ -241,9 +241,8 @@ class Sidecar:
         for listeners in (self._inbound_listeners, self._outbound_listeners):
             cut += await drain(listeners, end)
         await self._tasks.close()
-        if self._hops is not None:
+        if self._hops is not None and self._link is not None:
             await self._hops.finish()
-        if self._link is not None:
             await self._link.close()
         self._wheel.stop()
         if self._splicer is not None:
@@ -349,8 +348,8 @@ class Sidecar:
 def _open_link(settings: Settings) -> RegistryLink | None:
     if not settings.registry:
         return None
-    pause = SHADOW_PAUSE if settings.sandbox else 0.0
-    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file, pause=pause)
+    beside = bool(settings.sandbox)
+    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file, shadow=beside)
 
 
 def _open_feed(
@@ -367,10 +366,8 @@ def _open_feed(
 
 
 def _open_hops(settings: Settings, link: RegistryLink | None) -> HopReport | None:
-    if link is None:
-        return None
-    prefix = f"{random.SystemRandom().getrandbits(32):08x}"
-    return HopReport(link, prefix, SECRET_FIELDS.union(map(str.lower, settings.redact)))
+    secret = SECRET_FIELDS.union(map(str.lower, settings.redact))
+    return None if link is None else HopReport(link, f"{random.SystemRandom().getrandbits(32):08x}", secret)
 
 
 async def serve(settings: Settings, tracing: Tracing | None) -> None:

@@ -9,10 +9,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from controlplane.api import (
+    diff,
     feedback,
     files,
     health,
     history,
+    logs,
     previews,
     sandboxes,
     service_map,
@@ -61,6 +63,8 @@ def application(registry: Registry, access: Access, connections: Connections | N
         *feedback.operations(),
         *previews.operations(),
         *service_map.operations(),
+        *diff.operations(),
+        *logs.operations(),
         *health.operations(metrics, document),
     )
     open_paths = frozenset(operation.path for operation in operations if operation.open)
@@ -69,6 +73,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
         middlewares.insert(0, connections.middleware())
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
     app[REGISTRY] = registry
+    app[feedback.COMPARISONS] = diff.Comparisons(registry)
     for operation in operations:
         _add(app, operation)
     app.on_response_prepare.append(_sign)

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from aiohttp import web
-from pydantic import ValidationError
 
-from controlplane.api.body import read_json
+from controlplane.api.body import read_as
+from controlplane.api.diff import Comparisons, hops_of
+from controlplane.api.logs import Copy, masked, secrets, written
 from controlplane.api.operations import REGISTRY, SANDBOX_NAME, Answer, Operation, Values, json_answer
-from controlplane.api.traffic import SINCE, seconds_ago
+from controlplane.api.traffic import SINCE
 from controlplane.asking.assertion import assert_routed
-from controlplane.asking.feedback import MAX_LINES, Evidence, judge
+from controlplane.asking.failures import failures
+from controlplane.asking.feedback import MAX_FAILURES, Evidence, judge
+from controlplane.asking.quoted import MAX_LINES, wanted, with_comparison, with_output
+from controlplane.asking.untold import untold
 from controlplane.life.registry import Registry
 from controlplane.model.assertion import Claim, Judged
-from controlplane.model.feedback import Feedback
-from controlplane.model.problem import DocumentError, bounded, field_problems, invalid
+from controlplane.model.copy_log import Window
+from controlplane.model.feedback import Failure, Feedback
+from controlplane.model.problem import invalid, validated
 from controlplane.model.sandbox import Sandbox
 from proxy.contract.hops import Hop
 
-JUDGED_HOPS = 2_000
-"""The newest ones: hundreds of requests, and a tenth of a second to judge."""
+COMPARISONS = web.AppKey("comparisons", Comparisons)
+
+BATCH_SECONDS = 0.15
+"""A sidecar tells of a request within 0.1 s, and who asks has most often sent one just before."""
+
+TOLD_SECONDS = 0.5
+LOOK_SECONDS = 0.05
+RECENT_SECONDS = 3.0
+"""How long feedback waits for sidecars that have not told yet, between two looks, and for what: one that has not told
+of a request for some seconds is not there."""
+
+MAX_SUSPECTS = 3
+"""Whose answers are compared for one feedback: who mends the first of them asks again."""
 
 
 def operations() -> tuple[Operation, ...]:
@@ -42,24 +59,34 @@ def operations() -> tuple[Operation, ...]:
 async def _feedback(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     sandbox = registry.sandboxes.get(values["name"])
-    hops = await _hops(registry, sandbox, values.get("since"))
-    return json_answer(judge(await _evidence(registry, sandbox, hops)))
+    hops = await _told(registry, sandbox, values.get("since"))
+    return json_answer(judge(await _evidence(request, sandbox, hops)))
+
+
+async def _told(registry: Registry, sandbox: Sandbox, since: str | None) -> list[Hop]:
+    """The hops, as soon as no newer one waits for another sidecar's word, but not later than TOLD_SECONDS from now."""
+    end = time.monotonic() + TOLD_SECONDS
+    await asyncio.sleep(BATCH_SECONDS)
+    started = {fork.workload for fork in sandbox.spec.forks if fork.endpoints is None}
+    while True:
+        hops = await hops_of(registry, sandbox, since)
+        left = end - time.monotonic()
+        if left <= 0 or not untold(hops, time.time() - RECENT_SECONDS, started):
+            return hops
+        await asyncio.sleep(min(left, LOOK_SECONDS))
 
 
 async def _assert(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     sandbox = registry.sandboxes.get(values["name"])
-    try:
-        claim = Claim.model_validate(await read_json(request), by_alias=True, by_name=False)
-    except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+    claim = await read_as(request, lambda document: validated(Claim, document))
     fork = next((fork for fork in sandbox.spec.forks if fork.workload == claim.workload), None)
     if fork is None:
         forks = ", ".join(fork.workload for fork in sandbox.spec.forks)
         raise invalid("workload", f"sandbox {sandbox.name!r} does not fork {claim.workload!r}; it forks {forks}")
     serving = sandbox.status.forks if sandbox.status else ()
     current = next((item.revision for item in serving if item.workload == claim.workload), 0)
-    hops = await _hops(registry, sandbox, claim.since)
+    hops = await hops_of(registry, sandbox, claim.since)
     return json_answer(
         assert_routed(
             hops,
@@ -71,26 +98,39 @@ async def _assert(request: web.Request, values: Values) -> web.Response:
     )
 
 
-async def _hops(registry: Registry, sandbox: Sandbox, ago: str | None) -> list[Hop]:
-    """Of its key, since so long ago or since its last update, in the order in which they were kept."""
-    since = time.time() - seconds_ago(ago) if ago else _updated(sandbox)
-    kept = await registry.hops.newest(sandbox.routing_key, JUDGED_HOPS)
-    return [item.hop for item in reversed(kept) if item.hop.time >= since]
-
-
-async def _evidence(registry: Registry, sandbox: Sandbox, hops: list[Hop]) -> Evidence:
-    copies = await registry.sandboxes.output(sandbox.name, "", MAX_LINES)
-    output = {(copy.workload, copy.revision): copy.log.splitlines() for copy in reversed(copies) if copy.log}
-    definitions = registry.definitions.all()
+async def _evidence(request: web.Request, sandbox: Sandbox, hops: list[Hop]) -> Evidence:
+    registry = request.app[REGISTRY]
+    found = failures(hops, sandbox.name)
+    told = await asyncio.gather(*(_quoted(request, sandbox, failure) for failure in found[:MAX_FAILURES]))
+    suspects = [at for at, failure in enumerate(told) if failure.suspect is not None][:MAX_SUSPECTS]
+    compared = await asyncio.gather(*(_compared(request, sandbox, told[at]) for at in suspects))
+    for at, failure in zip(suspects, compared, strict=True):
+        told[at] = failure
     return Evidence(
         sandbox=sandbox,
         hops=hops,
-        output=output,
+        failures=[*told, *found[MAX_FAILURES:]],
         strangers=dict(registry.intake.strangers),
-        programs={item.workload: item.command[0] for item in definitions if item.command},
+        programs={item.workload: item.command[0] for item in registry.definitions.all() if item.command},
     )
 
 
-def _updated(sandbox: Sandbox) -> float:
-    """What an older revision did says nothing about this one."""
-    return sandbox.status.updated.timestamp() if sandbox.status else 0.0
+async def _quoted(request: web.Request, sandbox: Sandbox, failure: Failure) -> Failure:
+    """With what the copies wrote meanwhile."""
+    lines = {}
+    for copy in wanted(failure):
+        window = Window(copy.window.since, copy.window.until)
+        lines[copy.workload, copy.revision] = await _lines(request, sandbox, Copy(copy.workload, copy.revision, window))
+    return with_output(failure, lines)
+
+
+async def _lines(request: web.Request, sandbox: Sandbox, copy: Copy) -> list[str]:
+    registry: Registry = request.app[REGISTRY]
+    found = await written(registry, sandbox.name, copy, MAX_LINES)
+    return masked(found, request, secrets(registry, sandbox.name, copy.workload))
+
+
+async def _compared(request: web.Request, sandbox: Sandbox, failure: Failure) -> Failure:
+    """With what its suspect answers otherwise than the baseline."""
+    assert failure.suspect is not None
+    return with_comparison(failure, await request.app[COMPARISONS].of(sandbox, failure.suspect))

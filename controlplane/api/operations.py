@@ -163,7 +163,7 @@ RESTART = Parameter(
     "start the forks anew, all of them or one, as a new revision, also when nothing in them has changed",
     example="true",
 )
-FORK_FILTER = Parameter("workload", "query", WORKLOAD_NAME, "only this fork's", example="shop/users")
+FORK_FILTER = Parameter("workload", "query", WORKLOAD_NAME, "only this workload's", example="shop/users")
 LOG_LINES = Parameter("lines", "query", LINES, "the last so many lines of each copy, 100 by default")
 EXPLAINED_KEY = Parameter("key", "query", ANY_KEY, "the routing key, as a request carries it", True, "agent-42")
 AT_WORKLOAD = Parameter("workload", "query", WORKLOAD_NAME, "the workload whose sidecar is asked", True, "shop/users")

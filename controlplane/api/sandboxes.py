@@ -6,9 +6,7 @@ from aiohttp import web
 
 from controlplane.api.body import read_as
 from controlplane.api.operations import (
-    FORK_FILTER,
     GONE_WAIT,
-    LOG_LINES,
     REGISTRY,
     RESTART,
     SANDBOX_NAME,
@@ -18,16 +16,13 @@ from controlplane.api.operations import (
     Parameter,
     Values,
     json_answer,
-    json_items,
     shown,
     wait_seconds,
 )
 from controlplane.api.pages import PAGED, send_items
-from controlplane.model.copy_log import CopyLog
 from controlplane.model.problem import LABEL, WORKLOAD_NAME, Grammar, invalid, show
 from controlplane.model.sandbox import Manifest, Sandbox, parse_sandbox
 from controlplane.model.selection import Selection
-from controlplane.rest import DEFAULT_LINES
 
 _WORDS = r"[^\x00-\x1f\x7f]"
 OWNER = Parameter("owner", "query", Grammar(rf"{_WORDS}{{1,200}}", "1 to 200 characters"), "only those of this owner")
@@ -62,11 +57,6 @@ def operations() -> tuple[Operation, ...]:
             "DELETE", "/v1/sandboxes/{name}", "deleteSandbox", "Remove the routes, then stop the shadows", _delete,
             {202: Answer("its shadows are being stopped", Sandbox), 204: Answer("nothing is left of it")},
             (SANDBOX_NAME, GONE_WAIT), problems=(404, 503, 507),
-        ),
-        Operation(
-            "GET", "/v1/sandboxes/{name}/logs", "getSandboxLogs", "The last lines that its shadows wrote", _logs,
-            {200: Answer("by fork, what runs first", CopyLog, many=True)},
-            (SANDBOX_NAME, FORK_FILTER, LOG_LINES), problems=(404,),
         ),
     )  # fmt: skip
 
@@ -105,9 +95,3 @@ async def _delete(request: web.Request, values: Values) -> web.Response:
     await sandboxes.delete(values["name"])
     left = await sandboxes.gone(values["name"], wait_seconds(values))
     return web.Response(status=204) if left is None else json_answer(left, 202)
-
-
-async def _logs(request: web.Request, values: Values) -> web.Response:
-    lines = int(values.get("lines", DEFAULT_LINES))
-    workload = values.get("workload", "")
-    return json_items(await request.app[REGISTRY].sandboxes.output(values["name"], workload, lines))

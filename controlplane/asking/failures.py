@@ -7,23 +7,25 @@ the answer says, and the shadow is the suspect.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
+from controlplane.asking.sentence import NO_SIDECAR, sentence
 from controlplane.hops.tree import Node, grow, origins, unseen
 from controlplane.model.feedback import Failure, Kind, Step, Suspect
 from controlplane.model.hop import Message
 from proxy.contract.hops import INBOUND, OUTBOUND, Captured, Hop
 
-QUOTED = 200
-"""Characters of an answer's own words in a sentence."""
+AGAIN = 3
+CIRCLE = 4
+"""One place of a circle is asked for so often at least, and a circle has so many places at most."""
 
 REDIRECTS = 10
 """Of one request by one entry, after which browsers and HTTP clients give up (curl: 50, requests: 30, Go: 10)."""
 
-_TIMES = frozenset({"app-timeout", "client-lost"})
+_TIMES = frozenset({"app-timeout", "client-lost", "client-ended"})
 _CRASHES = frozenset({"upstream-reset", "cut", "bad-response"})
 _NOBODY = frozenset({"app-unreachable", "shadow-unreachable"})
 
@@ -41,9 +43,10 @@ def failures(hops: Iterable[Hop], sandbox: str) -> list[Failure]:
     """
     grouped: dict[tuple[object, ...], list[list[Node]]] = {}
     tops = grow(hops)
+    inferred = _behind(tops)
     for way in origins(tops):
         grouped.setdefault(_group(way), []).append(way)
-    found = [_failure(ways[-1], len(ways), sandbox) for ways in grouped.values()]
+    found = [_failure(ways[-1], len(ways), sandbox, inferred) for ways in grouped.values()]
     return sorted([*found, *_redirects(tops)], key=lambda failure: -failure.count)
 
 
@@ -53,7 +56,7 @@ def copy_of(hop: Hop) -> str:
 
 def _group(way: Sequence[Node]) -> tuple[object, ...]:
     hop = way[-1].hop
-    return hop.workload, hop.side, hop.peer, hop.revision, hop.method, _pattern(hop.path), hop.status, hop.error
+    return hop.workload, hop.side, hop.peer, hop.revision, hop.method, _pattern(hop.path), hop.status, _error(hop)
 
 
 def _pattern(path: str) -> str:
@@ -61,37 +64,69 @@ def _pattern(path: str) -> str:
     return _NUMBERS.sub("*", path.partition("?")[0])
 
 
-def _failure(way: Sequence[Node], count: int, sandbox: str) -> Failure:
+def _behind(tops: list[Node]) -> dict[str, str]:
+    """Put what began behind a service without a sidecar below the call of that service, which does not hand on whose
+    call it answers: it is of the same trace, and happened meanwhile. Returns hop id -> the service, for what was put.
+    """
+    inferred: dict[str, str] = {}
+    entries = [top for top in tops if top.hop.side == INBOUND and not top.hop.parent and top.hop.trace]
+    for call in [node for top in tops for _, node in top.walk() if node.hop.failed and unseen(node)]:
+        end = call.hop.time + call.hop.duration_ms / 1000
+        for entry in entries:
+            hop = entry.hop
+            if entry in tops and hop.trace == call.hop.trace and call.hop.time <= hop.time <= end:
+                tops.remove(entry)
+                call.children.append(entry)
+                inferred[hop.id] = call.hop.peer
+    return inferred
+
+
+def _failure(way: Sequence[Node], count: int, sandbox: str, inferred: Mapping[str, str]) -> Failure:
     origin = way[-1]
     hop = origin.hop
     suspect = _suspected(origin, sandbox)
-    kind = _kind(origin, suspect)
-    return Failure(
-        kind=kind,
-        sentence=_sentence(kind, way, suspect),
+    failure = Failure(
+        kind=_kind(origin, suspect),
         workload=hop.workload,
         copy=copy_of(hop),
         called_by=_caller(way),
         method=hop.method,
         path=hop.path,
         status=hop.status,
-        error=hop.error,
+        error=_error(hop),
         request=_message(hop.request),
         response=_message(hop.response),
-        chain=tuple(_step(node.hop) for node in way if node.hop.side == INBOUND or node is origin),
+        chain=tuple(
+            _step(node.hop)
+            for node, inner in zip_longest(way, way[1:])
+            if _told(node, inner, inferred)
+        ),
         suspect=suspect and Suspect(
             workload=suspect.workload,
             revision=suspect.revision,
             request=f"{suspect.method} {suspect.path}",
-            answer=_message(suspect.response),
+            status=suspect.status,
+            shadow_answer=_message(suspect.response),
         ),
         count=count,
         example=hop.trace,
+        inferred=next((inferred[node.hop.id] for node in way if node.hop.id in inferred), ""),
     )  # fmt: skip
+    return failure.model_copy(update={"sentence": sentence(failure)})
+
+
+def _told(node: Node, inner: Node | None, inferred: Mapping[str, str]) -> bool:
+    """Whether a hop of a way is a step of its own: the last is, and each that came in, the innermost of one request; a
+    call that went out where nobody told of it at its other end."""
+    if inner is None:
+        return True
+    if node.hop.side == OUTBOUND:
+        return inner.hop.id in inferred
+    return inner.hop.side == OUTBOUND
 
 
 def _kind(origin: Node, suspect: Hop | None) -> Kind:
-    error = origin.hop.error
+    error = _error(origin.hop)
     if error in _TIMES:
         return Kind.TIMED_OUT
     if error in _CRASHES:
@@ -103,6 +138,12 @@ def _kind(origin: Node, suspect: Hop | None) -> Kind:
     if unseen(origin):
         return Kind.UNSEEN
     return Kind.CONTRACT_BREAK if suspect is not None else Kind.ANSWERED
+
+
+def _error(hop: Hop) -> str:
+    """The code of an answer that a sidecar made: this one, or that of the shadow, which may end before it tells."""
+    said = (value for name, value in hop.response.headers if name == "skycap-error") if hop.response else iter(())
+    return hop.error or next(said, "")
 
 
 def _suspected(origin: Node, sandbox: str) -> Hop | None:
@@ -133,82 +174,11 @@ def _caller(way: Sequence[Node]) -> str | None:
 
 def _step(hop: Hop) -> Step:
     workload = hop.peer if hop.side == OUTBOUND and hop.peer else hop.workload
-    copy = "no sidecar" if hop.side == OUTBOUND else copy_of(hop)
+    copy = NO_SIDECAR if hop.side == OUTBOUND else copy_of(hop)
     return Step(
-        workload=workload, copy=copy, method=hop.method, path=hop.path, status=hop.status, duration_ms=hop.duration_ms
-    )
-
-
-def _sentence(kind: Kind, way: Sequence[Node], suspect: Hop | None) -> str:
-    hop = way[-1].hop
-    who = f"{hop.workload} ({copy_of(hop)})"
-    asked = f"{hop.method} {hop.path}"
-    caller = _caller(way)
-    said = _words(hop.response)
-    quote = f": {said}" if said else ""
-    became = _became(way)
-    if kind is Kind.CONTRACT_BREAK:
-        assert suspect is not None
-        return (
-            f"{hop.workload} failed ({hop.status}) right after revision {suspect.revision} of your {suspect.workload} "
-            f"answered {suspect.method} {suspect.path} with {suspect.status}{quote}{became}"
-        )
-    if kind is Kind.TIMED_OUT:
-        by = f"{caller} did not wait longer" if hop.error == "client-lost" else "the sidecar waited no longer"
-        return f"{who} had not answered {asked} after {hop.duration_ms / 1000:.1f} s, and {by}{became}"
-    if kind is Kind.CRASHED:
-        return f"{who} ended its connection in the middle of {asked}{quote}{became}"
-    if kind is Kind.UNREACHABLE and hop.side == OUTBOUND:
-        return f"{hop.workload} called {asked} at {hop.peer}, where nobody accepts connections{quote}{became}"
-    if kind is Kind.UNREACHABLE:
-        return f"{who} does not accept connections, so {asked} reached nobody{quote}{became}"
-    if kind is Kind.REFUSED:
-        return f"the sidecar of {hop.workload} answered {asked} itself: {hop.error}{quote}{became}"
-    if kind is Kind.UNSEEN:
-        bare = hop.peer or "somebody"
-        return f"{bare}, which has no sidecar, answered {asked} of {caller} with {hop.status}{quote}{became}"
-    return f"{who} answered {asked} with {hop.status}{quote}{became}"
-
-
-def _became(way: Sequence[Node]) -> str:
-    """What the callers made of it, where that is another status."""
-    inbound = [node.hop for node in way if node.hop.side == INBOUND]
-    last = way[-1].hop
-    before = last.status
-    told = []
-    for hop in reversed(inbound[:-1] if inbound and inbound[-1] is last else inbound):
-        if hop.status != before:
-            made = f"{hop.status}" if hop.status else "no answer at all"
-            told.append(f"{hop.workload} ({copy_of(hop)}) made {made} of it")
-        before = hop.status
-    return f"; {', '.join(told)}" if told else ""
-
-
-def _words(captured: Captured | None) -> str:
-    """What an answer says of itself, in one line."""
-    if captured is None or captured.body is None:
-        return ""
-    text = captured.body
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    told = _told(document)
-    line = " ".join((told or text).split())
-    return line if len(line) <= QUOTED else line[: QUOTED - 3] + "..."
-
-
-def _told(document: Any) -> str:
-    """The words of an error document: RFC 9457, or what most frameworks send."""
-    if not isinstance(document, dict):
-        return ""
-    for name in ("detail", "message", "error", "errors", "title"):
-        value = document.get(name)
-        if isinstance(value, dict):
-            return _told(value) or json.dumps(value)
-        if value:
-            return value if isinstance(value, str) else json.dumps(value)
-    return ""
+        workload=workload, copy=copy, method=hop.method, path=hop.path, status=hop.status, duration_ms=hop.duration_ms,
+        time=hop.time,
+    )  # fmt: skip
 
 
 def _message(captured: Captured | None) -> Message | None:
@@ -224,34 +194,39 @@ def _message(captured: Captured | None) -> Message | None:
 
 
 def _redirects(tops: Sequence[Node]) -> list[Failure]:
-    """Who was asked for the same again and again, and always sent the sender elsewhere."""
-    seen: dict[tuple[str, str, str], list[Hop]] = {}
+    """Who sent the sender elsewhere again and again, from the same few places."""
+    seen: dict[tuple[str, str], list[Hop]] = {}
     for top in tops:
         for _, node in top.walk():
             hop = node.hop
-            if hop.side == INBOUND and 300 <= hop.status < 400 and hop.status != 304:
-                seen.setdefault((hop.workload, hop.method, hop.path), []).append(hop)
+            inner = any(child.hop.side == INBOUND for child in node.children)  # both sidecars of one request tell of it
+            if hop.side == INBOUND and not inner and 300 <= hop.status < 400 and hop.status != 304:
+                seen.setdefault((hop.workload, hop.method), []).append(hop)
     found = []
-    for (workload, method, path), hops in seen.items():
-        if len(hops) >= REDIRECTS:
-            last = hops[-1]
-            sentence = (
-                f"{workload} ({copy_of(last)}) answered {method} {path} {len(hops)} times with {last.status}: "
-                "it redirects in a circle, or its client does not follow"
+    for (workload, method), hops in seen.items():
+        places = Counter(hop.path for hop in hops)
+        circle = {path for path, count in places.items() if count >= AGAIN}
+        turns = [hop for hop in hops if hop.path in circle]
+        if len(turns) < REDIRECTS or len(circle) > CIRCLE:
+            continue
+        last = turns[-1]
+        said = (
+            f"{workload} ({copy_of(last)}) answered {method} {' and '.join(sorted(circle))} {len(turns)} times with "
+            f"{last.status}: it redirects in a circle, or its client does not follow"
+        )
+        found.append(
+            Failure(
+                kind=Kind.REDIRECTS,
+                sentence=said,
+                workload=workload,
+                copy=copy_of(last),
+                method=method,
+                path=last.path,
+                status=last.status,
+                response=_message(last.response),
+                chain=(_step(last),),
+                count=len(turns),
+                example=last.trace,
             )
-            found.append(
-                Failure(
-                    kind=Kind.REDIRECTS,
-                    sentence=sentence,
-                    workload=workload,
-                    copy=copy_of(last),
-                    method=method,
-                    path=path,
-                    status=last.status,
-                    response=_message(last.response),
-                    chain=(_step(last),),
-                    count=len(hops),
-                    example=last.trace,
-                )
-            )
+        )
     return found

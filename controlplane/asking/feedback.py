@@ -6,19 +6,21 @@ Nothing is asked of anybody here: `Evidence` is everything, and what it does not
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from controlplane.asking.advice import forwarding
-from controlplane.asking.failures import failures
+from controlplane.asking.compare import in_words
+from controlplane.asking.printed import telling
+from controlplane.asking.sentence import NO_SIDECAR
 from controlplane.model.feedback import (
     Failure,
     Feedback,
     Kind,
     LostKey,
     NextAction,
-    Printed,
     Reached,
     Routing,
     Verdict,
@@ -27,11 +29,14 @@ from controlplane.model.sandbox import Phase, Sandbox
 from proxy.contract.hops import INBOUND, OUTBOUND, Hop
 from proxy.contract.routes import State
 
+UNSERVED = frozenset({"shadow-unreachable", "shadow-pending", "sandbox-ended"})
+"""Errors of a hop that was meant for a shadow and came to none."""
+
+UNREACHABLE = "shadow-unreachable"
+"""The reason of a hop that fell back because its shadow could not be reached."""
+
 MAX_FAILURES = 10
 """Told at a time: who mends the first of them asks again."""
-
-MAX_LINES = 30
-"""Of the output of one copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,14 @@ class Evidence:
     """
     sandbox:   with its status.
     hops:      of its key, in the window that is judged, in the order in which they were kept.
-    output:    (workload, revision) -> what that copy wrote in the window; revision 0 is the baseline's.
+    failures:  that are found among them (`controlplane.asking.failures`), with what was looked up about them.
     strangers: keys that no sandbox has -> how many requests had them lately.
     programs:  workload -> the program that its baseline runs, as far as it is known.
     """
 
     sandbox: Sandbox
     hops: Sequence[Hop] = ()
-    output: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    failures: Sequence[Failure] = ()
     strangers: Mapping[str, int] = field(default_factory=dict)
     programs: Mapping[str, str] = field(default_factory=dict)
 
@@ -55,7 +60,7 @@ def judge(evidence: Evidence) -> Feedback:
     """The feedback that the evidence gives."""
     sandbox, hops = evidence.sandbox, evidence.hops
     routing = _routing(sandbox, hops)
-    found = [_with_output(failure, evidence) for failure in failures(hops, sandbox.name)]
+    found = evidence.failures
     lost = _lost_keys(evidence)
     stuck = _stuck(sandbox)
     verdict = _verdict(stuck, routing, found, lost, hops, evidence)
@@ -81,7 +86,7 @@ def _verdict(
         return Verdict.MISROUTED if _meant(by) else Verdict.NO_TRAFFIC
     if found:
         return Verdict.FAILING
-    if any(fork.elsewhere and not fork.shadow for fork in routing.forks):
+    if any(fork.elsewhere for fork in routing.forks):
         return Verdict.MISROUTED
     if lost:
         return Verdict.LOST_KEY
@@ -98,7 +103,7 @@ def _routing(sandbox: Sandbox, hops: Sequence[Hop]) -> Routing:
         for hop in hops:
             if hop.workload != fork.workload or hop.side != INBOUND:
                 continue
-            if hop.sandbox == sandbox.name:
+            if hop.sandbox == sandbox.name and hop.error not in UNSERVED:
                 shadow += hop.id not in inner  # the baseline's sidecar and the shadow's own may both tell of it
             else:
                 elsewhere[hop.reason or hop.error or hop.decision] += 1
@@ -108,11 +113,13 @@ def _routing(sandbox: Sandbox, hops: Sequence[Hop]) -> Routing:
 
 
 def _stuck(sandbox: Sandbox) -> str:
-    """Why a fork serves nothing, "" when all serve something."""
+    """Why a fork serves nothing, "" when all serve something: with the line of its output that says most."""
     asleep = sandbox.status is not None and sandbox.status.phase is Phase.SLEEPING
     for fork in sandbox.status.forks if sandbox.status else ():
         if fork.state is not State.READY and not asleep:
-            return f"{fork.workload} is {fork.state.value}" + (f": {fork.message}" if fork.message else "")
+            first, *printed = fork.message.splitlines() or [""]
+            line = telling(printed) or (printed[-1].strip() if printed else "")
+            return f"{fork.workload} is {fork.state.value}{first and f': {first}'}{line and f'; it printed: {line}'}"
     return ""
 
 
@@ -126,27 +133,12 @@ def _lost_keys(evidence: Evidence) -> list[LostKey]:
             workload=workload,
             calling=peer,
             example=f"{hops[-1].method} {hops[-1].path}",
+            trace=hops[-1].trace,
             count=len(hops),
             todo=forwarding(evidence.programs.get(workload, "")),
         )
         for (workload, peer), hops in calls.items()
     ]
-
-
-def _with_output(failure: Failure, evidence: Evidence) -> Failure:
-    """The failure with what the copies that took part wrote: the origin's first."""
-    copies: dict[tuple[str, str], None] = {(failure.workload, failure.copy_): None}
-    if failure.suspect is not None:
-        copies[failure.suspect.workload, f"revision {failure.suspect.revision}"] = None
-    for step in reversed(failure.chain):
-        copies.setdefault((step.workload, step.copy_))
-    printed = []
-    for workload, copy in copies:
-        revision = int(copy.removeprefix("revision ")) if copy.startswith("revision ") else 0
-        lines = evidence.output.get((workload, revision), ())
-        if lines:
-            printed.append(Printed(workload=workload, copy=copy, lines=tuple(lines[-MAX_LINES:])))
-    return failure.model_copy(update={"output": tuple(printed)})
 
 
 def _summary(
@@ -170,33 +162,32 @@ def _summary(
         )
     if verdict is Verdict.FAILING:
         more = f", and {len(found) - 1} more kinds of failure" if len(found) > 1 else ""
-        return f"{found[0].sentence}{_printed(found[0])}{more}"
+        return f"{found[0].sentence}{more}"
     if verdict is Verdict.MISROUTED:
         return _astray(routing, name)
     reached = ", ".join(f"{fork.shadow} reached your {fork.workload}" for fork in routing.forks)
     if verdict is Verdict.LOST_KEY:
         first = lost[0]
         return f"{first.workload} may lose the key when it calls {first.calling} ({first.example}); {reached}"
-    return f"{routing.requests} requests, none failed; {reached}"
+    return f"{counted(routing.requests, 'request')}, none failed; {reached}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _astray(routing: Routing, name: str) -> str:
     for fork in routing.forks:
-        if fork.elsewhere and not fork.shadow:
+        if fork.elsewhere:
             reasons = ", ".join(f"{count} {reason}" for reason, count in fork.elsewhere.items())
+            if fork.shadow:
+                asked = fork.shadow + sum(fork.elsewhere.values())
+                return f"{asked - fork.shadow} of {asked} requests to {fork.workload} got another answer: {reasons}"
             return f"no request to {fork.workload} reached the shadow of sandbox {name}: {reasons}"
     forks = " or ".join(fork.workload for fork in routing.forks)
-    return f"{routing.requests} requests were seen, and none of them came to {forks}: nothing of your change was run"
-
-
-def _printed(failure: Failure) -> str:
-    """The last line that the origin wrote, which is where most runtimes say what happened; its answer may say more."""
-    if failure.kind is Kind.ANSWERED and failure.response is not None and failure.response.body:
-        return ""
-    for printed in failure.output:
-        if (printed.workload, printed.copy_) == (failure.workload, failure.copy_):
-            return f"; {failure.workload} printed: {printed.lines[-1].strip()}"
-    return ""
+    seen = counted(routing.requests, "request")
+    return f"{seen} with the key, none of which came to {forks}: nothing of your change was run"
 
 
 def _meant(evidence: Evidence) -> str:
@@ -209,41 +200,64 @@ def _next_actions(
     verdict: Verdict, found: Sequence[Failure], lost: Sequence[LostKey], evidence: Evidence
 ) -> list[NextAction]:
     name, key = evidence.sandbox.name, evidence.sandbox.routing_key
-    logs = NextAction(
-        tool="get_logs",
-        arguments={"name": name},
-        command=f"skycap sandbox logs {name}",
-        why="what the shadow wrote says what went wrong in it",
-    )
-    send = NextAction(
-        tool="send_request",
-        arguments={"key": key, "url": "http://..."},
-        command=f"skycap request {key} http://...",
-        why=f"requests count with the key {key!r} in their baggage: baggage: routing-key={key}",
-    )
     if verdict is Verdict.NOT_READY:
-        return [logs]
+        return _ready(evidence)
     if verdict in (Verdict.NO_TRAFFIC, Verdict.MISROUTED) and not evidence.hops:
-        return [send]
+        why = f"requests count with the key {key!r} in their baggage: baggage: routing-key={key}"
+        arguments = {"key": key, "url": "http://..."}
+        command = f"skycap request {key} http://..."
+        return [NextAction(tool="send_request", arguments=arguments, command=command, why=why)]
     if verdict is Verdict.MISROUTED:
-        forks = evidence.sandbox.spec.forks
-        why = "it tells what becomes of a request with this key there, and why"
-        return [
+        return _reach(evidence)
+    actions = [action for failure in found[:1] for action in _mend(failure, evidence)]
+    for one in lost[:1]:
+        why = f"{one.workload} does not forward what carries the key when it calls {one.calling}: {one.todo}"
+        actions.append(_look(name, one.trace, why))
+    return actions
+
+
+def _logs(name: str, why: str) -> NextAction:
+    return NextAction(tool="get_logs", arguments={"name": name}, command=f"skycap sandbox logs {name}", why=why)
+
+
+def _push(name: str, workload: str, why: str) -> NextAction:
+    return NextAction(tool="push_files", arguments={"name": name, "workload": workload}, why=why)
+
+
+def _ready(evidence: Evidence) -> list[NextAction]:
+    """What makes a fork serve that serves nothing."""
+    name = evidence.sandbox.name
+    status = evidence.sandbox.status
+    broken = [fork for fork in status.forks if fork.state is not State.READY] if status else []
+    logs = _logs(name, "what the shadow wrote says what went wrong in it")
+    if broken and broken[0].state is State.PENDING:
+        command = f"skycap sandbox wait {name}"
+        why = "it is being started"
+        return [NextAction(tool="get_sandbox", arguments={"name": name}, command=command, why=why), logs]
+    return [logs, *(_push(name, fork.workload, "mend what it says; the key stays the same") for fork in broken[:1])]
+
+
+def _reach(evidence: Evidence) -> list[NextAction]:
+    """What brings requests to the shadow that went past it."""
+    key, sandbox = evidence.sandbox.routing_key, evidence.sandbox
+    own = {fork.workload for fork in sandbox.spec.forks}
+    fallen = any(hop.reason == UNREACHABLE for hop in evidence.hops if hop.workload in own)
+    why = (
+        "its shadow could not be reached, and `onUnavailable: baseline` let the baseline answer instead: see what it "
+        "wrote, and leave `onUnavailable` at `error` while you test"
+    )
+    return [
+        *([_logs(sandbox.name, why)] if fallen else []),
+        *(
             NextAction(
                 tool="explain_route",
                 arguments={"key": key, "workload": fork.workload},
                 command=f"skycap explain {key} {fork.workload}",
-                why=why,
+                why="it tells what becomes of a request with this key there, and why",
             )
-            for fork in forks
-        ]
-    actions = [action for failure in found[:1] for action in _mend(failure, evidence)]
-    if lost:
-        why = f"{lost[0].todo}, in {lost[0].workload}"
-        actions.append(
-            _look(name, next((hop.trace for hop in reversed(evidence.hops) if hop.lost and hop.trace), ""), why)
-        )
-    return actions
+            for fork in sandbox.spec.forks
+        ),
+    ]
 
 
 def _look(name: str, trace: str, why: str) -> NextAction:
@@ -259,16 +273,21 @@ def _mend(failure: Failure, evidence: Evidence) -> list[NextAction]:
     own = {fork.workload for fork in evidence.sandbox.spec.forks}
     guilty = failure.suspect.workload if failure.suspect else failure.workload
     caller = next((step.workload for step in reversed(failure.chain[:-1]) if step.workload in own), "")
+    peer = failure.chain[-1].workload if failure.chain and failure.chain[-1].copy_ == NO_SIDECAR else ""
     actions = []
-    if guilty in own:
-        why = f"the fault is in your {guilty}: mend it and push the change, the key stays the same"
-        actions.append(NextAction(tool="push_files", arguments={"name": name, "workload": guilty}, why=why))
+    if failure.kind is Kind.UNREACHABLE and peer:
+        what = f"nobody answers at {peer}, which {guilty} calls: correct the address, or start what should answer there"
+        actions.append(_push(name, guilty, what) if guilty in own else _doctor(what))
+    elif failure.kind is Kind.UNSEEN:
+        what = f"{peer} has no sidecar, so only its answer is known: look into its own log, or put a sidecar beside it"
+        actions.append(_doctor(what))
+    elif guilty in own:
+        actions.append(_push(name, guilty, _fault(failure, guilty)))
     elif caller:
         why = f"your {caller} made the call that {guilty} refused: change what it sends, or how it takes the answer"
-        actions.append(NextAction(tool="push_files", arguments={"name": name, "workload": caller}, why=why))
+        actions.append(_push(name, caller, why))
     elif failure.kind is Kind.UNREACHABLE:
-        why = f"{guilty} cannot be reached by anybody: see whether it runs"
-        actions.append(NextAction(tool="list_workloads", command="skycap doctor", why=why))
+        actions.append(_doctor(f"{guilty} cannot be reached by anybody: see whether it runs"))
     if failure.example:
         actions.append(
             NextAction(
@@ -281,17 +300,50 @@ def _mend(failure: Failure, evidence: Evidence) -> list[NextAction]:
     return actions
 
 
+def _doctor(why: str) -> NextAction:
+    return NextAction(tool="list_workloads", command="skycap doctor", why=why)
+
+
+_UNTOLD = re.compile(r"\b[A-Z][A-Z0-9_]*_(?:URL|HOST|PORT)\b")
+"""A variable by which a service learns where another is."""
+
+
+def _fault(failure: Failure, guilty: str) -> str:
+    variable = _UNTOLD.search(failure.sentence)
+    if variable and failure.kind is Kind.ANSWERED:
+        return (
+            f"nobody tells it {variable[0]}: it is told of each upstream that its environment declares, so declare "
+            f"that service, or let your {guilty} call one that there is"
+        )
+    if failure.kind is Kind.TIMED_OUT:
+        return f"your {guilty} is too slow for who calls it: make it faster, push the change, the key stays the same"
+    if failure.kind is Kind.REDIRECTS:
+        return f"your {guilty} sends its client round in a circle: end that, push the change, the key stays the same"
+    if failure.suspect is not None and failure.suspect.differs:
+        differs = in_words(failure.suspect.differs)
+        return f"your {guilty} answers {differs}: send what its callers read, push the change, the key stays the same"
+    return f"the fault is in your {guilty}: mend it and push the change, the key stays the same"
+
+
 def _unknown(found: Sequence[Failure], hops: Sequence[Hop], evidence: Evidence) -> list[str]:
     """What could not be told."""
-    said = []
-    for failure in found:
-        if failure.kind is Kind.UNSEEN:
-            peer = failure.chain[-1].workload
-            said.append(f"{peer} has no sidecar: what happened behind it is not known")
-        elif failure.response is not None and failure.response.omitted == "no room":
-            said.append(f"the answer of {failure.workload} was not kept: too many failed at once")
+    said = [text for failure in found for text in _unknown_of(failure)]
     ids = {hop.id for hop in hops}
     detached = sum(bool(hop.parent) and hop.parent not in ids for hop in hops)
     if detached:
-        said.append(f"{detached} hops name a cause that is not kept any more, or was not told yet")
+        said.append(f"the cause of {counted(detached, 'hop')} is not kept any more, or was not told yet")
     return list(dict.fromkeys(said))
+
+
+def _unknown_of(failure: Failure) -> Iterable[str]:
+    if failure.kind is Kind.UNSEEN:
+        yield f"{failure.chain[-1].workload} has no sidecar: what happened behind it is not known"
+    elif failure.response is not None and failure.response.omitted == "no room":
+        yield f"the answer of {failure.workload} was not kept: too many failed at once"
+    if failure.inferred:
+        yield f"{failure.inferred} has no sidecar: that it made the next call is told by the trace and the time alone"
+    if failure.suspect is not None and failure.suspect.not_compared:
+        yield (
+            f"the answer of {failure.suspect.workload} to {failure.suspect.request} was not compared with the "
+            f"baseline's: {failure.suspect.not_compared}"
+        )

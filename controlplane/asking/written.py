@@ -33,7 +33,9 @@ def _parts(feedback: dict[str, Any]) -> Iterator[str]:
     found = feedback.get("failures", [])
     for number, failure in enumerate(found[:FAILURES], 1):
         yield ""
-        yield f"## {number}. {failure['kind']}, {failure['count']} times: {failure['sentence']}"
+        times = f", {failure['count']} times" if failure["count"] > 1 else ""
+        said = "" if number == 1 and feedback["summary"].startswith(failure["sentence"]) else f": {failure['sentence']}"
+        yield f"## {number}. {failure['kind']}{times}{said}"
         yield from _failure(failure)
     if len(found) > FAILURES:
         yield ""
@@ -41,7 +43,7 @@ def _parts(feedback: dict[str, Any]) -> Iterator[str]:
         yield f"{len(found) - FAILURES} more kinds of failure: {others}"
     yield ""
     yield "## Routing"
-    yield f"- {feedback['routing']['requests']} requests came in with the key"
+    yield f"- requests that came in with the key: {feedback['routing']['requests']}"
     for fork in feedback["routing"].get("forks", []):
         elsewhere = "".join(f", {count} {reason}" for reason, count in fork.get("elsewhere", {}).items())
         yield f"- {fork['workload']}: {fork['shadow']} by the shadow{elsewhere}"

@@ -43,7 +43,7 @@ _KINDS: dict[int, type[CommandError]] = {
 
 
 class Registry:
-    """One registry: `url`, and the bearer `token` that it wants, or "".
+    """One registry: `url`, and the bearer `token` that it wants; "": that of the registry of our own user here.
 
     A command that asks one thing asks it here, one that asks much at once through `client`.
     """
@@ -56,7 +56,7 @@ class Registry:
         """Must be called where an event loop runs."""
         from controlplane.client import Client  # with it come an HTTP library and the models: half a second
 
-        return Client(self.url, self._token)
+        return Client(self.url, self._token or None)
 
     def get(self, path: str, read: Callable[[Any], _T], query: Query | None = None) -> _T:
         """What `read` makes of the answer to a GET. Raises CommandError.
@@ -71,10 +71,15 @@ class Registry:
         return self._ask("PUT", path, read, query, document)
 
     def post(
-        self, path: str, document: object, read: Callable[[Any], _T], query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        document: object,
+        read: Callable[[Any], _T],
+        query: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
     ) -> _T:
-        """The same for a question that is a document."""
-        return self._ask("POST", path, read, query, document)
+        """The same for a question that is a document. seconds: that the answer may take."""
+        return self._ask("POST", path, read, query, document, seconds)
 
     def upload(self, path: str, data: bytes) -> None:
         """A PUT of what is no document."""
@@ -84,10 +89,16 @@ class Registry:
         """Whether it is gone, after having waited for that as long as the query says. Raises CommandError."""
         return self._ask("DELETE", path, lambda answer: answer is None, query)
 
-    def _ask(self, method: str, path: str, read: Callable[[Any], _T], query: Query | None, body: object = None) -> _T:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[Any], _T],
+        query: Query | None,
+        body: object = None,
+        seconds: float = ANSWER_SECONDS,
+    ) -> _T:
         headers = {"accept": "application/json"}
-        if self._token:
-            headers["authorization"] = f"Bearer {self._token}"
         data = None
         if body is not None:
             raw = isinstance(body, bytes)
@@ -96,7 +107,7 @@ class Registry:
         url = f"{self.url}/v1/{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
         extra = float(str((query or {}).get("wait", "0s"))[:-1])
         try:
-            reply = exchange(method, url, headers, data, ANSWER_SECONDS + extra)
+            reply = self._signed(method, url, headers, data, seconds + extra)
         except (OSError, HTTPException) as error:
             raise unreachable(self.url, error) from None
         if not 200 <= reply.status < 300:
@@ -105,6 +116,16 @@ class Registry:
             return read(json.loads(reply.body) if reply.body else None)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise _foreign(self.url, "what it answers is not what a registry answers") from None
+
+    def _signed(self, method: str, url: str, headers: dict[str, str], data: bytes | None, seconds: float) -> Reply:
+        """With the token of this moment; again when it is another one by the time of the refusal: a registry listens a
+        moment before its tokens are written."""
+        while True:
+            token = self._token or local_token(self.url, USER, os.environ)
+            signed = headers | ({"authorization": f"Bearer {token}"} if token else {})
+            reply = exchange(method, url, signed, data, seconds)
+            if reply.status != 401 or self._token or local_token(self.url, USER, os.environ) == token:
+                return reply
 
 
 def waiting(seconds: float) -> dict[str, str]:
@@ -178,8 +199,7 @@ def _registry(context: click.Context, _parameter: click.Parameter, value: str) -
         valid = False
     if not valid:
         raise click.BadParameter(f"{value!r} is not http://HOST:PORT")
-    found = context.meta.get(_META_NAME) or local_token(value, USER, os.environ)
-    return Registry(value.rstrip("/"), found)
+    return Registry(value.rstrip("/"), context.meta.get(_META_NAME, ""))
 
 
 def _token(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

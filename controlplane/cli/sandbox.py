@@ -11,6 +11,7 @@ import click
 from controlplane.cli.assertion import assertion
 from controlplane.cli.command import Command, Group
 from controlplane.cli.dev import dev
+from controlplane.cli.diff import diff
 from controlplane.cli.failures import (
     FAILED,
     MEANINGS,
@@ -232,26 +233,41 @@ def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
 @sandbox.command(cls=Command, exits=_NAMED)
 @click.argument("name")
 @click.option(
-    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only the shadows of this one."
+    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only this one's, and its baseline's."
 )
 @click.option(
     "--lines",
     metavar="N",
     default=DEFAULT_LINES,
     type=click.IntRange(1, MAX_LINES),
-    help="At most the last N lines of each shadow.",
+    help="At most the last N lines of each copy.",
 )
+@click.option("--since", metavar="10m", help="Only what came in the last so many s, m or h.")
+@click.option("--trace", metavar="ID", help="What every copy wrote while it served this trace, baselines included.")
 @click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or the sandbox is gone.")
 @registry_options
 @output_option
-def logs(name: str, workload: str, lines: int, follow: bool, registry: Registry, output: Output) -> None:
-    """Show what the shadows of a sandbox wrote."""
-    query = {"lines": str(lines)} | ({"workload": workload} if workload else {})
+def logs(
+    name: str,
+    workload: str,
+    lines: int,
+    since: str | None,
+    trace: str | None,
+    follow: bool,
+    registry: Registry,
+    output: Output,
+) -> None:
+    """Show what the shadows of a sandbox wrote.
+
+    With --workload its baseline's output as well, also of one that the sandbox does not fork.
+    """
+    given = {"workload": workload, "since": since, "trace": trace}
+    query = {"lines": str(lines)} | {field: value for field, value in given.items() if value}
     found = registry.get(f"sandboxes/{segment(name)}/logs", _copies, query)
 
     def show() -> None:
         for copy in found:
-            output.say(f"== {copy['workload']}, revision {copy['revision']}, {copy['state']}", "bold")
+            output.say(f"== {copy['workload']}, {_whose(copy['revision'])}, {copy['state']}", "bold")
             output.text(printable(copy["log"].rstrip("\r\n")) or "(nothing)")
         if not found:
             output.say("no shadow of this sandbox has a log")
@@ -263,8 +279,12 @@ def logs(name: str, workload: str, lines: int, follow: bool, registry: Registry,
         for copy in registry.get(f"sandboxes/{segment(name)}/logs", _copies, query):
             which, now = _copy_of(copy), copy["log"].splitlines()
             for line in behind(last.get(which, []), now):
-                output.text(f"{which[0]} r{which[1]} | {printable(line)}")
+                output.text(f"{which[0]} {f'r{which[1]}' if which[1] else 'baseline'} | {printable(line)}")
             last[which] = now
+
+
+def _whose(revision: int) -> str:
+    return f"revision {revision}" if revision else "baseline"
 
 
 def behind(before: list[str], now: list[str]) -> list[str]:
@@ -289,6 +309,7 @@ sandbox.add_command(push)
 sandbox.add_command(dev)
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
+sandbox.add_command(diff)
 sandbox.add_command(assertion)
 sandbox.add_command(link)
 sandbox.add_command(previews)

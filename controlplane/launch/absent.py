@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import CHOICES, Fork
 from controlplane.model.workload import Workload
@@ -49,5 +50,5 @@ class AbsentLauncher:
     async def connected(self, running: Running) -> bool:
         return False
 
-    async def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
         return ""

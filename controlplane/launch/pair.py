@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from controlplane.launch.plan import CopyPorts
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.process import logfile
 from controlplane.process.child import KILL_SECONDS, Child, spawn
 from controlplane.process.command import Command
@@ -69,6 +70,7 @@ class Pair:
         self.sidecar = sidecar
         self._folder = folder
         self._stop = asyncio.Lock()
+        self._marks = logfile.Marks()
         if app.exited.done() or sidecar.exited.done():
             self._one_gone(None)
         for child in (app, sidecar):
@@ -137,12 +139,21 @@ class Pair:
             wanted += [self.ports.inbound, *self.ports.outbound]
         return any(why_busy(port) for port in wanted)
 
-    def log(self, lines: int) -> str:
-        return logfile.tail(self._folder / LOG, lines)
+    def log(self, lines: int, window: Window = ALWAYS) -> str:
+        """The last lines of its output in a window, the ends of which are as exact as our looks were frequent."""
+        return logfile.tail(self._folder / LOG, lines, *self._marks.span(window))
 
-    def cut_log(self) -> bool:
-        """Keep its output bounded. True when it had grown too long."""
-        return logfile.cut(self._folder / LOG)
+    def look_at_log(self, now: float) -> bool:
+        """Remember how long its output is, and keep it bounded. True when it had grown too long.
+
+        now: seconds since 1970.
+        """
+        path = self._folder / LOG
+        cut = logfile.cut(path)
+        if cut:
+            self._marks.clear()
+        self._marks.note(now, logfile.size(path))
+        return cut
 
     async def stop(self) -> None:
         """Drain the sidecar, then end the application. The folder stays. A second caller waits for the first."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Workload
@@ -96,6 +97,15 @@ class Launcher(Protocol):
         """Somebody has a connection open to it; False where that cannot be seen."""
         ...
 
-    async def log(self, running: Running, lines: int) -> str:
-        """The last `lines` lines of its output, "" when the launcher has none."""
+    async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
+        """The last `lines` lines of its output in a window, "" when the launcher has none. One that does not know when
+        a line came gives rather more than less."""
+        ...
+
+
+class BaselineOutput(Protocol):
+    """What baselines write, wherever that is kept."""
+
+    async def lines(self, workload: Workload, lines: int, window: Window) -> list[str] | None:
+        """The last `lines` lines of a window; None where nobody keeps its output."""
         ...

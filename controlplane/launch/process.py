@@ -16,6 +16,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -29,12 +30,15 @@ from controlplane.launch.changed import Changed, build_mark
 from controlplane.launch.pair import Pair, read_records
 from controlplane.launch.plan import (
     LOOPBACK,
+    NO_REGISTRY,
     CopyPorts,
+    RegistryAccess,
     Shadow,
     app_command,
     sidecar_command,
 )
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork
 from controlplane.model.variables import RESERVED
@@ -68,13 +72,19 @@ class ProcessLauncher:
     state_dir: holds one folder per shadow; made when it is missing.
     environ:   what applications and sidecars inherit. Default: our own environment.
     files:     where pushed files are found; None: there are none.
+    registry:  that sidecars of shadows tell of requests.
     """
 
     def __init__(
-        self, state_dir: Path, environ: Mapping[str, str] | None = None, files: FileStore | None = None
+        self,
+        state_dir: Path,
+        environ: Mapping[str, str] | None = None,
+        files: FileStore | None = None,
+        registry: RegistryAccess = NO_REGISTRY,
     ) -> None:
         self._state_dir = state_dir.absolute()
         self._environ = os.environ if environ is None else environ
+        self._registry = registry
         self._ports = PortPool()
         self._readiness = Readiness()
         self._slots = asyncio.Semaphore(max(4, STARTS_PER_CORE * (os.cpu_count() or 1)))
@@ -129,7 +139,7 @@ class ProcessLauncher:
         pause = CUT_SECONDS
         while not pair.gone.done():
             await asyncio.wait([pair.gone], timeout=pause)
-            pause = BUSY_SECONDS if pair.cut_log() else CUT_SECONDS
+            pause = BUSY_SECONDS if pair.look_at_log(time.time()) else CUT_SECONDS
         if pair.stopping:
             await asyncio.get_running_loop().create_future()
         error = LaunchError(pair.how_it_ended(), pair.log(LAST_LINES))
@@ -146,9 +156,9 @@ class ProcessLauncher:
         pair = self._pairs.get(str(running.handle.get("id")))
         return pair is not None and await asyncio.to_thread(connected, pair.ports.inbound)
 
-    async def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
         pair = self._pairs.get(str(running.handle.get("id")))
-        return await asyncio.to_thread(pair.log, lines) if pair is not None else ""
+        return await asyncio.to_thread(pair.log, lines, window) if pair is not None else ""
 
     async def sweep(self) -> int:
         """End every shadow of this state directory that was neither started nor adopted here; how many there were.
@@ -192,7 +202,9 @@ class ProcessLauncher:
             self._environ,
             shadow,
         )
-        sidecar = sidecar_command(request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow)
+        sidecar = sidecar_command(
+            request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow, registry=self._registry
+        )
         try:
             made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC), fork.files or "")
             if fork.files is not None and self._changed is not None:

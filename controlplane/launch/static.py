@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem, show
 from controlplane.model.sandbox import Fork, Network
 from controlplane.model.workload import Workload
@@ -134,7 +135,7 @@ class StaticLauncher:
     async def connected(self, running: Running) -> bool:
         return False
 
-    async def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
         return ""
 
     async def _dial(self, endpoints: list[Endpoint]) -> str:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.life.surroundings import Surroundings
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
     from controlplane.life.sandbox import SandboxLife
 
 log = logging.getLogger(__name__)
+
+
+class Death(NamedTuple):
+    """When a copy ended by itself, and what it wrote last."""
+
+    time: datetime
+    revision: int
+    log: str
+
+    def after(self, moment: float) -> bool:
+        """moment: seconds since 1970."""
+        return self.time.timestamp() >= moment
+
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -192,6 +206,7 @@ class ForkLife:
         setback = self._again_later(
             Setback(revision=copy.revision, message=str(error), log=error.log, again=error.again)
         )
+        self._sandbox.deaths[self.workload] = Death(self._around.clock.now(), copy.revision, error.log)
         await self._sandbox.persist(lambda record, now: record.died(self.workload, setback, now))
         await self._sandbox.stop(copy)
 

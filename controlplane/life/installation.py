@@ -7,10 +7,11 @@ its name, before anything is stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controlplane.launch.absent import AbsentLauncher
-from controlplane.launch.port import Launcher
+from controlplane.launch.logged import LoggedBaselines
+from controlplane.launch.port import BaselineOutput, Launcher
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork, Spec
 from controlplane.model.workload import Workload
@@ -20,11 +21,13 @@ from proxy.contract.routes import OnUnavailable
 @dataclass(frozen=True, slots=True)
 class Installation:
     """launchers: by the name that `Fork.launcher` gives.
+    baselines: where what they write is found.
     gateway:   the URL at which previews are served; "" where there is no gateway.
     ended:     what a request with the key of a sandbox that has ended gets.
     """
 
     launchers: Mapping[str, Launcher]
+    baselines: BaselineOutput = field(default_factory=LoggedBaselines)
     gateway: str = ""
     ended: OnUnavailable = OnUnavailable.ERROR
 

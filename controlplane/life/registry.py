@@ -55,6 +55,7 @@ class Registry:
         self.definitions: Definitions = around.definitions
         self.journal: Journal = around.journal
         self.counters: LifeCounters = around.counters
+        self.installation: Installation = around.installation
         self.hops: HopStore = around.hops
         self.pushing = Pushing(sandboxes, around, files)
         self.handoffs: Handoffs = around.handoffs

@@ -14,12 +14,11 @@ from functools import partial
 from typing import Any
 
 from controlplane.launch.port import LaunchRequest, Running
-from controlplane.life.fork import ForkLife
+from controlplane.life.fork import Death, ForkLife
 from controlplane.life.heard import Heard
 from controlplane.life.journal import Change
 from controlplane.life.surroundings import Surroundings
-from controlplane.model.copy_log import CopyLog
-from controlplane.model.observed import Copy, ForkState
+from controlplane.model.observed import Copy
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_left
 from controlplane.model.sandbox import Condition, Fork, Sandbox
@@ -42,6 +41,7 @@ class SandboxLife:
     """One sandbox.
 
     running: by (workload, revision): what the launchers gave us, for stopping it and for its output.
+    deaths:  by workload: the last one of a copy, which the next copy's good start does not undo.
     changed: is set, and replaced by a new one, with every change of the record.
     observe: is called with every record that was stored, and the one before.
     """
@@ -49,6 +49,7 @@ class SandboxLife:
     def __init__(self, record: Record, around: Surroundings, observe: Observer) -> None:
         self.record = record
         self.running: dict[tuple[str, int], Running] = {}
+        self.deaths: dict[str, Death] = {}
         self.changed = asyncio.Event()
         self._around = around
         self._observe = observe
@@ -173,25 +174,6 @@ class SandboxLife:
             await self._around.installation.launcher(copy.fork.launcher).stop(running)
         except Exception:
             log.exception("%s: the launcher failed to stop %s", self.name, copy.fork.workload)
-
-    async def output(self, workload: str, lines: int) -> list[CopyLog] | None:
-        """The last lines of every copy, or of those of one workload; None: it is not forked."""
-        forks = [fork for fork in self.record.forks if workload in ("", fork.fork.workload)]
-        return [output for fork in forks for output in await self._output(fork, lines)] if forks else None
-
-    async def _output(self, fork: ForkState, lines: int) -> list[CopyLog]:
-        workload = fork.fork.workload
-        outputs = []
-        for setback in (fork.ended, fork.setback):
-            if setback is not None:
-                log_text = "\n".join(setback.log.splitlines()[-lines:])
-                outputs.append(CopyLog(workload=workload, revision=setback.revision, state="ended", log=log_text))
-        copy = fork.serving
-        running = self.running.get((workload, copy.revision)) if copy is not None else None
-        if copy is not None and running is not None:
-            text = await self._around.installation.launcher(copy.fork.launcher).log(running, lines)
-            outputs.insert(0, CopyLog(workload=workload, revision=copy.revision, state="running", log=text))
-        return outputs
 
     async def end(self) -> None:
         """No more starts; returns when none is under way."""

@@ -14,10 +14,11 @@ from weakref import WeakValueDictionary
 
 from controlplane.life.expiry import Expiry
 from controlplane.life.idle import Idle
+from controlplane.life.output import copies
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
-from controlplane.model.copy_log import CopyLog
+from controlplane.model.copy_log import ALWAYS, CopyLog, Window
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
@@ -171,12 +172,9 @@ class Sandboxes:
         except NotFound:
             return None
 
-    async def output(self, name: str, workload: str, lines: int) -> list[CopyLog]:
-        """The last lines of every copy, or of those of one workload. Raises NotFound."""
-        found = await self._life(name).output(workload, lines)
-        if found is None:
-            raise NotFound(f"sandbox {name!r} does not fork {workload}")
-        return found
+    async def output(self, name: str, workload: str, lines: int, window: Window = ALWAYS) -> list[CopyLog]:
+        """What its shadows of a workload, or of any, wrote in a window, at most so many lines each. Raises NotFound."""
+        return await copies(self._around.installation, self._life(name), workload, lines, window)
 
     async def wake(self, keys: Iterable[str]) -> None:
         """Requests with these keys wait for shadows that sleep. Raises StoreError."""

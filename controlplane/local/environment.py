@@ -35,7 +35,7 @@ from controlplane.local.layout import (
 )
 from controlplane.local.preflight import preflight
 from controlplane.local.running import asked_restarts
-from controlplane.local.servicelog import ServiceLogs
+from controlplane.local.servicelog import ServiceLogs, service_log
 from controlplane.local.state import STATE, StateFolder
 from controlplane.local.unit import Surroundings, Unit
 from controlplane.model.environment import GATEWAY, REGISTRY, EnvironmentFile
@@ -289,7 +289,8 @@ class Environment:
         async with Client(self.registry_url, environ=self._environ) as registry:
             try:
                 for service in self.layout.services:
-                    await registry.put_workload(service.definition)
+                    log = str(service_log(self._state.path, service.name))
+                    await registry.put_workload(service.definition.model_copy(update={"log": log}))
             except RegistryError as error:
                 return str(error)
         return ""

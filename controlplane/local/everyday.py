@@ -12,7 +12,8 @@ from controlplane.cli.failures import INTERRUPTED, MEANINGS, NOT_FOUND, NOT_READ
 from controlplane.cli.options import since_option
 from controlplane.cli.output import Output, output_option
 from controlplane.local.running import RunningEnvironment, holder, state_folder
-from controlplane.local.servicelog import known, lines_of, stamp
+from controlplane.local.servicelog import known, lines_of
+from controlplane.process.stamped import stamp
 from proxy.base.text import printable
 
 FOLLOW_SECONDS = 0.2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from controlplane.launch.plan import LOOPBACK, CopyPorts, app_command, sidecar_command, without_identity
+from controlplane.launch.plan import LOOPBACK, CopyPorts, RegistryAccess, app_command, sidecar_command, without_identity
 from controlplane.local.state import StateFolder
 from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_listen
 from controlplane.model.workload import Readiness, Upstream, Workload
@@ -168,7 +168,13 @@ def _service(
         admin=admin,
         app=app_command(service.command, cwd, service.env, upstreams, ports, environ),
         sidecar=sidecar_command(
-            workload, upstreams, ports, str(folder), environ, registry_url=f"http://{registry_listen}", admin=admin
+            workload,
+            upstreams,
+            ports,
+            str(folder),
+            environ,
+            registry=RegistryAccess(f"http://{registry_listen}"),
+            admin=admin,
         ),
         definition=definition,
         callers=tuple(

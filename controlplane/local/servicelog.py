@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from controlplane.local.events import Event, Output
+from controlplane.process import stamped
+from controlplane.process.stamped import stamp
 
 MAX_BYTES = 2 << 20
 """Of one file; a process has two: twenty thousand lines of a hundred bytes at least, forty thousand at most."""
@@ -50,7 +51,7 @@ class ServiceLogs:
             file.close()
             del self._open[process]
             path = log_path(self._folder, process)
-            path.replace(path.with_name(f"{path.name}.1"))
+            path.replace(stamped.older(path))
             self._write(process, line)
         else:
             file.write(line)
@@ -67,17 +68,14 @@ def log_path(folder: Path, process: str) -> Path:
     return folder / f"{process.replace('/', '.')}.log"
 
 
-def stamp(moment: float) -> str:
-    """RFC 3339, UTC, milliseconds."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def service_log(folder: Path, process: str) -> Path:
+    """Where what a process writes is kept. folder: that of the environment's state."""
+    return log_path(folder / FOLDER, process)
 
 
 def lines_of(folder: Path, process: str) -> Iterator[str]:
     """All that is kept, the oldest first. folder: that of the environment's state."""
-    path = log_path(folder / FOLDER, process)
-    for each in (path.with_name(f"{path.name}.1"), path):
-        with suppress(OSError):
-            yield from each.read_text(errors="replace").splitlines()
+    return stamped.lines_of(service_log(folder, process))
 
 
 def known(folder: Path) -> list[str]:

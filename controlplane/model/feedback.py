@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from controlplane.model.diff import Difference
 from controlplane.model.hop import Message
 from controlplane.model.sandbox import Reported
 
@@ -16,7 +17,7 @@ class Verdict(Enum):
 
     not-ready:  a fork serves nothing, so no request says anything about it.
     no-traffic: no request with the key was seen.
-    misrouted:  requests were seen, and none of those that a shadow should have answered reached it.
+    misrouted:  requests that a shadow should have answered got another answer without a word, or none came to it.
     failing:    some request failed.
     lost-key:   none failed, and some call may have lost the key on its way.
     passing:    none of these.
@@ -54,7 +55,10 @@ class Kind(Enum):
 
 
 class Step(Reported):
-    """One call on the way from the entry to the origin. copy: `baseline`, or `revision 3`."""
+    """One call on the way from the entry to the origin.
+
+    copy: `baseline`, `revision 3`, or `no sidecar`. time: when it began, seconds since 1970.
+    """
 
     workload: str
     copy_: str = Field("", alias="copy")
@@ -62,23 +66,47 @@ class Step(Reported):
     path: str
     status: int
     duration_ms: float
+    time: float = 0.0
+
+
+class Span(Reported):
+    """A window of time, seconds since 1970."""
+
+    since: float
+    until: float
 
 
 class Printed(Reported):
-    """What one copy wrote around the time of a failure, newest line last."""
+    """What one copy wrote around the time of a failure, newest line last.
+
+    window: within which the lines came: of a shadow's rather a little more, as its lines have no times.
+    """
 
     workload: str
     copy_: str = Field("", alias="copy")
     lines: tuple[str, ...] = ()
+    window: Span | None = None
 
 
 class Suspect(Reported):
-    """A shadow that answered well right before its caller failed: the two may not agree on what the answer says."""
+    """A shadow that answered well right before its caller failed: the two may not agree on what the answer says.
+
+    request:         METHOD PATH.
+    shadow_answer:   as it was captured, or, where that was not, as the same request is answered when it is sent again;
+                     `baseline_answer` is what the baseline answers to it. Only requests that change nothing are sent
+                     again.
+    differs:         what the shadow's answer has otherwise, without what differs between two answers of the baseline.
+    not_compared:    why the two were not compared, "" when they were.
+    """
 
     workload: str
     revision: int
     request: str
-    answer: Message | None = None
+    status: int = 200
+    shadow_answer: Message | None = None
+    baseline_answer: Message | None = None
+    differs: tuple[Difference, ...] = ()
+    not_compared: str = ""
 
 
 class Failure(Reported):
@@ -86,10 +114,11 @@ class Failure(Reported):
 
     called_by: whose call it was, absent for an entry.
     chain:     from the entry to the origin, so that the last of it is the origin and the first what the sender got.
+    inferred:  a service without a sidecar in the chain: that it made the next call is told by trace and time alone.
     """
 
     kind: Kind
-    sentence: str
+    sentence: str = ""
     workload: str
     copy_: str = Field("", alias="copy")
     called_by: str | None = None
@@ -104,6 +133,7 @@ class Failure(Reported):
     suspect: Suspect | None = None
     count: int = 1
     example: str = ""
+    inferred: str = ""
 
 
 class Reached(Reported):
@@ -122,11 +152,16 @@ class Routing(Reported):
 
 
 class LostKey(Reported):
-    """Calls that may have lost the key. todo: in the language of that service, as far as that is known."""
+    """Calls that may have lost the key.
+
+    todo:  in the language of that service, as far as that is known.
+    trace: of the newest of them, "" when it had none.
+    """
 
     workload: str
     calling: str
     example: str
+    trace: str = ""
     count: int = 1
     todo: str
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -95,6 +95,17 @@ def anchored(grammar: Grammar) -> str:
 def invalid(path: str, message: str) -> DocumentError:
     """The error of exactly one problem."""
     return DocumentError([FieldProblem(path=path, message=message)])
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def validated(model: type[_Model], document: object) -> _Model:
+    """A document as its model, by the names that are spoken outside. Raises DocumentError with every problem."""
+    try:
+        return model.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise DocumentError(bounded(field_problems(error))) from None
 
 
 def field_problems(

@@ -81,10 +81,15 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _absolute_or_none(path: str) -> str:
+    return _absolute(path) if path else path
+
+
 Cwd = Annotated[
     str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_no_nul), AfterValidator(_absolute)
 ]
 """A working directory of a command."""
+LogPath = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul), AfterValidator(_absolute_or_none)]
 Scheme = Annotated[str, StringConstraints(pattern=anchored(SCHEME), max_length=32)]
 VariableName = Annotated[str, StringConstraints(pattern=anchored(ENV_NAME), max_length=256)]
 Environment = Annotated[dict[VariableName, Text], Field(max_length=MAX_VARIABLES)]
@@ -131,12 +136,15 @@ class Workload(Strict):
              which the environment variable PORT says as well, and so for the variables of its upstreams. Empty:
              this baseline was not started by us, and only static forks can replace it.
     cwd:     absolute working directory of the command.
+    log:     absolute path of the file in which each line of its output stands behind its time (RFC 3339, UTC,
+             milliseconds, a space); empty: nobody here has its output.
     """
 
     workload: WorkloadName
     address: Address
     command: Arguments = ()
     cwd: Annotated[str, StringConstraints(max_length=4096), AfterValidator(_no_nul)] = ""
+    log: LogPath = ""
     env: Environment = Field(default_factory=dict)
     upstreams: Annotated[tuple[Upstream, ...], Field(max_length=MAX_UPSTREAMS)] = ()
     readiness: Readiness = Readiness()

@@ -40,7 +40,7 @@ class RegistryLink:
     token_file: read for every request, so that a rotated token is used without a restart. None: the token that the
                 registry of our own user on this machine has written for its sidecars, if it is such a one.
     environ:    says where the state of our user is; our own environment by default.
-    pause:      seconds before the first request.
+    shadow:     whose sidecar it stands beside: then it waits SHADOW_PAUSE before its first request.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class RegistryLink:
         token_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,
-        pause: float = 0.0,
+        shadow: bool = False,
     ) -> None:
         self._base = url.rstrip("/")
         self.instance = instance
         self._token_file = token_file
         self._environ = os.environ if environ is None else environ
         self._backoff = backoff or Backoff()
-        self._pause = pause
+        self._pause = SHADOW_PAUSE if shadow else 0.0
         self._opening = asyncio.Lock()
         self._session: ClientSession | None = None
         self._hurry = asyncio.Event()

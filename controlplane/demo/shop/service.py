@@ -17,8 +17,8 @@ from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-CALL_TIMEOUT = aiohttp.ClientTimeout(total=15)
-"""Seconds for one call: longer than a sidecar holds a request for a shadow that starts."""
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=float(os.environ.get("CALL_SECONDS", "15")))
+"""Seconds for one call, CALL_SECONDS: by default longer than a sidecar holds a request for a shadow that starts."""
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
 

@@ -102,7 +102,7 @@ async def test_what_each_role_may(api: Served) -> None:
     assert {one for one in may[Role.USER] if not one.startswith("GET ")} == {
         "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
         "PUT /v1/sidecars/sidecar-1", "POST /v1/hops", *asks,
-        "POST /v1/sandboxes/a/rollback", "POST /v1/sandboxes/a/extend",
+        "POST /v1/sandboxes/a/rollback", "POST /v1/sandboxes/a/extend", "POST /v1/sandboxes/a/diff",
     }  # fmt: skip
     status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers=bearer(Role.SIDECAR))
     assert (status, problem["detail"]) == (

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from controlplane.asking.advice import FALLBACK, forwarding
+from controlplane.asking.failures import failures
 from controlplane.asking.feedback import Evidence, judge
+from controlplane.asking.quoted import Comparison, Lines, wanted, with_comparison, with_output
+from controlplane.model.diff import Change, Difference
 from controlplane.model.feedback import Feedback, Kind, Verdict
 from controlplane.model.sandbox import Sandbox
 from proxy.contract.hops import INBOUND, OUTBOUND, Captured, Hop
@@ -75,16 +78,25 @@ class Chain:
 SHADOW = {"sandbox": NAME, "revision": 3, "decision": "shadow"}
 
 
-def feedback(*chains: Chain, of: Sandbox | None = None, **evidence: Any) -> Feedback:
+def feedback(
+    *chains: Chain,
+    of: Sandbox | None = None,
+    output: Lines | None = None,
+    compared: Comparison | None = None,
+    **evidence: Any,
+) -> Feedback:
     hops = [hop for chain in chains for hop in chain.hops]
-    return judge(Evidence(of or sandbox(), hops, **evidence))
+    found = [with_output(failure, output or {}) for failure in failures(hops, NAME)]
+    if compared is not None:
+        found = [with_comparison(failure, compared) if failure.suspect else failure for failure in found]
+    return judge(Evidence(of or sandbox(), hops, found, **evidence))
 
 
 def test_all_is_well() -> None:
     well = Chain().entry("shop/front", 200).call("shop/front", "shop/users", 200, **SHADOW)
     found = feedback(well)
     assert found.verdict is Verdict.PASSING
-    assert found.summary == "1 requests, none failed; 1 reached your shop/users"
+    assert found.summary == "1 request, none failed; 1 reached your shop/users"
     assert (found.next_actions, found.unknown) == ((), ())
 
 
@@ -102,7 +114,8 @@ def test_a_refusal_two_hops_down_that_the_shadow_turns_into_a_500() -> None:
         Kind.ANSWERED, "shop/payments", 402, "shop/users",
     )  # fmt: skip
     assert failure.sentence == (
-        "shop/payments (baseline) answered GET /charge with 402: card declined; shop/users (revision 3) made 500 of it"
+        "shop/payments (baseline) answered GET /charge with 402: card declined; shop/users (revision 3) made 500 of "
+        "it; shop/users printed: RefusedError: 402"
     )
     assert [(step.workload, step.copy_, step.status) for step in failure.chain] == [
         ("shop/front", "baseline", 500),
@@ -120,18 +133,21 @@ def test_a_caller_that_chokes_on_the_shadows_answer_names_it_as_the_suspect() ->
         .entry("trips/pricing", 500, path="/price")
         .call("trips/pricing", "trips/rates", 200, path="/rates/eur", response=answer({"rate": 1}), **SHADOW)
     )
-    printed = {("trips/pricing", 0): ["Traceback", "KeyError: 'cents'"], ("trips/rates", 3): []}
-    found = feedback(chain, of=sandbox("trips/rates"), output=printed)
+    frames = ["Traceback (most recent call last):", '  File "app.py", line 13, in price', "KeyError: 'cents'"]
+    printed: Lines = {("trips/pricing", 0): frames, ("trips/rates", 3): []}
+    differs = (Difference(path="body.cents", change=Change.REMOVED, baseline=100),)
+    found = feedback(chain, of=sandbox("trips/rates"), output=printed, compared=Comparison(differs=differs))
     (failure,) = found.failures
     assert failure.kind is Kind.CONTRACT_BREAK
     assert found.summary == (
-        "trips/pricing failed (500) right after revision 3 of your trips/rates answered GET /rates/eur with 200; "
-        "trips/pricing printed: KeyError: 'cents'"
+        "trips/pricing failed (500) right after your trips/rates revision 3 answered GET /rates/eur with 200 without "
+        "`cents`, which the baseline sends; trips/pricing printed: KeyError: 'cents' (app.py:13)"
     )
     assert failure.suspect is not None
     assert (failure.suspect.workload, failure.suspect.revision) == ("trips/rates", 3)
-    assert failure.suspect.answer is not None
-    assert "the fault is in your trips/rates" in found.next_actions[0].why
+    assert failure.suspect.shadow_answer is not None
+    why = found.next_actions[0].why
+    assert why.startswith("your trips/rates answers without `cents`, which the baseline sends: send")
 
 
 def test_a_caller_that_refuses_what_the_shadow_told_it_names_it_as_well() -> None:
@@ -144,7 +160,7 @@ def test_a_caller_that_refuses_what_the_shadow_told_it_names_it_as_well() -> Non
     )
     found = feedback(chain)
     assert found.summary == (
-        "shop/payments failed (400) right after revision 3 of your shop/users answered GET /users/ada with 200: "
+        "shop/payments failed (400) right after your shop/users revision 3 answered GET /users/ada with 200: "
         "the currency must be one of EUR, CHF"
     )
     assert "the fault is in your shop/users" in found.next_actions[0].why
@@ -171,7 +187,7 @@ def test_a_shadow_that_never_gets_ready() -> None:
     found = feedback(of=stuck)
     assert found.verdict is Verdict.NOT_READY
     assert "ImportError: no module x" in found.summary
-    assert found.next_actions[0].tool == "get_logs"
+    assert [action.tool for action in found.next_actions] == ["get_logs", "push_files"]
 
 
 def test_a_slow_shadow_that_its_caller_does_not_wait_for() -> None:
@@ -200,8 +216,10 @@ def test_a_connection_that_is_refused() -> None:
     )
     (failure,) = feedback(chain).failures
     assert failure.kind is Kind.UNREACHABLE
-    assert failure.sentence.startswith("shop/users called POST / at mail:25, where nobody accepts connections: the ups")
-    assert "connection refused" in failure.sentence
+    assert failure.sentence == (
+        "shop/users called POST / at mail:25, where nobody accepts connections: connection refused; "
+        "shop/users (revision 3) made 500 of it"
+    )
 
 
 def test_a_baseline_that_is_down() -> None:
@@ -215,10 +233,44 @@ def test_a_failing_service_without_a_sidecar() -> None:
     chain = Chain().entry("shop/users", 500, **SHADOW).out("shop/users", "legacy:8080", 500, response=answer("boom"))
     found = feedback(chain)
     assert found.failures[0].kind is Kind.UNSEEN
+    assert "legacy:8080 has no sidecar" in found.next_actions[0].why
     assert found.failures[0].sentence.startswith(
         "legacy:8080, which has no sidecar, answered GET / of shop/users with 500: boom"
     )
     assert found.unknown == ("legacy:8080 has no sidecar: what happened behind it is not known",)
+
+
+def test_what_fails_behind_a_service_without_a_sidecar_is_found_by_trace_and_time() -> None:
+    chain = Chain().entry("shop/users", 502, **SHADOW)
+    chain.out("shop/users", "legacy:8080", 502, response=answer("bad gateway"), duration_ms=5000.0)
+    behind = Chain().entry("shop/payments", 500, response=answer({"error": "no rate for XYZ"}))
+    late = [replace(hop, id=f"{at + 9:016x}", time=3.0) for at, hop in enumerate(behind.hops)]
+    before = list(chain.hops)
+    chain.hops = before + late
+    found = feedback(chain)
+    (failure,) = found.failures
+    assert failure.sentence.startswith("shop/payments (baseline) answered GET / with 500: no rate for XYZ")
+    assert [step.workload for step in failure.chain] == ["shop/users", "legacy:8080", "shop/payments"]
+    assert "that it made the next call is told by the trace and the time alone" in found.unknown[0]
+    chain.hops = before + [replace(hop, time=30.0) for hop in late]
+    assert len(feedback(chain).failures) == 2
+
+
+def test_a_suspect_that_was_not_compared_says_why() -> None:
+    chain = Chain().entry("shop/front", 500).call("shop/front", "shop/users", 200, method="POST", **SHADOW)
+    found = feedback(chain, compared=Comparison(not_compared="POST may change something"))
+    assert "was not compared with the baseline's: POST may change something" in found.unknown[0]
+
+
+def test_whose_output_is_wanted_and_when() -> None:
+    """The origin's first, then its suspect's, then its callers', each around its own request."""
+    chain = Chain().entry("shop/front", 500).call("shop/front", "shop/pay", 500)
+    chain.call("shop/pay", "shop/users", 200, **SHADOW)
+    (failure,) = failures(chain.hops, NAME)
+    assert [(copy.workload, copy.revision) for copy in wanted(failure)] == [
+        ("shop/pay", 0), ("shop/users", 3), ("shop/front", 0),
+    ]  # fmt: skip
+    assert (wanted(failure)[0].window.since, wanted(failure)[0].window.until) == (2 - 0.1, 2 + 0.01 + 2.0)
 
 
 def test_a_key_that_a_service_loses() -> None:
@@ -241,7 +293,19 @@ def test_a_fallback_by_policy() -> None:
         "no request to shop/users reached the shadow of sandbox agent-42: 1 shadow-unreachable"
     )  # fmt: skip
     assert found.routing.forks[0].elsewhere == {"shadow-unreachable": 1}
-    assert found.next_actions[0].command == "skycap explain agent-42 shop/users"
+    assert [action.command for action in found.next_actions] == [
+        "skycap sandbox logs agent-42", "skycap explain agent-42 shop/users",
+    ]  # fmt: skip
+
+
+def test_a_fallback_beside_requests_that_were_well_served() -> None:
+    fallen = {"decision": "fallback", "reason": "shadow-unreachable"}
+    well = Chain("t1").entry("shop/front", 200).call("shop/front", "shop/users", 200, **SHADOW)
+    chain = Chain("t2").entry("shop/front", 200).call("shop/front", "shop/users", 200, **fallen)
+    found = feedback(well, chain)
+    assert (found.verdict, found.summary) == (
+        Verdict.MISROUTED, "1 of 2 requests to shop/users got another answer: 1 shadow-unreachable",
+    )  # fmt: skip
 
 
 def test_requests_that_never_come_to_the_fork() -> None:
@@ -272,6 +336,10 @@ def test_a_circle_of_redirects() -> None:
         "not follow"
     )
     assert feedback(*chains[:9]).failures == ()
+    turns = [Chain(f"t{number}").entry("shop/users", 302, path=f"/{number % 2}", **SHADOW) for number in range(10)]
+    assert "answered GET /0 and /1 10 times with 302" in feedback(*turns).summary
+    others = [Chain(f"t{number}").entry("shop/users", 302, path=f"/{number}", **SHADOW) for number in range(20)]
+    assert feedback(*others).failures == ()
 
 
 def test_failures_with_one_origin_are_told_once() -> None:
@@ -310,10 +378,10 @@ def test_an_answers_own_words(body: str, words: str) -> None:
 def test_what_was_not_kept_is_said() -> None:
     gone = Captured(omitted="no room")
     chain = Chain().entry("shop/front", 500, response=gone)
-    chain.hops.append(replace(chain.hops[0], id="f" * 16, parent="e" * 16, status=200))
+    chain.hops.append(replace(chain.hops[0], id="f" * 16, parent="e" * 16, status=200, response=None))
     assert feedback(chain).unknown == (
         "the answer of shop/front was not kept: too many failed at once",
-        "1 hops name a cause that is not kept any more, or was not told yet",
+        "the cause of 1 hop is not kept any more, or was not told yet",
     )
 
 

@@ -26,7 +26,7 @@ def test_a_failure_in_full() -> None:
 
 shop/users (revision 3) answered GET / with 500: boom
 
-## 1. answered, 1 times: shop/users (revision 3) answered GET / with 500: boom
+## 1. answered
 
 - GET /checkout -> 500 in 10 ms, shop/front (baseline)
 - GET / -> 500 in 10 ms, shop/users (revision 3)
@@ -41,7 +41,7 @@ shop/users (revision 3) printed:
 Example: `skycap trace t`
 
 ## Routing
-- 1 requests came in with the key
+- requests that came in with the key: 1
 - shop/users: 1 by the shadow
 
 ## Next

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from controlplane.launch.plan import CopyPorts, Shadow, app_command, sidecar_command
+from controlplane.launch.plan import CopyPorts, RegistryAccess, Shadow, app_command, sidecar_command
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Upstream
 
@@ -122,7 +122,7 @@ def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
 
 def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
     command = sidecar_command(
-        "shop/users", (), CopyPorts(1001, 1002), "/", {}, registry_url="http://127.0.0.1:7070", admin=1003
+        "shop/users", (), CopyPorts(1001, 1002), "/", {}, registry=RegistryAccess("http://127.0.0.1:7070"), admin=1003
     )
     assert command.argv[4:] == (
         *("--workload", "shop/users", "--registry", "http://127.0.0.1:7070"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from controlplane.launch import process, static
 from controlplane.launch.port import LaunchError, LaunchRequest, Running
+from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Workload
@@ -117,6 +118,6 @@ class MemoryLauncher:
     async def connected(self, running: Running) -> bool:
         return running.handle["number"] in self.machine.called
 
-    async def log(self, running: Running, lines: int) -> str:
+    async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
         text = [f"line {number} of {running.handle['number']}" for number in range(1, 201)]
         return "\n".join(text[-lines:])
