@@ -13,10 +13,11 @@ only your changed copy, as a sandbox; requests with the sandbox's routing key re
 called, and nobody else notices.
 
 1. list_workloads: which services there are, who calls whom, a request to try, where the sources are.
-2. apply_sandbox: start your copy. It waits until your copy serves, or says why it cannot.
+2. push_files: your changed files of one service, under a sandbox name of your own. The copy is started with them; it
+   waits until that serves, or says why it cannot. (apply_sandbox does the same for another command or address.)
 3. send_request with the sandbox's key, to the service that users call. It tells the answer, who served, the tree of
    calls, and where a failure began.
-4. Where something is wrong: do what next_actions says, mend the source, and update the sandbox under the same key.
+4. Where something is wrong: do what next_actions says, mend the source, and push it under the same key.
 5. assert_routed: the evidence that requests reached your revision without failure. Then delete_sandbox, or leave it for
    a reviewer.
 
@@ -29,11 +30,11 @@ Make this change and prove it in a sandbox: {change}
 
 Work as follows, and stop only when it is proved.
 1. Call list_workloads, choose the service to change, and find its sources (cwd and command tell where and how the
-   baseline runs them). Never write into the folder of the baseline: make your change in a copy of your own.
-2. Call apply_sandbox with a name of your own, owner and description, and your copy's command and cwd.
+   baseline runs them). Never write into the folder of the baseline: it is everybody's.
+2. Call push_files with a sandbox name of your own, owner and description, and the files that you changed.
 3. Call send_request with the key and a request that needs the change. Read feedback and served_by first: an answer that
    your revision did not serve says nothing.
-4. While the verdict is not passing: follow next_actions, mend the source, update the sandbox, send the request again.
+4. While the verdict is not passing: follow next_actions, mend the source, push it, send the request again.
 5. Call assert_routed for the service. Report its sentence, the trace of one request, and what you changed.
 """
 

@@ -14,6 +14,7 @@ from controlplane.mcp.prompts import INSTRUCTIONS, add_prompts
 from controlplane.mcp.resources import add_resources
 from controlplane.mcp.tool import ACTS, CHANGES, ENDS, READS, Checked, checked
 from controlplane.mcp.tools.environment import EnvironmentTools
+from controlplane.mcp.tools.files import FileTools
 from controlplane.mcp.tools.judging import JudgingTools
 from controlplane.mcp.tools.sandboxes import SandboxTools
 from controlplane.mcp.tools.sending import SendingTools
@@ -22,12 +23,13 @@ from controlplane.mcp.tools.traffic import TrafficTools
 
 def tools(registry: Client) -> list[Checked]:
     """All of them, in the order in which they are needed."""
-    environment, sandboxes = EnvironmentTools(registry), SandboxTools(registry)
+    environment, sandboxes, files = EnvironmentTools(registry), SandboxTools(registry), FileTools(registry)
     sending, traffic, judging = SendingTools(registry), TrafficTools(registry), JudgingTools(registry)
     return [
         checked(environment.list_workloads, READS, "List services"),
         checked(sandboxes.list_sandboxes, READS, "List sandboxes"),
         checked(sandboxes.get_sandbox, READS, "Look at a sandbox"),
+        checked(files.push_files, CHANGES, "Change files of a service"),
         checked(sandboxes.apply_sandbox, CHANGES, "Create or update a sandbox"),
         checked(sandboxes.rollback_sandbox, ACTS, "Go back to an earlier revision"),
         checked(sandboxes.extend_sandbox, ACTS, "Let a sandbox live longer"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from controlplane.client import Client, RegistryError
 from controlplane.mcp.answer import Answer, ToolError, action, answered
-from controlplane.mcp.arguments import RoutingKey, SandboxName, WaitSeconds, WorkloadArgument
+from controlplane.mcp.arguments import CommandArgument, RoutingKey, SandboxName, WaitSeconds, WorkloadArgument, vector
 from controlplane.mcp.views import SandboxLine, SandboxView, line, state, view
 from controlplane.mcp.waiting import settled
 from controlplane.model.problem import FieldProblem
@@ -21,6 +20,9 @@ from controlplane.rest import API_VERSION, SANDBOX
 
 PAGE = 20
 
+_HOW = ("command", "endpoints", "image")
+"""What decides how a copy is started."""
+
 
 class ForkArgument(BaseModel):
     """One service that the sandbox replaces, and what takes its place: `command`, `endpoints` or `image`."""
@@ -28,7 +30,7 @@ class ForkArgument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     workload: WorkloadArgument
-    command: str | list[str] | None = Field(
+    command: CommandArgument | None = Field(
         default=None,
         description="what starts your copy; it must listen on 127.0.0.1 at the port in the environment variable PORT "
         "(${PORT} in the command works too). Everything else is as the baseline has it: environment, upstreams",
@@ -127,7 +129,10 @@ class SandboxTools:
         document = await self._document(name)
         spec, metadata = document["spec"], document["metadata"]
         if forks is not None:
-            spec["forks"] = [_fork(fork, number) for number, fork in enumerate(forks)]
+            before = {fork["workload"]: fork for fork in spec.get("forks", ())}
+            spec["forks"] = [
+                _fork(fork, before.get(fork.workload, {}), f"forks[{number}]") for number, fork in enumerate(forks)
+            ]
         elif "forks" not in spec:
             said = FieldProblem(path="forks", message=f"is required: there is no sandbox {name!r} yet")
             next_step = action("list_workloads", "it tells which services can be replaced, and what they run")
@@ -217,15 +222,13 @@ def _ready(sandbox: Sandbox) -> tuple[Any, ...]:
     return (action("send_request", why, f"skycap request {key} URL", key=key, workload=sandbox.spec.forks[0].workload),)
 
 
-def _fork(fork: ForkArgument, number: int) -> dict[str, Any]:
-    said = fork.model_dump(exclude_none=True)
-    if isinstance(said.get("command"), str):
-        try:
-            said["command"] = shlex.split(said["command"])
-        except ValueError as error:
-            problem = FieldProblem(path=f"forks[{number}].command", message=str(error).lower())
-            raise ToolError("invalid-arguments", "a command cannot be read", [problem]) from None
-    return said
+def _fork(fork: ForkArgument, before: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The fork as it is sent: what is left out stays as it was before, as long as it is started in the same way."""
+    said: dict[str, Any] = fork.model_dump(exclude_none=True)
+    if (command := vector(fork.command, f"{path}.command")) is not None:
+        said["command"] = list(command)
+    kinds = [{field for field in _HOW if field in one} for one in (before, said)]
+    return {**before, **said} if not kinds[1] or kinds[0] == kinds[1] else said
 
 
 _NAMES: Mapping[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,13 +37,16 @@ async def tell(api: Served, *hops: Hop) -> None:
 
 
 @pytest.fixture
-async def users(api: Served) -> None:
+async def users(api: Served, tmp_path: Path) -> None:
+    """A baseline of shop/users, which runs in the folder `users`."""
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "users.py").write_text("print('the baseline')\n")
     await api.client.put_workload(
         Workload(
             workload="shop/users",
             address="127.0.0.1:9",
             command=("python", "users.py"),
-            cwd="/srv/users",
+            cwd=str(tmp_path / "users"),
             readiness=Readiness(path="/health"),
         )
     )
@@ -150,7 +154,7 @@ async def test_the_services_and_who_calls_whom(agent: Agent, api: Served, users:
     assert found["shop/orders"]["calls"] == ["shop/users"]
     assert found["shop/users"]["called_by"] == ["shop/orders"]
     assert found["shop/users"]["example"]["url"] == "http://127.0.0.1:9/users/ada"
-    assert found["shop/users"]["cwd"] == "/srv/users"
+    assert found["shop/users"]["cwd"].endswith("/users")
     (fork,) = found["shop/users"]["forked_by"]
     assert (fork["sandbox"], fork["owner"], fork["description"]) == (KEY, "ada", "a new tier")
     (only,) = (await agent.call("list_workloads", workload="orders"))["services"]
@@ -241,6 +245,53 @@ async def test_sandboxes_are_found_by_owner_label_and_words(agent: Agent, api: S
     assert one["description"] == "try 7"
     assert (await agent.call("list_sandboxes", text="try 24"))["total"] == 1
     assert await agent.text("list_sandboxes", text="nothing like it") == "there is no such sandbox"
+
+
+async def test_files_are_pushed_and_the_sandbox_made(agent: Agent, api: Served, users: None) -> None:
+    files = [{"path": "users.py", "text": "print('mine')\n"}, {"path": "more/new.py", "text": ""}]
+    made = await agent.call("push_files", name=KEY, workload="shop/users", files=files, owner="ada", description="try")
+    assert made["pushed"]["phase"] == "Ready"
+    assert [file["path"] for file in made["pushed"]["filesChanged"]] == ["more/new.py", "users.py"]
+    assert made["next_actions"][0]["arguments"] == {"key": KEY, "workload": "shop/users"}
+    found = await api.client.sandbox(KEY)
+    assert (found.metadata.owner, found.metadata.description) == ("ada", "try")
+    diff = "--- a/users.py\n+++ b/users.py\n@@ -1 +1 @@\n-print('mine')\n+print('better')\n"
+    again = await agent.call("push_files", name=KEY, workload="shop/users", diff=diff, removed=["more/new.py"])
+    assert again["pushed"]["revision"] == 2
+    kept = await agent.call("apply_sandbox", name=KEY, forks=[{"workload": "shop/users", "env": {"A": "1"}}])
+    assert kept["sandbox"]["revision"] == 3
+    (file,) = await api.client.files(KEY)
+    assert "+print('better')" in (file.diff or "")
+
+
+async def test_a_push_that_does_not_start_answers_with_the_traceback(agent: Agent, api: Served, users: None) -> None:
+    api.launcher.failing[2] = LaunchError("`python users.py` ended with exit code 1", "NameError: name 'pirce'")
+    files = [{"path": "users.py", "text": "a"}]
+    await agent.call("push_files", name=KEY, workload="shop/users", files=files)
+    told = await agent.refused("push_files", name=KEY, workload="shop/users", files=[{"path": "users.py", "text": "b"}])
+    assert told["code"] == "update-failed"
+    assert "NameError: name 'pirce'" in told["detail"]
+    assert told["next_actions"][0]["tool"] == "push_files"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({}, "files"),
+        ({"files": [{"path": "../x", "text": ""}]}, "files[0].path"),
+        ({"files": [{"path": "x", "text": "", "base64": ""}]}, "files[0]"),
+        ({"files": [{"path": "x", "base64": "?"}]}, "files[0].base64"),
+        ({"diff": "--- a/users.py\n+++ b/users.py\n@@ -1 +1 @@\n-nothing like it\n+x\n"}, "diff[users.py]"),
+        ({"removed": ["none.py"]}, "removed[0]"),
+        ({"build": "make '"}, "build"),
+    ],
+)
+async def test_a_push_that_cannot_be_changes_nothing(
+    agent: Agent, api: Served, users: None, arguments: dict[str, Any], path: str
+) -> None:
+    told = await agent.refused("push_files", name=KEY, workload="shop/users", **arguments)
+    assert told["problems"][0]["path"] == path
+    assert await api.client.sandboxes() == []
 
 
 async def test_back_to_an_earlier_revision(agent: Agent, users: None) -> None:
