@@ -11,6 +11,7 @@ from controlplane.hops.learned import Asked, Called, Learned
 from controlplane.model.sandbox import Sandbox
 from controlplane.model.service_map import Calls, Example, ForkedBy, Service, ServiceMap
 from controlplane.model.workload import Workload
+from proxy.contract.previews import GATEWAY
 from proxy.contract.routes import State
 
 
@@ -50,6 +51,7 @@ def chart(
     names = {*workloads, *baselines, *forks, *learned.asked, *(caller for caller, _ in ways)}
     answering = {*baselines, *learned.answers.values()}
     names |= {callee for _, callee in ways if callee in answering}
+    names.discard(GATEWAY)  # a way in, and no service
     calls: dict[str, list[Calls]] = {}
     called_by: dict[str, list[Calls]] = {}
     for (caller, callee), way in ways.items():
@@ -86,6 +88,8 @@ def _ways(baselines: Mapping[str, Workload], learned: Learned) -> dict[tuple[str
             ways[caller, upstream.workload] = _Way(upstream.address, declared=True)
             at.setdefault(upstream.address, upstream.workload)
     for caller, peer, called in learned.calls():
+        if caller == GATEWAY:
+            continue
         ways.setdefault((caller, at.get(peer, peer)), _Way()).add(peer, called)
     return ways
 

@@ -75,10 +75,9 @@ class FileTools:
         await ctx.report_progress(0, wait_seconds, f"pushing to {workload} of {name}")
         pushed = await self._registry.push(name, push, min(wait_seconds, 1.0))
         found = await settled(self._registry, name, wait_seconds, ctx)
-        if owner is not None or description is not None:
-            found = await self._describe(found, owner, description)
         pushed = _after(pushed, found)
         _judge(pushed, found, wait_seconds)
+        found = await self._describe(found, owner, description)
         key = found.routing_key
         why = "see whether it does what it should: the answer, who served, and what went wrong come together"
         steps = (action("send_request", why, f"skycap request {key} URL", key=key, workload=workload),)
@@ -89,10 +88,14 @@ class FileTools:
         )
 
     async def _describe(self, sandbox: Sandbox, owner: str | None, description: str | None) -> Sandbox:
-        said = {"owner": owner, "description": description}
+        """With what is new of this. Not of one that failed: what is applied anew is tried anew."""
         document = sandbox.document()
+        said = {"owner": owner, "description": description}
+        new = {field: value for field, value in said.items() if value not in (None, document["metadata"].get(field))}
+        if not new:
+            return sandbox
         document.pop("status", None)
-        document["metadata"] |= {field: value for field, value in said.items() if value is not None}
+        document["metadata"] |= new
         return await self._registry.apply(document)
 
 

@@ -80,6 +80,13 @@ def test_somebody_without_a_sidecar_is_an_address() -> None:
     assert [one.workload for one in found.services] == ["shop/payments"]
 
 
+def test_the_gateway_is_no_service() -> None:
+    seen = learned(call("skycap/gateway", "127.0.0.1:1002"))
+    found = chart(["skycap/gateway"], [PAYMENTS], [], {"skycap/gateway": 1}, seen)
+    assert [one.workload for one in found.services] == ["shop/payments"]
+    assert found.services[0].called_by == ()
+
+
 def test_two_addresses_of_one_service_are_one_way() -> None:
     seen = learned(call("shop/orders", "127.0.0.1:1002", time=9.0), call("shop/orders", "other:1", time=2.0))
     seen.see(Hop("5", "a", "shop/payments", INBOUND, parent="6", status=200))

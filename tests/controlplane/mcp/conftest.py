@@ -39,6 +39,10 @@ class Agent:
         assert set(told) == {"code", "detail", "problems", "next_actions"}
         return told
 
+    async def attempt(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Either of the two: an answer, or what has a `code`."""
+        return dict((await self._call(tool, arguments)).structured_content or {})
+
     async def text(self, tool: str, **arguments: Any) -> str:
         result = await self._call(tool, arguments)
         (content,) = result.content
