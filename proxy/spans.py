@@ -6,7 +6,6 @@ import time
 
 from proxy.exchange.passage import Passage
 from proxy.exchange.side import SpanRecorder
-from proxy.routing.context import WRITTEN
 from proxy.telemetry.tracing import CARRIERS, Tracing
 
 
@@ -38,8 +37,8 @@ def span_recorder(tracing: Tracing, direction: str) -> SpanRecorder:
 def _trace_context(passage: Passage) -> dict[str, bytes | None]:
     """The fields that say who the parent is, as the request was forwarded."""
     added = dict(passage.fields)
-    if passage.written is not None:
-        added.update(zip(WRITTEN, passage.written, strict=True))
+    if passage.template is not None:
+        added.update(passage.template.filled(passage.filling))
     found: dict[str, bytes | None] = {}
     for name in CARRIERS:
         field = name.encode()

@@ -237,7 +237,8 @@ class Exchange(Way):
         passage = self.passage
         passage.head = NO_HEAD
         passage.plan = None
-        passage.written = None
+        passage.template = None
+        passage.filling = ()
         passage.fields = ()
         passage.drop = NOTHING
         passage.retried = False

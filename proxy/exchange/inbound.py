@@ -48,7 +48,6 @@ MAX_PLANS: Final = 4096
 
 _VISITED_LINE: Final = b"\r\n" + VISITED + b":"
 _SERVED_AND_HOP: Final = HOP_ONLY | {NAME}
-_REQUEST_ID: Final = b"x-request-id"
 
 
 class Inbound(Side):
@@ -111,22 +110,21 @@ class Inbound(Side):
             if plan is None:
                 plan = self._remember(key)
             done = None
-            parent = head.traceparent
-            # The value is in lower case, in which alone it is valid (W3C Trace Context section 3.2).
             large = head.end > MAX_HEAD_BYTES or head.low.count(b"\r\n") > MAX_HEAD_LINES
-            if not large and head.plain and not head.traced and parent is not None and parent in head.data:
-                done = self._context.plain(parent, head.request_id)
+            if not large and head.plain and not head.traced:
+                parent = head.traceparent
+                # It is valid in lower case alone (W3C Trace Context section 3.2), which is how it was read.
+                if parent is None or head.data.find(parent) > 0:
+                    done = self._context.plain(parent, head.request_id)
             fields: Sequence[Field] = ()
-            if done is None:
+            if done is not None:
+                ids, passage.template, passage.filling = done
+            else:
                 if not head.plain:
                     passage.cause = self._unchained(passage, head)
                     self._check_visited(passage, head)
-                ids, fields, drop = self._context.complete(head, large=large)
+                ids, passage.template, passage.filling, fields, drop = self._context.complete(head, large=large)
                 passage.drop |= drop
-            else:
-                ids, passage.written, made = done
-                if made:
-                    fields = ((_REQUEST_ID, made),)
             if reading.conflict is not None:
                 fields = (*fields, *self.carriers.normalised(head, key))
                 passage.drop |= self.carriers.fields

@@ -21,6 +21,7 @@ from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.rewriting import Rewriter
 from proxy.routing.correlation import Flight
+from proxy.routing.template import Template
 from proxy.telemetry.hops import Capture
 from proxy.wire.body import BodyReader
 from proxy.wire.fields import Field
@@ -38,7 +39,7 @@ class Passage:
     last:    no request follows on this connection: it ends behind the answer.
 
     plan:    what was decided, None before.
-    written: values of the fields `proxy.routing.context.WRITTEN`, when all of them are added; None otherwise.
+    template: of the fields of trace context that are added, None for none; `filling` goes into it.
     fields:  what is added besides, and besides what the plan adds.
     drop:    names of fields to leave out, lower case.
     ids:     the names of its trace ids, when they were entered into the correlation.
@@ -82,6 +83,7 @@ class Passage:
         "cause",
         "drop",
         "fields",
+        "filling",
         "first_byte",
         "flight",
         "further",
@@ -103,9 +105,9 @@ class Passage:
         "started",
         "status",
         "suspects",
+        "template",
         "told",
         "trace",
-        "written",
     )
 
     def __init__(self) -> None:
@@ -113,7 +115,8 @@ class Passage:
         self.started = 0.0
         self.last = False
         self.plan: Plan | None = None
-        self.written: tuple[bytes, ...] | None = None
+        self.template: Template | None = None
+        self.filling: tuple[bytes, ...] = ()
         self.fields: Sequence[Field] = ()
         self.drop = NOTHING
         self.ids = NO_IDS

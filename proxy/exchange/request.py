@@ -20,7 +20,7 @@ from proxy.exchange.phase import IDLE, TUNNEL
 from proxy.exchange.plan import Plan
 from proxy.exchange.relay import AHEAD
 from proxy.exchange.way import Way
-from proxy.routing.context import WRITTEN
+from proxy.routing.template import Template
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.edit import request_head
 from proxy.wire.fields import field_lines, lines_of
@@ -101,8 +101,8 @@ class Request:
         insert = plan.request.lines
         if insert is None or passage.fields:
             insert = added_lines(passage, plan)
-        elif passage.written is not None:
-            insert += _WRITTEN_LINES % passage.written
+        elif passage.template is not None:
+            insert += (passage.template.lines or template_lines(passage.template)) % passage.filling
         if plan.chained and passage.hop:
             insert += HOP_LINE % passage.hop
         if not head.plain or passage.drop or head.authority or head.hop:
@@ -199,12 +199,17 @@ class Request:
             way.resume(AHEAD)
 
 
-_WRITTEN_LINES: Final = lines_of([(name, b"%b") for name in WRITTEN])
-
-
 def added_lines(passage: Passage, plan: Plan) -> bytes:
     """The field lines that a request gets: its plan's, its trace context, and what else is its own."""
     lines = field_lines(plan.request)
-    if passage.written is not None:
-        lines += _WRITTEN_LINES % passage.written
+    if passage.template is not None:
+        lines += template_lines(passage.template) % passage.filling
     return lines + lines_of(passage.fields)
+
+
+def template_lines(template: Template) -> bytes:
+    """The field lines of a template, made once."""
+    lines = template.lines
+    if lines is None:
+        lines = template.lines = lines_of(template.fields)
+    return lines

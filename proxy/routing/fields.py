@@ -16,6 +16,11 @@ class Fields(Protocol):
         """The values of a field in their order, without surrounding white space. name: in lower case."""
         ...
 
+    def among(self, names: frozenset[bytes], /) -> Mapping[bytes, Sequence[bytes]]:
+        """The values of all fields that have one of these names, by name; no entry where there is none. To be asked for
+        few different sets of names, which somebody may make a pattern of."""
+        ...
+
 
 class FieldValues:
     """Fields by their names."""
@@ -27,3 +32,6 @@ class FieldValues:
 
     def values(self, name: bytes, /) -> Sequence[bytes]:
         return self._values.get(name, ())
+
+    def among(self, names: frozenset[bytes], /) -> Mapping[bytes, Sequence[bytes]]:
+        return {name: values for name, values in self._values.items() if name in names}

@@ -122,6 +122,7 @@ def names(ids: Sequence[bytes]) -> list[bytes]:
     return found
 
 
+_TAGS: Final = b"x-datadog-tags"
 _TRACE: Final = re.compile(rb"[0-9a-f]{32}")
 
 _PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})(?![^- \t])")
@@ -150,19 +151,21 @@ class TraceReader:
     fields: further fields whose whole value is an id, lower case.
     """
 
-    __slots__ = ("_names", "_own", "fields")
+    __slots__ = ("_asked", "_names", "_own", "fields")
 
     def __init__(self, fields: Sequence[str] = ()) -> None:
         self.fields = tuple(name for name in dict.fromkeys(map(str.lower, fields)) if name not in TRACE_FIELDS)
         self._own = [name.encode() for name in self.fields]
         self._names = [*(name.encode() for name in TRACE_FIELDS), *self._own]
+        self._asked = frozenset({*self._names, _TAGS})
 
     def ids(self, head: Fields) -> list[bytes]:
         """The ids that the head names, each once; MAX_IDS at most."""
         found: list[bytes] = []
+        values = head.among(self._asked)
         for name in self._names:
-            for value in head.values(name):
-                ident = _ident(name, value, head)
+            for value in values.get(name, ()):
+                ident = _ident(name, value, values.get(_TAGS, ()))
                 if ident and ident not in found:
                     found.append(ident)
                     if len(found) == MAX_IDS:
@@ -178,8 +181,8 @@ class TraceReader:
         return [name.decode() for name in self._names if head.values(name)]
 
 
-def _ident(name: bytes, value: bytes, head: Fields) -> bytes:
-    """The id that a value of the field `name` names; b"" for none."""
+def _ident(name: bytes, value: bytes, tags: Sequence[bytes]) -> bytes:
+    """The id that a value of the field `name` names; b"" for none. tags: values of `x-datadog-tags`."""
     if name == b"sw8":
         return skywalking_id(value)
     value = value.lower()
@@ -191,7 +194,6 @@ def _ident(name: bytes, value: bytes, head: Fields) -> bytes:
         match = _ROOT.match(value)
         return hexadecimal_id(match[1] + match[2]) if match is not None else b""
     if name == b"x-datadog-trace-id":
-        tags = head.values(b"x-datadog-tags")
         return datadog_id(value, tags[0].lower() if tags else b"") if _DECIMAL.fullmatch(value) else b""
     if name == b"request-id":
         match = _DOTNET.match(value)

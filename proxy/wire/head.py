@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
@@ -132,6 +133,14 @@ class RequestHead:
     def sent(self) -> bytes:
         """The text of the whole head."""
         return self.data[: self.end]
+
+    def among(self, names: frozenset[bytes], /) -> dict[bytes, list[bytes]]:
+        """As in `proxy.routing.fields`."""
+        found: dict[bytes, list[bytes]] = {}
+        for line in _lines_of(names).finditer(self.low):
+            value = self.data[line.start(2) : line.end(2)].strip(b" \t")
+            found.setdefault(line[1], []).append(value)
+        return found
 
     @property
     def target(self) -> bytes:
@@ -360,6 +369,12 @@ def _as_1_1(data: bytes, minor_at: int) -> bytes:
 
 _PLAIN: Final = frozenset(range(200, 1000)) - {204, 304}
 """Status codes of final answers that have a body, RFC 9112 section 6.3 (1)."""
+
+
+@lru_cache(maxsize=16)
+def _lines_of(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Matches a field line in lower case that has one of the names, from its leading CRLF on."""
+    return re.compile(rb"\r\n(" + b"|".join(map(re.escape, sorted(names))) + rb"):([^\r]*+)")
 
 
 def field_values(head: RequestHead | ResponseHead, name: bytes) -> list[bytes]:

@@ -57,6 +57,13 @@ class StreamHead(RequestHead):
                 self._values.setdefault(found, []).append(value.strip(b" \t"))
         return self._values.get(name, [])
 
+    def among(self, names: frozenset[bytes], /) -> dict[bytes, list[bytes]]:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.fields:
+            if name in names:
+                found.setdefault(name, []).append(value.strip(b" \t"))
+        return found
+
     def sent(self) -> bytes:
         return text_of_head(b"%b %b HTTP/2" % (self.method, self.target), self.fields)
 

@@ -14,16 +14,13 @@ from proxy.errors import Failure
 from proxy.exchange.caching import UNCACHED
 from proxy.exchange.passage import Passage
 from proxy.exchange.plan import Plan
-from proxy.routing.context import WRITTEN
+from proxy.routing.template import Template
 from proxy.wire.fields import Addition, Field
 from proxy.wire.h2.hpack import literal, literals
 from proxy.wire.replies import problem
 
 UNAVAILABLE: Final = 14
 """google.golang.org/grpc/codes: "most likely a transient condition", which all of ours are to a caller."""
-
-_WRITTEN: Final = b"".join([b"\0%c%b%%c%%b" % (len(name), name) for name in WRITTEN])
-"""The fields of WRITTEN, whose values all have less than 127 bytes."""
 
 
 def field_literals(addition: Addition) -> bytes:
@@ -38,17 +35,25 @@ def request_literals(passage: Passage, plan: Plan) -> bytes:
     """What a request gets: its plan's fields, its trace context, what else is its own, and last the hop that caused it,
     where the next sidecar finds it at no cost."""
     added = field_literals(plan.request)
-    if passage.written is not None:
+    if passage.template is not None:
         arguments: list[object] = []
-        for value in passage.written:
+        for value in passage.template.values(passage.filling):
             arguments.append(len(value))
             arguments.append(value)
-        added += _WRITTEN % tuple(arguments)
+        added += template_literals(passage.template) % tuple(arguments)
     if passage.fields:
         added += literals(passage.fields)
     if plan.chained and passage.hop:
         added += HOP_LITERAL + passage.hop
     return added
+
+
+def template_literals(template: Template) -> bytes:
+    """The fields of a template, whose values all have less than 127 bytes, made once."""
+    found = template.literals
+    if found is None:
+        found = template.literals = b"".join([b"\0%c%b%%c%%b" % (len(name), name) for name, _ in template.fields])
+    return found
 
 
 HOP_LITERAL: Final = b"\0\x0askycap-hop\x10"

@@ -269,12 +269,12 @@ def test_a_keyed_request_without_a_trace_gets_one(make_book: MakeBook, step: int
     app = upstream_of(book, keyed())
     assert app.got.startswith(keyed()[:-2])
     parent = field_lines(app.got, "traceparent")[0]
-    assert parent == "00-5ca1ab1e000000000000000000000002-0000000000000001-01"
-    assert field_lines(app.got, "x-request-id") == ["5ca1ab1e-0000-0000-0000-000000000003"]
+    assert parent == "00-5ca1ab1e000000000000000000000001-0000000000000001-01"
+    assert field_lines(app.got, "x-request-id") == ["5ca1ab1e-0000-0000-0000-000000000002"]
     for name in TRACE_FIELDS:
         assert len(field_lines(app.got, name)) == 1
     assert book.correlation.recall([parent[3:35].encode()]) == "agent-42"
-    assert book.correlation.recall([b"=5ca1ab1e-0000-0000-0000-000000000003"]) == "agent-42"
+    assert book.correlation.recall([b"=5ca1ab1e-0000-0000-0000-000000000002"]) == "agent-42"
 
 
 def test_nobody_takes_away_what_carries_the_key_as_a_field_of_the_connection(make_book: MakeBook, step: int) -> None:

@@ -19,11 +19,11 @@ from proxy.routing.context import (
     MARK_DIGITS,
     MAX_HEAD_BYTES,
     MAX_HEAD_LINES,
-    WRITTEN,
     Completed,
+    Format,
     TraceContext,
-    written,
 )
+from proxy.routing.template import MAX_TEMPLATES, WRITTEN, parts, template
 from proxy.routing.trace import MAX_IDS, TRACE_FIELDS, TraceReader, names
 from proxy.wire.fields import lines_of
 from proxy.wire.head import HeadParser, Limits
@@ -62,6 +62,11 @@ def context(seed: int = 1) -> TraceContext:
 Sent = dict[str, str] | tuple[str, str]
 
 
+def added(done: Completed) -> list[tuple[bytes, bytes]]:
+    """The fields that are added."""
+    return [*done.fields, *(done.template.filled(done.filling) if done.template is not None else ())]
+
+
 class Seen:
     """A keyed request as the application behind us sees it, and the names under which it is known."""
 
@@ -70,7 +75,7 @@ class Seen:
         done = completed(context(seed), head)
         self.names = done.names
         self.repaired = bool(done.drop)
-        self.added = text(done.fields)
+        self.added = text(added(done))
         pairs = [pair for some in sent for pair in (some.items() if isinstance(some, dict) else [some])]
         left = [(name.lower(), value) for name, value in pairs if name.lower().encode() not in done.drop]
         assert not {name for name, _ in left} & self.added.keys(), "nothing stands there twice"
@@ -127,8 +132,8 @@ class TestFormats:
 
     @pytest.mark.parametrize("trace", [TRACE, "0" * 16 + TRACE[16:]])
     def test_every_format_leads_to_the_others(self, trace: str) -> None:
-        given_all = text(zip(WRITTEN, written(f"{trace}-{SPAN}".encode(), sampled=True), strict=True))
-        given_all["traceparent"] = f"00-{trace}-{SPAN}-01"
+        all_of_them = template(WRITTEN, True)
+        given_all = text(all_of_them.filled(all_of_them.pick(parts(f"{trace}-{SPAN}".encode(), b"r"))))
         for form in FORMATS[:-1]:
             own = {name.decode(): given_all[name.decode()] for name in form.fields if name.decode() in given_all}
             seen = Seen(own)
@@ -158,7 +163,7 @@ class TestMade:
     def test_it_is_never_zero(self) -> None:
         head = head_of()
         done = completed(TraceContext(READER, MARK, lambda bits: 0), head)
-        assert extracted(W3C, text(done.fields)) == (int(MARK + b"0" * 23 + b"1", 16), 1, True)
+        assert extracted(W3C, text(added(done))) == (int(MARK + b"0" * 23 + b"1", 16), 1, True)
 
     @pytest.mark.parametrize("sent", [{"b3": "0"}, {"x-b3-sampled": "0"}, {"x-b3-sampled": "False"}], ids=str)
     def test_a_caller_that_denies_sampling_is_not_sampled(self, sent: dict[str, str]) -> None:
@@ -274,6 +279,12 @@ class TestRepairs:
         assert (seen["traceparent"], seen["x-request-id"], seen["tracestate"]) == (PARENT, "My-Id", "a=b")
         assert seen["b3"] == f"{TRACE}-{SPAN}-1"
 
+    def test_nothing_else_is_given_when_nothing_else_is_missing(self) -> None:
+        every = Seen(seed=5).fields
+        seen = Seen({**every, "b3": "malformed"})
+        assert seen.repaired
+        assert seen.fields == every
+
     def test_each_field_keeps_its_own_trace(self) -> None:
         """A load balancer's root beside an application's trace."""
         seen = Seen({"traceparent": PARENT, "x-amzn-trace-id": "Root=1-5759e988-bd862e3fe1be46a994272793"})
@@ -326,9 +337,9 @@ class TestRoom:
         assert seen.added.keys() == {"traceparent", "b3", "x-request-id", "uber-trace-id"}, "and what it needs repaired"
 
     def test_others_stay_below_what_servers_take(self) -> None:
-        added = lines_of(completed(context(), head_of()).fields)
-        assert MAX_HEAD_BYTES + len(added) < 8 * 1024
-        assert MAX_HEAD_LINES + added.count(b"\r\n") < 100
+        lines = lines_of(added(completed(context(), head_of())))
+        assert MAX_HEAD_BYTES + len(lines) < 8 * 1024
+        assert MAX_HEAD_LINES + lines.count(b"\r\n") < 100
 
 
 REQUEST_IDS = st.none() | st.from_regex(r"[!-~]{1,80}", fullmatch=True) | st.sampled_from(
@@ -337,36 +348,35 @@ REQUEST_IDS = st.none() | st.from_regex(r"[!-~]{1,80}", fullmatch=True) | st.sam
 
 
 class TestPlain:
-    """The shortcut for a request with a `traceparent` and nothing unusual says the same as the long way."""
+    """The shortcut for a request with a `traceparent` or none, and nothing unusual, says the same as the long way."""
 
     @given(
-        trace=TRACES,
-        span=SPANS,
-        flags=st.integers(0, 255),
-        version=st.sampled_from(["00", "01", "cc"]),
+        parent=st.none() | st.tuples(st.sampled_from(["00", "01", "cc"]), TRACES, SPANS, st.integers(0, 255)),
         request_id=REQUEST_IDS,
     )
-    @settings(deadline=None, max_examples=200)
-    def test_agrees_with_the_long_way(
-        self, trace: int, span: int, flags: int, version: str, request_id: str | None
-    ) -> None:
-        parent = f"{version}-{trace:032x}-{span:016x}-{flags:02x}"
-        head = head_of({"traceparent": parent} | ({} if request_id is None else {"x-request-id": request_id}))
-        found = PARSER.request(head)
+    @settings(deadline=None, max_examples=300)
+    def test_agrees_with_the_long_way(self, parent: tuple[str, int, int, int] | None, request_id: str | None) -> None:
+        sent = {} if parent is None else {"traceparent": "{}-{:032x}-{:016x}-{:02x}".format(*parent)}
+        if request_id is not None:
+            sent["x-request-id"] = request_id
+        found = PARSER.request(head_of(sent))
         assert found is not None
         assert found.plain
-        short = context().plain(parent.encode(), found.request_id)
-        long = Seen({"traceparent": parent} | ({} if request_id is None else {"x-request-id": request_id}))
+        short, long = context().plain(found.traceparent, found.request_id), Seen(sent)
         if short is None:
             return
-        given_by_it = text(zip(WRITTEN, short[1], strict=True))
-        if short[2]:
-            given_by_it["x-request-id"] = short[2].decode()
-        assert given_by_it.keys() == long.added.keys()
-        assert {**given_by_it, "x-request-id": ""} == {**long.added, "x-request-id": ""}
         assert not long.repaired
-        mine, theirs = ({name for name in found if request_id or name[:1] != b"="} for found in (short[0], long.names))
-        assert mine == theirs
+        ids, given, filling = short
+        mine = text(given.filled(filling))
+        assert mine.keys() == long.added.keys()
+        if parent is not None:
+            assert {**mine, "x-request-id": ""} == {**long.added, "x-request-id": ""}
+        fields = {**sent, **mine}
+        for name in TRACE_FIELDS:
+            usable = names(READER.ids(fields_in(head_of({name: fields[name]}))))
+            assert set(usable) <= {*ids, *(ident[1:] for ident in ids if ident[:1] == b"~")}, name
+        assert Seen(fields).added == {}
+        assert len(ids) == len(long.names) == 3
 
     def test_usual_requests_go_this_way(self) -> None:
         for request_id in (
@@ -376,18 +386,62 @@ class TestPlain:
             b"abc_def.1",
             b"00000005-7b1e-4b6e-9f0a-1234567890ab",
         ):
-            assert context().plain(PARENT.encode(), request_id) is not None
+            for parent in (PARENT.encode(), None):
+                assert context().plain(parent, request_id) is not None
 
     def test_what_it_makes(self) -> None:
         done = context().plain(PARENT.encode(), None)
         assert done is not None
-        made = done[2].decode()
+        made = text(done[1].filled(done[2]))["x-request-id"]
         assert re.fullmatch(MARK.decode() + "(-[0-9a-f]{4}){3}-[0-9a-f]{12}", made)
         assert done[0] == [TRACE.encode(), b"~" + TRACE[16:].encode(), b"=" + made.encode()]
+
+    def test_a_trace_that_it_makes(self) -> None:
+        done = context().plain(None, b"r-1")
+        assert done is not None
+        fields = text(done[1].filled(done[2]))
+        found = extracted(W3C, fields)
+        assert found is not None
+        assert fields["traceparent"].startswith(f"00-{MARK.decode()}")
+        assert found[2], "a request with a key is a test that somebody wants to look at"
+        assert done[0] == [fields["traceparent"][3:35].encode(), b"~" + fields["traceparent"][19:35].encode(), b"=r-1"]
+
+    @pytest.mark.parametrize("bits", [0, 1 << 128, 1])
+    def test_neither_trace_nor_span_is_zero(self, bits: int) -> None:
+        done = TraceContext(READER, MARK, lambda count: bits).plain(None, b"r-1")
+        assert done is not None
+        fields = text(done[1].filled(done[2]))
+        for propagator in (W3C, B3_SINGLE, B3_MULTI):
+            assert extracted(propagator, fields) is not None
+        assert fields["x-datadog-trace-id"] != "0"
 
     def test_a_short_trace_takes_the_long_way(self) -> None:
         parent = f"00-{'0' * 16}{TRACE[16:]}-{SPAN}-01"
         assert context().plain(parent.encode(), None) is None
+
+
+class TestTemplates:
+    """What is written at once is what would be written one by one."""
+
+    @given(trace=TRACES, span=SPANS, sampled=st.booleans(), missing=st.sets(st.sampled_from(FORMATS), min_size=1))
+    @settings(deadline=None, max_examples=100)
+    def test_any_set_of_formats(self, trace: int, span: int, sampled: bool, missing: set[Format]) -> None:
+        one = f"{trace:032x}-{span:016x}".encode()
+        wanted = [name for form in missing for name in form.fields if name in WRITTEN]
+        given_at_once = template(tuple(wanted), sampled)
+        fields = given_at_once.filled(given_at_once.pick(parts(one, b"r-1")))
+        assert [name for name, _ in fields] == wanted
+        assert lines_of(given_at_once.fields) % given_at_once.pick(parts(one, b"r-1")) == lines_of(fields)
+        every = template(WRITTEN, sampled)
+        assert set(fields) <= set(every.filled(every.pick(parts(one, b"r-1"))))
+
+    def test_they_are_bounded(self) -> None:
+        assert template.cache_info().maxsize == MAX_TEMPLATES
+
+    def test_the_value_of_one_hole(self) -> None:
+        one = template((b"sentry-trace",), True)
+        assert repr(one) == "<Template sentry-trace>"
+        assert one.filled(one.pick(parts(PARENT[3:52].encode(), b""))) == [(b"sentry-trace", PARENT[3:52].encode())]
 
 
 @pytest.mark.timeout(20)
