@@ -41,6 +41,8 @@ Exit codes:
 @_flag("--keep-shadows", "Leave shadows running at the end, for the next registry to adopt.", is_flag=True)
 @_flag("--gateway", "Where browsers reach `skycap gateway`, for preview links.", metavar="URL")
 @_flag("--ended-keys", "error or baseline: for the key of a sandbox that ended.  [default: error]", metavar="POLICY")
+@_flag("--max-sandboxes", "So many, of all owners together.  [default: 100000]", metavar="N")
+@_flag("--max-sandboxes-per-owner", "So many of each; a sandbox then needs an owner.  [default: no limit]", metavar="N")
 @_flag("--log-level", f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}.  [default: info]", metavar="LEVEL")
 @_flag("--log-format", "text, or json: one object per line.  [default: text]", metavar="FORMAT")
 def command(**given: Any) -> None:

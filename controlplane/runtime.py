@@ -75,7 +75,9 @@ async def serve(
         own = [_address(bound) for bound in sockets]
         static = StaticLauncher(Rules(settings.endpoint_networks, own))
         launchers: dict[str, Launcher] = {"static": static, "process": process}
-        installation = Installation(launchers, gateway=settings.gateway, ended=settings.ended_keys)
+        installation = Installation(
+            launchers, gateway=settings.gateway, ended=settings.ended_keys, quota=settings.quota
+        )
         registry = await _opened(settings, installation, files)
     except BaseException:
         for bound in sockets:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from controlplane.api.access import Role
+from controlplane.life.quota import MAX_SANDBOXES, Quota
 from controlplane.model.problem import TTL
 from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
 from proxy.base.access import state_home
@@ -71,6 +72,9 @@ class Settings:
     """What a request with the key of a sandbox that has ended gets: an error, so that no test goes on against the
     baseline without a word, or the baseline."""
 
+    quota: Quota
+    """How many sandboxes there may be, and of one owner."""
+
     log_level: str
     log_format: str
 
@@ -79,7 +83,8 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
-           endpoint_networks, keep_shadows, gateway, ended_keys, log_level, log_format.
+           endpoint_networks, keep_shadows, gateway, ended_keys, max_sandboxes, max_sandboxes_per_owner,
+           log_level, log_format.
     """
     problems: list[str] = []
 
@@ -99,6 +104,8 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
     form = parsed("--log-format", _log_format, "text")
+    most = parsed("--max-sandboxes", _count, str(MAX_SANDBOXES))
+    per_owner = parsed("--max-sandboxes-per-owner", _count_or_none, "")
     read = {role: parsed(flag, _token, "") for role, flag in TOKEN_FLAGS.items()}
     tokens = {role: token for role, token in read.items() if token}
     if listen is not None and read[Role.USER] == "" and not is_loopback(listen.host):
@@ -117,6 +124,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert networks is not None
     assert gateway is not None
     assert ended is not None
+    assert most is not None
     assert level is not None
     assert form is not None
     return Settings(
@@ -130,6 +138,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         keep_shadows=bool(given.get("keep_shadows")),
         gateway=gateway,
         ended_keys=ended,
+        quota=Quota(most, per_owner),
         log_level=level,
         log_format=form,
     )
@@ -172,6 +181,16 @@ def _policy(text: str) -> OnUnavailable:
     if text not in ("error", "baseline"):
         raise ValueError(f"{text!r} is neither error nor baseline")
     return OnUnavailable(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text) or int(text) > MAX_SANDBOXES:
+        raise ValueError(f"{text!r} is not a whole number from 1 to {MAX_SANDBOXES}")
+    return int(text)
+
+
+def _count_or_none(text: str) -> int | None:
+    return _count(text) if text else None
 
 
 def _networks(text: str) -> tuple[Network, ...]:

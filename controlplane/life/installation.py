@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from controlplane.launch.absent import AbsentLauncher
 from controlplane.launch.logged import LoggedBaselines
 from controlplane.launch.port import BaselineOutput, Launcher
+from controlplane.life.quota import Quota
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork, Spec
 from controlplane.model.workload import Workload
@@ -24,12 +25,14 @@ class Installation:
     baselines: where what they write is found.
     gateway:   the URL at which previews are served; "" where there is no gateway.
     ended:     what a request with the key of a sandbox that has ended gets.
+    quota:     how many sandboxes there may be.
     """
 
     launchers: Mapping[str, Launcher]
     baselines: BaselineOutput = field(default_factory=LoggedBaselines)
     gateway: str = ""
     ended: OnUnavailable = OnUnavailable.ERROR
+    quota: Quota = field(default_factory=Quota)
 
     def launcher(self, name: str) -> Launcher:
         """The launcher of that name, or one that says that there is none."""

@@ -15,13 +15,13 @@ from weakref import WeakValueDictionary
 from controlplane.life.expiry import Expiry
 from controlplane.life.idle import Idle
 from controlplane.life.output import copies
-from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
+from controlplane.life.refusals import Closing, Conflict, NotFound
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import ALWAYS, CopyLog, Window
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
-from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Phase, Sandbox
+from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Metadata, Phase, Sandbox
 from controlplane.model.selection import Selection
 from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
@@ -31,9 +31,6 @@ log = logging.getLogger(__name__)
 
 MAX_TOMBSTONES = 100_000
 """Keys that are remembered, as many as there may be sandboxes; the oldest is forgotten for the newest."""
-
-MAX_SANDBOXES = 100_000
-"""As many keys as one table is measured with."""
 
 CLOSE_ACKNOWLEDGE_SECONDS = 1.0
 """For sidecars to hear that shadows are about to be stopped with the registry."""
@@ -60,6 +57,8 @@ class Sandboxes:
         """By key: whose tombstone it is, and since when; the oldest first."""
         self.ended = asyncio.Event()
         """Set whenever nothing is left of one: who cares takes it back."""
+        self._making: dict[str, Metadata | None] = {}
+        """Those that are being stored."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._expiry = Expiry(around, self._lives.values, self._age)
         self._idle = Idle(around, self._lives.values)
@@ -214,6 +213,7 @@ class Sandboxes:
         living = life if life is not None and not life.record.deleting else None
         self._check(sandbox, living.record if living else None)
         claimed = self._claim(sandbox)
+        self._making[sandbox.name] = sandbox.metadata
         before = self._tombstone_elsewhere(sandbox)
         left = before.routes(before.record) if before else []
         taken = [route for route in left if route.state is State.ENDED and route.key == sandbox.routing_key]
@@ -224,6 +224,8 @@ class Sandboxes:
             if claimed:
                 del self._owners[sandbox.routing_key]
             raise
+        finally:
+            self._making.pop(sandbox.name, None)
         if before is not None:
             await self._forget(before, sandbox.routing_key)
         await self._around.handoffs.declare(sandbox)
@@ -303,9 +305,12 @@ class Sandboxes:
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
         """What only the registry can know about a document. Raises DocumentError, TooMany."""
-        if record is None and len(self._lives) >= MAX_SANDBOXES:
-            raise TooMany(f"there are {MAX_SANDBOXES} sandboxes, which is the limit")
-        problems = []
+        quota = self._around.installation.quota
+        problems = quota.missing(sandbox.metadata)
+        if record is None or (record.desired.metadata or Metadata(name=record.name)).owner != sandbox.metadata.owner:
+            others = {name: life.record.desired.metadata for name, life in self._lives.items()} | self._making
+            others.pop(sandbox.name, None)
+            quota.check(sandbox.metadata, others.values())
         if record is not None and record.routing_key != sandbox.routing_key:
             message = f"is {record.routing_key!r} and cannot change: traffic carries it. Delete the sandbox first"
             problems.append(FieldProblem(path="spec.routingKey", message=message))

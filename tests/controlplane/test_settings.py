@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from controlplane.api.access import Role
+from controlplane.life.quota import Quota
 from controlplane.settings import Settings, is_loopback, settings_from
 from proxy.base.access import state_home
 from proxy.base.listen import parse_listen
@@ -32,6 +33,7 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert made.state_dir == tmp_path / ".local/state/skycap/shadows"
     assert (made.tokens, made.default_ttl, made.endpoint_networks) == ({}, 8 * 3600, ())
     assert (made.keep_shadows, made.log_level) == (False, "info")
+    assert made.quota == Quota(sandboxes=100_000, per_owner=None)
 
 
 def test_everything_that_can_be_said(tmp_path: Path) -> None:
@@ -46,6 +48,8 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         state_dir="/srv/shadows",
         endpoint_networks="10.0.0.0/8, fd00::/8,",
         keep_shadows=True,
+        max_sandboxes="20",
+        max_sandboxes_per_owner="3",
         log_level="DEBUG",
     )
     assert (made.listen.host, made.listen.port) == ("::", 80)
@@ -53,7 +57,15 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert (made.tokens, made.default_ttl) == ({Role.USER: TOKEN}, 1800)
     assert made.endpoint_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert (made.state_dir, made.keep_shadows, made.log_level) == (Path("/srv/shadows"), True, "debug")
+    assert made.quota == Quota(sandboxes=20, per_owner=3)
     assert TOKEN not in repr(made)
+
+
+def test_a_quota_is_a_number(tmp_path: Path) -> None:
+    assert problems(tmp_path, max_sandboxes="0", max_sandboxes_per_owner="many") == [
+        "--max-sandboxes: '0' is not a whole number from 1 to 100000",
+        "--max-sandboxes-per-owner: 'many' is not a whole number from 1 to 100000",
+    ]
 
 
 def test_memory_has_no_file(tmp_path: Path) -> None:
