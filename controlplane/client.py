@@ -25,6 +25,7 @@ from controlplane.model.copy_log import CopyLog
 from controlplane.model.diff import Diff, DiffQuery
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
+from controlplane.model.group import RouteGroup
 from controlplane.model.handoff import PreviewRequest, PreviewStatus
 from controlplane.model.history import Differences, SpecRevision
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
@@ -112,6 +113,22 @@ class Client(Connection):
         """Let it live so much longer than it would: `2h`."""
         body = {"ttl": ttl}
         return read_model(Sandbox, await self._call("POST", f"/v1/sandboxes/{_segment(name)}/extend", body=body))
+
+    async def apply_group(self, group: RouteGroup | Mapping[str, Any]) -> RouteGroup:
+        """Put several sandboxes under one further routing key, or change which."""
+        document = group.document() if isinstance(group, RouteGroup) else group
+        name = _segment(str(document["metadata"]["name"]))
+        return read_model(RouteGroup, await self._call("PUT", f"/v1/groups/{name}", body=document))
+
+    async def group(self, name: str) -> RouteGroup:
+        return read_model(RouteGroup, await self._call("GET", f"/v1/groups/{_segment(name)}"))
+
+    async def groups(self) -> list[RouteGroup]:
+        return await self._pages(RouteGroup, "/v1/groups")
+
+    async def delete_group(self, name: str) -> None:
+        """Its sandboxes go on."""
+        await self._call("DELETE", f"/v1/groups/{_segment(name)}")
 
     async def logs(
         self, name: str, workload: str = "", lines: int = DEFAULT_LINES, *, trace: str = "", since: str = ""

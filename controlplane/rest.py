@@ -10,6 +10,8 @@ DEFAULT_URL = "http://127.0.0.1:7070"
 API_VERSION = "skycap.dev/v1alpha1"
 SANDBOX = "Sandbox"
 """The `kind` of a sandbox's document."""
+GROUP = "RouteGroup"
+"""The same of a route group."""
 
 MAX_WAIT_SECONDS = 60.0
 """The longest that one request may wait at the registry; who wants to wait longer asks again."""

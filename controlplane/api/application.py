@@ -12,6 +12,7 @@ from controlplane.api import (
     diff,
     feedback,
     files,
+    groups,
     health,
     history,
     logs,
@@ -55,6 +56,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
     operations: tuple[Operation, ...] = (
         *sandboxes.operations(),
         *history.operations(),
+        *groups.operations(),
         *files.operations(),
         *workloads.operations(),
         *sidecars.operations(),

@@ -27,6 +27,7 @@ COMMANDS = {
     "restart": ("controlplane.local.everyday:restart", "Start one service of an environment anew."),
     "logs": ("controlplane.local.everyday:logs", "Show what a service of an environment wrote."),
     "sandbox": ("controlplane.cli.sandbox:sandbox", "Create, look at and remove sandboxes."),
+    "group": ("controlplane.cli.group:group", "Try the changes of several sandboxes together."),
     "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
     "run": ("controlplane.cli.run:run", "Run a command whose requests carry a routing key."),
     "trace": ("controlplane.cli.traffic:trace", "Show what a request led to, as a tree."),

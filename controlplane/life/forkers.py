@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from controlplane.model.record import Record
 from controlplane.model.sandbox import AlsoForkedBy
 
 MAX_TOLD = 20
@@ -20,14 +19,16 @@ class Forkers:
     def __repr__(self) -> str:
         return f"<Forkers {len(self._of_sandbox)} sandboxes, {len(self._of_workload)} workloads>"
 
-    def note(self, sandbox: str, owner: str | None, workloads: Iterable[str]) -> None:
-        """A sandbox forks these now, and no others."""
+    def note(self, record: Record) -> None:
+        """A sandbox was stored: it forks these now, and no others."""
+        wanted, sandbox = record.desired, record.name
+        owner = wanted.metadata.owner if wanted.metadata else None
         for workload in self._of_sandbox.pop(sandbox, ()):
             of_workload = self._of_workload[workload]
             del of_workload[sandbox]
             if not of_workload:
                 del self._of_workload[workload]
-        if forked := tuple(workloads):
+        if forked := tuple(fork.workload for fork in wanted.spec.forks if not wanted.deleting):
             self._of_sandbox[sandbox] = forked
             for workload in forked:
                 self._of_workload.setdefault(workload, {})[sandbox] = owner

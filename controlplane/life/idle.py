@@ -59,7 +59,8 @@ class Idle:
         awake = [life for life in self._lives() if life.record.desired.spec.idle and life.record.phase is Phase.READY]
         before, self._seen = self._seen, {}
         for life in awake:
-            mark = (await self._around.hops.last(life.record.routing_key), life.record.desired.updated)
+            keys = (life.record.routing_key, *self._around.groups.keys_of(life.name))
+            mark = (sum([await self._around.hops.last(key) for key in keys]), life.record.desired.updated)
             moment = self._around.clock.monotonic()
             known, since = before.get(life.name, (None, moment))
             self._seen[life.name] = mark, since if known == mark else moment

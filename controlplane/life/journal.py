@@ -22,11 +22,8 @@ from dataclasses import dataclass
 
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.watchers import Watchers
-from controlplane.model.handoff import Handoff
-from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange, RouteEvent
-from controlplane.model.workload import Workload
-from controlplane.store.port import Entry, Kind, Store, StoreError
+from controlplane.store.port import Document, Entry, Kind, Store, StoreError
 from proxy.base.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -45,7 +42,7 @@ class Change:
 
     kind: Kind
     name: str
-    document: Record | Workload | Handoff | None
+    document: Document | None
     applied: Callable[[Sequence[RouteEvent]], None]
     routes: Sequence[RouteChange] = ()
 

@@ -10,7 +10,7 @@ restarted is for the sidecars the same registry: they resume, and nothing flaps.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from controlplane.files.store import FileStore
 from controlplane.hops.intake import Intake
@@ -18,6 +18,7 @@ from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.groups import Groups
 from controlplane.life.handoffs import Handoffs
 from controlplane.life.history import History
 from controlplane.life.installation import Installation
@@ -43,7 +44,13 @@ class Registry:
     """Everything that the API serves. Made by `open_registry`."""
 
     def __init__(
-        self, store: Store, around: Surroundings, watchers: Watchers, sandboxes: Sandboxes, files: FileStore
+        self,
+        store: Store,
+        around: Surroundings,
+        watchers: Watchers,
+        sandboxes: Sandboxes,
+        files: FileStore,
+        groups: Groups,
     ) -> None:
         self._store = store
         self._around = around
@@ -59,7 +66,8 @@ class Registry:
         self.hops: HopStore = around.hops
         self.pushing = Pushing(sandboxes, around, files)
         self.handoffs: Handoffs = around.handoffs
-        self.intake = Intake(around.hops, lambda key: sandboxes.owner(key) is not None, self._wake)
+        self.groups = groups
+        self.intake = Intake(around.hops, lambda key: self._owner(key) is not None, self._unserved)
 
     def __repr__(self) -> str:
         return f"<Registry {self.published!r} {self.sandboxes!r} {self.watchers!r}>"
@@ -73,10 +81,18 @@ class Registry:
         """Why this registry does not serve as it should, in one sentence; "" while it does."""
         return self.journal.trouble or self._around.tasks.trouble
 
-    async def _wake(self, keys: set[str]) -> None:
+    def _owner(self, key: str) -> str | None:
+        """Whose routing key it is."""
+        return self.sandboxes.owner(key) or self.groups.owner(key)
+
+    async def wake(self, keys: Iterable[str]) -> None:
+        """Requests with these keys wait for shadows that sleep. Raises StoreError."""
+        await self.sandboxes.wake([each for key in keys for each in (key, *self.groups.members(key))])
+
+    async def _unserved(self, keys: set[str]) -> None:
         """Sidecars from before shadows could sleep do not ask for them: their requests have failed."""
         try:
-            await self.sandboxes.wake(keys)
+            await self.wake(keys)
         except StoreError as error:
             log.warning("shadows that sleep are not woken: %s", error)
 
@@ -84,7 +100,9 @@ class Registry:
         """What a sidecar of `workload` does with a request that carries `key`, and who has that in force."""
         route = self.published.lookup(workload, key)
         owner = self.sandboxes.owner(key)
-        decision, reason = decide(key, workload, route, owner)
+        group = self.groups.owner(key)
+        decision, reason = decide(key, workload, route, owner, group)
+        reason = self.groups.dispute(key, workload) or reason
         workloads = self.workloads()
         known_workloads: tuple[str, ...] = ()
         if workload not in workloads:
@@ -150,7 +168,8 @@ async def open_registry(
     """
     contents = await store.load()
     published = PublishedRoutes(contents.revision, contents.floor)
-    published.restore(_routes(contents.sandboxes, installation.ended), contents.events)
+    told = [route for group in contents.groups for route in group.told()]
+    published.restore([*_routes(contents.sandboxes, installation.ended), *told], contents.events)
     tasks = Tasks("registry")
     watchers = Watchers()
     sidecars = Sidecars(clock, tasks, restarted=bool(contents.sandboxes))
@@ -168,8 +187,10 @@ async def open_registry(
         handoffs=Handoffs(installation.gateway, journal, watchers, definitions, clock, tasks, contents.handoffs),
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
+    groups = Groups(around, sandboxes, contents.groups)
     sandboxes.restore()
-    registry = Registry(store, around, watchers, sandboxes, files)
+    registry = Registry(store, around, watchers, sandboxes, files, groups)
     tasks.keep(registry.beat, "heartbeat")
+    tasks.keep(groups.run, "route groups")
     log.info("%d sandboxes and %d workloads at revision %d", len(sandboxes), len(contents.workloads), contents.revision)
     return registry

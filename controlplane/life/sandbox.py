@@ -287,6 +287,7 @@ class SandboxLife:
 
     async def _retire(self, copy: Copy, at: int) -> None:
         """Stop a copy as soon as no sidecar leads there: `at` is the event that took its route away."""
+        at = max(at, await self._around.groups.caught_up(self.name))
         await self._around.sidecars.abandoned(copy.fork.workload, at)
         await self.stop(copy)
         await self.persist(lambda record, now: record.retired(copy, now))

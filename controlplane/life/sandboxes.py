@@ -51,7 +51,7 @@ class Sandboxes:
             around.published.has_key(key, True)
         around.published.key_events()  # nobody watches yet
         for life in self._lives.values():
-            self._note_forks(life)
+            around.forkers.note(life.record)
         buried = [(one.ended, one.key, life.name) for life in lives for one in life.record.tombstones]
         self._buried = {key: (name, ended) for ended, key, name in sorted(buried) if key not in self._owners}
         """By key: whose tombstone it is, and since when; the oldest first."""
@@ -107,6 +107,28 @@ class Sandboxes:
     def record(self, name: str) -> Record:
         """As it is stored. Raises NotFound."""
         return self._life(name).record
+
+    def known(self, name: str) -> bool:
+        """There is one of that name, or its key is remembered."""
+        return name in self._lives or name in self._graves
+
+    def phase(self, name: str) -> Phase | None:
+        """None: there is none."""
+        life = self._lives.get(name)
+        return life.record.phase if life is not None and not life.record.deleting else None
+
+    def routes(self, name: str) -> list[Route]:
+        """What was told of its key, or is remembered of it; of a name that nobody has, nothing."""
+        life = self._lives.get(name) or self._graves.get(name)
+        key = life.record.routing_key if life is not None else ""
+        return [route for route in life.routes(life.record) if route.key == key] if life is not None else []
+
+    async def unbury(self, key: str) -> None:
+        """Somebody else takes a key that one had before: it is not remembered any more. Raises StoreError."""
+        name, _ = self._buried.get(key, ("", None))
+        life = self._lives.get(name) or self._graves.get(name)
+        if life is not None:
+            await life.discard(key)
 
     def owner(self, key: str) -> str | None:
         """Whose routing key it is."""
@@ -218,6 +240,7 @@ class Sandboxes:
         left = before.routes(before.record) if before else []
         taken = [route for route in left if route.state is State.ENDED and route.key == sandbox.routing_key]
         try:
+            await self._around.groups.release(sandbox.routing_key)
             if life is None or not await self._update(life, sandbox, restart, taken):
                 life = await self._create(sandbox, taken)
         except BaseException:
@@ -274,7 +297,8 @@ class Sandboxes:
         record = life.record
         self._around.handoffs.observe(record)
         published = self._around.published
-        self._note_forks(life)
+        self._around.forkers.note(record)
+        self._around.groups.changed(life.name)
         if not record.deleting:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
@@ -296,12 +320,6 @@ class Sandboxes:
                 self._graves[life.name] = life
             self._expiry.forget(life.name)
             self.ended.set()
-
-    def _note_forks(self, life: SandboxLife) -> None:
-        wanted = life.record.desired
-        forks = () if wanted.deleting else wanted.spec.forks
-        owner = wanted.metadata.owner if wanted.metadata else None
-        self._around.forkers.note(life.name, owner, [fork.workload for fork in forks])
 
     def _check(self, sandbox: Sandbox, record: Record | None) -> None:
         """What only the registry can know about a document. Raises DocumentError, TooMany."""
@@ -326,6 +344,10 @@ class Sandboxes:
 
     def _claim(self, sandbox: Sandbox) -> bool:
         """Reserve the routing key. True: it was free until now. Raises Conflict."""
+        elsewhere = self._around.groups.owner(sandbox.routing_key)
+        if elsewhere is not None:
+            message = f"{sandbox.routing_key!r} is the routing key of route group {elsewhere!r}"
+            raise Conflict(FieldProblem(path="spec.routingKey", message=message))
         owner = self._owners.setdefault(sandbox.routing_key, sandbox.name)
         if owner != sandbox.name:
             message = f"{sandbox.routing_key!r} is the routing key of sandbox {owner!r}"

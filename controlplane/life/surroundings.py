@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from controlplane.hops.port import HopStore
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.followers import Followers, Nobody
 from controlplane.life.forkers import Forkers
 from controlplane.life.handoffs import Handoffs
 from controlplane.life.heard import Heard
@@ -29,9 +30,10 @@ class LifeCounters:
     expired: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
     """hops:    what the sidecars tell of keyed requests; a key's are forgotten with its sandbox.
+    groups:  the route groups, which follow what sandboxes do.
     closing: the registry ends: nobody waits for anything any more.
     """
 
@@ -45,6 +47,7 @@ class Surroundings:
     hops: HopStore
     handoffs: Handoffs
     forkers: Forkers = field(default_factory=Forkers)
+    groups: Followers = field(default_factory=Nobody)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)
 

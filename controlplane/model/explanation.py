@@ -73,14 +73,18 @@ def near(workload: str, names: Sequence[str]) -> list[str]:
     return difflib.get_close_matches(workload, names[:MAX_COMPARED], n=3, cutoff=LIKELY)
 
 
-def decide(key: str, workload: str, route: Route | None, owner: str | None) -> tuple[Decision, str]:
+def decide(
+    key: str, workload: str, route: Route | None, owner: str | None, group: str | None = None
+) -> tuple[Decision, str]:
     """The decision for one request with `key` at a sidecar of `workload`, and its reason.
 
     route: what the sidecars of `workload` were told about the key.
-    owner: the sandbox whose key it is, whichever workloads that forks.
+    owner: the sandbox whose key it is, whichever workloads that forks; group: the route group likewise.
     """
     if not re.fullmatch(KEY.pattern, key):
         return Decision.BASELINE, f"{key!r} is no routing key ({KEY.words}), so it counts as none"
+    if route is None and group is not None:
+        return Decision.BASELINE, f"route group {group!r} has the key, and none of its sandboxes forks {workload}"
     if route is None and owner is None:
         return Decision.BASELINE, f"no sandbox has the routing key {key!r}"
     if route is None:

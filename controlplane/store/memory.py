@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from controlplane.model.group import GroupRecord
 from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteEvent
@@ -24,10 +25,12 @@ class MemoryStore:
         self._sandboxes: dict[str, Record] = {}
         self._workloads: dict[str, Workload] = {}
         self._handoffs: dict[str, Handoff] = {}
+        self._groups: dict[str, GroupRecord] = {}
         self._of: dict[Kind, dict[str, Any]] = {
             "sandbox": self._sandboxes,
             "workload": self._workloads,
             "handoff": self._handoffs,
+            "group": self._groups,
         }
         self._events: deque[RouteEvent] = deque(maxlen=kept_events)
 
@@ -42,6 +45,7 @@ class MemoryStore:
             workloads=list(self._workloads.values()),
             events=list(self._events),
             handoffs=list(self._handoffs.values()),
+            groups=list(self._groups.values()),
         )
 
     async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
@@ -53,14 +57,10 @@ class MemoryStore:
         return None
 
     def _put(self, entry: Entry) -> None:
-        if isinstance(entry.document, Record):
-            self._sandboxes[entry.name] = entry.document
-        elif isinstance(entry.document, Workload):
-            self._workloads[entry.name] = entry.document
-        elif isinstance(entry.document, Handoff):
-            self._handoffs[entry.name] = entry.document
-        else:
+        if entry.document is None:
             self._of[entry.kind].pop(entry.name, None)
+        else:
+            self._of[entry.kind][entry.name] = entry.document
         self._events.extend(entry.events)
         if entry.events:
             self._revision = entry.events[-1].id

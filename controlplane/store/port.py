@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from controlplane.model.group import GroupRecord
 from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteEvent
@@ -25,7 +26,8 @@ from controlplane.model.workload import Workload
 KEPT_EVENTS = 10_000
 """About 3 MB. At a hundred changes a second a sidecar may be away for a minute and a half and still resume."""
 
-Kind = Literal["sandbox", "workload", "handoff"]
+Kind = Literal["sandbox", "workload", "handoff", "group"]
+Document = Record | Workload | Handoff | GroupRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Entry:
 
     kind: Kind
     name: str
-    document: Record | Workload | Handoff | None
+    document: Document | None
     events: Sequence[RouteEvent] = ()
 
 
@@ -57,6 +59,7 @@ class Contents:
     workloads: list[Workload]
     events: list[RouteEvent]
     handoffs: list[Handoff] = field(default_factory=list)
+    groups: list[GroupRecord] = field(default_factory=list)
 
 
 class StoreError(Exception):

@@ -22,6 +22,7 @@ from typing import TypeVar
 import aiosqlite
 from pydantic import BaseModel, ValidationError
 
+from controlplane.model.group import GroupRecord
 from controlplane.model.handoff import Handoff
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteEvent
@@ -34,7 +35,9 @@ SCHEMA_VERSION = 2
 LOCK_SECONDS = 1.0
 """How long to wait for a predecessor that is still ending."""
 
-_TABLES: dict[Kind, str] = {"sandbox": "sandboxes", "workload": "workloads", "handoff": "handoffs"}
+_TABLES: dict[Kind, str] = {
+    "sandbox": "sandboxes", "workload": "workloads", "handoff": "handoffs", "group": "route_groups",
+}  # fmt: skip
 
 _BEGIN_ANEW = "move it away to begin without sandboxes"
 
@@ -47,7 +50,10 @@ CREATE TABLE workloads (name TEXT PRIMARY KEY, document TEXT NOT NULL);
 CREATE TABLE events (id INTEGER PRIMARY KEY, workload TEXT NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, data TEXT NOT NULL);
 """  # noqa: E501
 
-_LATER = "CREATE TABLE IF NOT EXISTS handoffs (name TEXT PRIMARY KEY, document TEXT NOT NULL)"
+_LATER = (
+    "CREATE TABLE IF NOT EXISTS handoffs (name TEXT PRIMARY KEY, document TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS route_groups (name TEXT PRIMARY KEY, document TEXT NOT NULL)",
+)
 """A table that files of this schema may lack, and that who does not know it leaves alone."""
 
 
@@ -135,7 +141,8 @@ class SqliteStore:
             await database.execute("INSERT INTO registry VALUES (1, ?, ?)", (self._first, self._first))
             await database.execute(f"PRAGMA application_id={APPLICATION_ID}")
             await database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        await database.execute(_LATER)
+        for statement in _LATER:
+            await database.execute(statement)
         await database.execute("UPDATE registry SET revision = revision")
         await database.execute("COMMIT")
 
@@ -146,7 +153,8 @@ class SqliteStore:
         async with database.execute("SELECT id, workload, key, name, data FROM events ORDER BY id") as cursor:
             events = [RouteEvent(*row) for row in await cursor.fetchall()]
         handoffs = await self._documents(database, "handoffs", Handoff)
-        return Contents(revision, floor, sandboxes, workloads, events, handoffs)
+        groups = await self._documents(database, "route_groups", GroupRecord)
+        return Contents(revision, floor, sandboxes, workloads, events, handoffs, groups)
 
     async def _documents(self, database: aiosqlite.Connection, table: str, kind: type[_Document]) -> list[_Document]:
         found = []

@@ -103,6 +103,7 @@ async def test_what_each_role_may(api: Served) -> None:
         "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
         "PUT /v1/sidecars/sidecar-1", "POST /v1/hops", *asks,
         "POST /v1/sandboxes/a/rollback", "POST /v1/sandboxes/a/extend", "POST /v1/sandboxes/a/diff",
+        "PUT /v1/groups/a", "DELETE /v1/groups/a",
     }  # fmt: skip
     status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers=bearer(Role.SIDECAR))
     assert (status, problem["detail"]) == (
