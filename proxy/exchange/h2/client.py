@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -40,6 +41,9 @@ from proxy.wire.h2.template import fields_of, without
 MAX_STREAMS: Final = 1_024
 """Open streams of one client: ten times what servers usually take, at 3 KB each."""
 
+MAX_CUT: Final = 128
+"""Streams that we have ended, of which frames may be under way."""
+
 RESETS: Final = 100
 """Streams that a client may take back in ten seconds beyond those that were served: more are an attack
 (CVE-2023-44487)."""
@@ -57,7 +61,7 @@ class ClientLink(Link):
     """
 
     __slots__ = (
-        "_connects", "_cut_due", "_idle_due", "_leaving", "_newest", "_resets", "_servers",
+        "_connects", "_cut", "_cut_due", "_idle_due", "_leaving", "_newest", "_resets", "_servers",
         "dirty", "due", "ended", "granted", "peer", "side", "slot",
     )  # fmt: skip
 
@@ -77,6 +81,7 @@ class ClientLink(Link):
         self._resets = Budget()
         self._leaving = False
         self._connects = False
+        self._cut: deque[int] = deque(maxlen=MAX_CUT)
         self._cut_due = 0
         self._idle_due = side.wheel.now + side.settings.idle_ticks
 
@@ -154,7 +159,10 @@ class ClientLink(Link):
     def _trailers(self, sid: int, flags: int, block: bytes) -> None:
         flow = self.flows.get(sid)
         if flow is None:
-            self.stray(sid)
+            self.check_idle(sid)
+            if sid not in self._cut:
+                raise ConnectionFault(STREAM_CLOSED, "a block for a stream that is over, or was skipped (section 5.1)")
+            self.annoyed()  # it was under way when we ended the stream
             return
         if flow.state & (LAST | OVER):
             self.reset_by_us(sid, flow, STREAM_CLOSED)
@@ -244,6 +252,10 @@ class ClientLink(Link):
     def check_idle(self, sid: int) -> None:
         if sid > self.last or not sid & 1:
             raise ConnectionFault(PROTOCOL_ERROR, "a frame for a stream that was not begun (section 5.1)")
+
+    def reset_stream(self, sid: int, code: int) -> None:
+        self._cut.append(sid)
+        super().reset_stream(sid, code)
 
     def stray(self, sid: int) -> None:
         self.check_idle(sid)

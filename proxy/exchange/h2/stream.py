@@ -24,7 +24,7 @@ from proxy.exchange.h2.way import StreamWay
 from proxy.exchange.phase import ANSWERING, CLOSED, ROUTING, WAITING
 from proxy.exchange.recorder import FAILED
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, StreamFault
-from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames, reset_frame
+from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames
 from proxy.wire.h2.template import without
 from proxy.wire.head import ResponseHead
 
@@ -175,7 +175,7 @@ class StreamExchange(StreamWay):
             client.window -= len(reply.body)
             client.write(data_frame(self.sid, END_STREAM, reply.body))
         if not self.request.state & LAST:
-            client.write(reset_frame(self.sid, NO_ERROR))  # section 8.1: the rest of the request is not wanted
+            client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
         if passage.hop and plan is not None and side.hops is not None:
             side.hops.answered_here(passage, reply.text, reply.body)
         self.answer.bytes = len(reply.body)
@@ -184,7 +184,7 @@ class StreamExchange(StreamWay):
         self._settled(reply.status, failure.code)
 
     def cut(self, code: int) -> None:
-        self.client.write(reset_frame(self.sid, code))
+        self.client.reset_stream(self.sid, code)
         server = self.server
         if server is not None and self.phase != ROUTING:
             server.reset_stream(self.sid, CANCEL)
@@ -210,7 +210,7 @@ class StreamExchange(StreamWay):
                 self.fail(UPSTREAM_RESET, f"the upstream reset the stream before it answered (error code {code})")
                 return
             side.counters.failures[UPSTREAM_RESET.code] += 1
-        self.client.write(reset_frame(self.sid, code))
+        self.client.reset_stream(self.sid, code)
         self._close()
         self._settled(self.passage.status, "" if answered else "cut")
 

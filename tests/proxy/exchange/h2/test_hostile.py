@@ -213,8 +213,26 @@ def test_frames_for_streams_that_have_ended(book: Playbook) -> None:
     client.pump()
     client.send(frame(WINDOW_UPDATE, 0, sid, WORD) + frame(RST_STREAM, 0, sid, WORD))
     assert client.got == b""
-    client.send(frame(DATA, 0, sid, b"x") + frame(HEADERS, BOTH, sid, HEAD))
-    assert client.got == frame(RST_STREAM, 0, sid, b"\0\0\0\x05") * 2
+    client.send(frame(DATA, 0, sid, b"x"))
+    assert client.got == frame(RST_STREAM, 0, sid, b"\0\0\0\x05")
+
+
+@pytest.mark.parametrize("sid", [1, 3], ids=["that has ended", "that was skipped"])
+def test_a_block_for_a_stream(book: Playbook, sid: int) -> None:
+    client = Caller(book, book.inbound())
+    client.ask()
+    Service(book.app).answer(1)
+    client.raw(frame(HEADERS, BOTH, 5, HEAD))
+    client.raw(frame(HEADERS, BOTH, sid, HEAD))
+    assert client.end.gone == 5
+
+
+def test_trailers_that_were_under_way_when_we_ended_the_stream(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x", ends=False)
+    book.app.refuse()
+    client.raw(frame(HEADERS, BOTH, sid, literal(b"a", b"b")))
+    assert client.end.gone is None
 
 
 # -- upstreams --------------------------------------------------------------------------------------------------------
