@@ -24,7 +24,7 @@ from proxy.exchange.ports import Pool, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.net.opaque import OpaqueConnection
 from proxy.net.silence import Opening, Silence
-from proxy.net.sniff import Kind, sniff
+from proxy.net.sniff import PREFACE, Kind, sniff
 from proxy.net.tuning import set_water_marks
 
 
@@ -98,7 +98,8 @@ class Downstream(asyncio.Protocol):
             exchange.peer = peer[0].partition("%")[0].encode() if isinstance(peer, tuple) else b"unknown"
         if side.default_pool is None:
             exchange.through = self._through
-            self._receive_with(exchange.request.received)
+            if not isinstance(side, Outbound):
+                self._receive_with(exchange.request.received)
         elif (wait := opening.wait) is not None:
             self._timer = asyncio.get_running_loop().call_later(wait, self._silent)
 
@@ -109,7 +110,9 @@ class Downstream(asyncio.Protocol):
             self._early = data
             self.stream.pause_reading()
             return
-        assert pool is not None
+        if pool is None:
+            self._proxied(exchange, data)
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -126,12 +129,7 @@ class Downstream(asyncio.Protocol):
             exchange.request.received(data)
             return
         if kind is Kind.HTTP2:
-            peer = exchange.peer
-            held = self._retire()
-            streams = self._multiplex(peer)
-            if upstream is not None:
-                streams.adopt(pool, upstream)
-            streams.begin(held + data)
+            self._multiplex(exchange, data, upstream)
             return
         opaque = self._carry(kind, pool, self._retire() + data)
         if upstream is not None:
@@ -151,11 +149,26 @@ class Downstream(asyncio.Protocol):
 
     # -- HTTP/2 ---------------------------------------------------------------------------------------------------
 
-    def _multiplex(self, peer: bytes) -> ClientLink:
-        """From now on the connection has streams. peer: the client's address."""
-        streams = self.streams = ClientLink(self.side, self.stream, peer)
+    def _proxied(self, exchange: Exchange, data: bytes) -> None:
+        """The first bytes to a forward proxy, which is asked in HTTP of one version or the other."""
+        first = exchange.held + data
+        if first.startswith(PREFACE):
+            self._multiplex(exchange, data, None)
+        elif PREFACE.startswith(first):
+            self._hold(exchange, data)
+        else:
+            self._receive_with(exchange.request.received)
+            exchange.request.received(data)
+
+    def _multiplex(self, exchange: Exchange, data: bytes, upstream: Upstream | None) -> None:
+        """From now on the connection has streams. data: the newest of what has come; upstream: was dialled ahead."""
+        first = self._retire() + data
+        streams = self.streams = ClientLink(self.side, self.stream, exchange.peer)
         self._receive_with(streams.received)
-        return streams
+        if upstream is not None:
+            assert self.side.default_pool is not None
+            streams.adopt(self.side.default_pool, upstream)
+        streams.begin(first)
 
     # -- not HTTP -------------------------------------------------------------------------------------------------
 

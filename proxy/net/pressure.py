@@ -34,7 +34,12 @@ def _rank(connection: Downstream) -> tuple[int, int] | None:
     """How easily it is spared, less first; None while it is in use."""
     exchange = connection.exchange
     if exchange is None:
-        return None
+        streams = connection.streams
+        if streams is None or streams.flows or streams.closed:
+            return None
+        now = streams.side.wheel.now
+        since = streams.idle_since
+        return (2, since) if now - since >= IDLE_TICKS else None
     settings, now, passage = exchange.side.settings, exchange.side.wheel.now, exchange.passage
     if exchange.phase == IDLE and exchange.held:
         since, kind = exchange.due - settings.header_ticks, 1

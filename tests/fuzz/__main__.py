@@ -17,7 +17,16 @@ from pathlib import Path
 from proxy import BUILD
 from tests.fuzz.seeds import seeds
 
-TARGETS = ("request_heads", "response_heads", "chunks", "conversations", "answers", "carriers")
+TARGETS = (
+    "request_heads",
+    "response_heads",
+    "chunks",
+    "conversations",
+    "answers",
+    "carriers",
+    "header_blocks",
+    "frames",
+)
 ROOT = Path(__file__).parent.parent.parent
 FOUND = ROOT / ".fuzz"
 """Per target: `corpus/` grows from run to run, what broke an invariant lies beside it."""

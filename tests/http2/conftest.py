@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -41,6 +42,16 @@ class Place:
             "--inbound", f"127.0.0.1:{self.port}=127.0.0.1:{self.app}", "--admin", f"127.0.0.1:{self.admin}",
             "--drain-timeout", "1", *flags, port=self.admin, ends_with=0,
         )  # fmt: skip
+        deadline = time.monotonic() + 20
+        while not self._ready():
+            assert time.monotonic() < deadline, "the sidecar does not get ready"
+
+    def _ready(self) -> bool:
+        try:
+            return urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/ready", timeout=5).status == 200  # type: ignore[no-any-return]
+        except OSError:
+            time.sleep(0.02)
+            return False
 
     def figure(self, name: str, labels: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5) as answer:

@@ -122,6 +122,11 @@ class ClientLink(Link):
             self._close()
 
     @property
+    def idle_since(self) -> int:
+        """The tick at which its last stream ended; of use while it has none."""
+        return self._idle_due - self.side.settings.idle_ticks
+
+    @property
     def passages(self) -> Iterator[Passage]:
         """The requests in hand."""
         for flow in self.flows.values():
