@@ -157,7 +157,7 @@ async def test_one_that_dies_while_starting(launcher: ProcessLauncher, folder: P
     assert caught.value.log.splitlines()[:2] == [
         "first",
         "second",
-    ]  # its sidecar may have had the time to say something
+    ]  # its sidecar may have said something by then
     assert not marked.alive()
     assert content(folder) == []
 
