@@ -39,6 +39,7 @@ Exit codes:
 @_flag("--state-dir", "For the output of shadows.  [default: ~/.local/state/skycap/shadows]", metavar="FOLDER")
 @_flag("--endpoint-networks", "Where static endpoints may be.  [default: anywhere but link-local]", metavar="CIDR,...")
 @_flag("--keep-shadows", "Leave shadows running at the end, for the next registry to adopt.", is_flag=True)
+@_flag("--hops", "Where requests are remembered: memory, or redis://HOST:PORT.  [default: memory]", metavar="URL")
 @_flag("--gateway", "Where browsers reach `skycap gateway`, for preview links.", metavar="URL")
 @_flag("--ended-keys", "error or baseline: for the key of a sandbox that ended.  [default: error]", metavar="POLICY")
 @_flag("--max-sandboxes", "So many, of all owners together.  [default: 100000]", metavar="N")

@@ -25,6 +25,7 @@ import uvloop
 from controlplane.api.application import application, runner
 from controlplane.api.connections import Connections, listen, raise_limit, room
 from controlplane.files.store import FileStore
+from controlplane.hops.port import HopStore
 from controlplane.launch.plan import RegistryAccess
 from controlplane.launch.port import Launcher
 from controlplane.launch.process import ProcessLauncher
@@ -143,9 +144,20 @@ def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mappi
 
 async def _opened(settings: Settings, installation: Installation, files: FileStore) -> Registry:
     try:
-        return await open_registry(_store(settings), installation, SystemClock(), settings.default_ttl, files)
+        return await open_registry(
+            _store(settings), installation, SystemClock(), settings.default_ttl, files, hops=_hops(settings)
+        )
     except StoreError as error:
         raise ConfigurationError([f"--store: {error}"]) from None
+
+
+def _hops(settings: Settings) -> HopStore | None:
+    """None: in memory."""
+    if settings.hops is None:
+        return None
+    from controlplane.hops.redis import RedisHops  # its client takes a tenth of a second to import
+
+    return RedisHops(settings.hops)
 
 
 def _store(settings: Settings) -> Store:

@@ -52,6 +52,9 @@ class Settings:
     sidecar_token_file: Path | None
     """Where the sidecars' token was named: the shadows' sidecars are told. None: they find the one that was made."""
 
+    hops: str | None
+    """The Redis that several replicas share for hop records; None: in memory. It may hold a password."""
+
     default_ttl: int
     """Seconds that a sandbox lives which names no TTL. Eight hours: a working day, gone the next morning."""
 
@@ -83,7 +86,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
-           endpoint_networks, keep_shadows, gateway, ended_keys, max_sandboxes, max_sandboxes_per_owner,
+           endpoint_networks, keep_shadows, hops, gateway, ended_keys, max_sandboxes, max_sandboxes_per_owner,
            log_level, log_format.
     """
     problems: list[str] = []
@@ -101,6 +104,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     ttl = parsed("--default-ttl", _ttl, DEFAULT_TTL)
     ended = parsed("--ended-keys", _policy, "error")
     gateway = parsed("--gateway", _gateway, "")
+    hops = parsed("--hops", _hops, "memory")
     networks = parsed("--endpoint-networks", _networks, "")
     level = parsed("--log-level", _level, "info")
     form = parsed("--log-format", _log_format, "text")
@@ -122,6 +126,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     assert listen is not None
     assert ttl is not None
     assert networks is not None
+    assert hops is not None
     assert gateway is not None
     assert ended is not None
     assert most is not None
@@ -132,6 +137,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         store=store,
         tokens=tokens,
         sidecar_token_file=Path(given["sidecar_token_file"]).absolute() if given.get("sidecar_token_file") else None,
+        hops=hops or None,
         default_ttl=ttl,
         state_dir=Path(given.get("state_dir") or home / "shadows"),
         endpoint_networks=networks,
@@ -175,6 +181,20 @@ def _gateway(text: str) -> str:
     if not known or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
         raise ValueError(f"{text!r} is not http://HOST[:PORT], where a browser reaches the gateway")
     return text.rstrip("/")
+
+
+def _hops(text: str) -> str:
+    """ "" for memory."""
+    if text == "memory":
+        return ""
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of its port
+        valid = False
+    if not valid:
+        raise ValueError("it is neither `memory` nor redis://HOST:PORT")  # what it is may hold a password
+    return text
 
 
 def _policy(text: str) -> OnUnavailable:

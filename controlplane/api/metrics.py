@@ -58,6 +58,7 @@ class RegistryCollector(Collector):
         yield shadows
         hops = CounterMetricFamily("skycap_registry_hops", "Hop records by what became of them.", labels=["outcome"])
         hops.add_metric(["kept"], registry.intake.kept)
+        hops.add_metric(["dropped"], registry.intake.dropped)
         hops.add_metric(["strange"], registry.intake.strange)
         hops.add_metric(["malformed"], registry.intake.malformed)
         yield hops

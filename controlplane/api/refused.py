@@ -9,6 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from controlplane.hops.port import HopsUnavailableError
 from controlplane.life.refusals import Closing, Conflict, NotFound, Refusal, TooMany
 from controlplane.model.problem import DocumentError, FieldProblem, Problem, bounded
 from controlplane.store.port import StoreError
@@ -66,7 +67,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except Refused as refused:
         return refused.response()
-    except (DocumentError, Refusal, StoreError) as error:
+    except (DocumentError, Refusal, StoreError, HopsUnavailableError) as error:
         return _refused(error).response()
     except web.HTTPException as error:
         return _of_http(request, error).response()
@@ -114,6 +115,7 @@ _KINDS: dict[type[Exception], Callable[[Exception], Refused]] = {
     TooMany: lambda error: Refused(507, "too-many", "A limit of the registry is reached", str(error)),
     Closing: lambda error: _later("shutting-down", "The registry is shutting down", str(error)),
     StoreError: _store,
+    HopsUnavailableError: lambda error: _later("hops-unavailable", "Requests cannot be looked up", str(error)),
 }
 
 

@@ -28,7 +28,7 @@ from controlplane.api.operations import (
 )
 from controlplane.api.refused import Refused
 from controlplane.hops.filter import Filter
-from controlplane.hops.port import Kept
+from controlplane.hops.port import HopsUnavailableError, Kept
 from controlplane.hops.tree import grow
 from controlplane.model.hop import Trace, TrafficPage
 from controlplane.model.problem import AGO, NAME, WORKLOAD_NAME, Grammar
@@ -165,10 +165,12 @@ async def _follow(request: web.Request, values: Values) -> web.StreamResponse:
     after = int(said) if re.fullmatch(POSITION.pattern, said) else await registry.hops.last(key)
     response = web.StreamResponse(headers={"content-type": "text/event-stream", "x-accel-buffering": "no"})
     await response.prepare(request)
-    with suppress(ConnectionError):
+    with suppress(ConnectionError, HopsUnavailableError):  # without its end: the reader comes back
         while (piece := await registry.hops.newer(key, after, QUIET_SECONDS)) is not None:
             await response.write(_events(piece, wanted) or b": quiet\n\n")
             after = piece[-1].position if piece else after
+            if registry.sandboxes.owner(key) != values["name"]:
+                break  # it has ended between two pieces
         await response.write(b"event: end\ndata: {}\n\n")
     return response
 

@@ -26,7 +26,8 @@ STRANGERS = 256
 class Intake:
     """owned: whether a sandbox has a routing key. Hops of other keys are dropped and counted.
 
-    kept, strange, malformed: lines since the start that were kept, had the key of no sandbox, or were no hops.
+    kept, dropped, strange, malformed: lines since the start that were kept, that the store could not take, that had the
+    key of no sandbox, or were no hops.
     strangers: the keys that no sandbox had, the latest last, with the requests that came in with each.
     learned:   who calls whom, from all hops.
     unserved:  is called with the keys of requests that have waited for their shadow in vain.
@@ -36,6 +37,7 @@ class Intake:
         self, store: HopStore, owned: Callable[[str], bool], unserved: Callable[[set[str]], Awaitable[None]]
     ) -> None:
         self.kept = 0
+        self.dropped = 0
         self.strange = 0
         self.malformed = 0
         self.strangers: dict[str, int] = {}
@@ -70,8 +72,9 @@ class Intake:
             else:
                 self._strange(hop)
         for key, lines in by_key.items():
-            self.kept += len(lines)
-            await self._store.add(key, lines)
+            kept = await self._store.add(key, lines)
+            self.kept += kept
+            self.dropped += len(lines) - kept
         if unserved:
             await self._unserved(unserved)
 

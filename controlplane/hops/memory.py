@@ -55,7 +55,7 @@ class MemoryHops:
     def __len__(self) -> int:
         return sum(len(ring.lines) for ring in self._rings.values())
 
-    async def add(self, key: str, lines: Sequence[Line]) -> None:
+    async def add(self, key: str, lines: Sequence[Line]) -> int:
         ring = self._rings.setdefault(key, _Ring())
         ring.lines.extend(lines)
         ring.size += sum(len(line.text) for line in lines)
@@ -63,6 +63,7 @@ class MemoryHops:
             ring.size -= len(ring.lines.popleft().text)
             ring.first += 1
         ring.grown.set()
+        return len(lines)
 
     async def newest(self, key: str, limit: int, before: int | None = None) -> list[Kept]:
         ring = self._rings.get(key)
@@ -76,7 +77,7 @@ class MemoryHops:
         ring = self._rings.get(key)
         if ring is None:
             return []
-        wanted = _related(ring.lines, trace)
+        wanted = related(ring.lines, trace)
         return [decode_hop(line.text) for line in ring.lines if line.id in wanted]
 
     async def newer(self, key: str, after: int, seconds: float) -> list[Kept] | None:
@@ -114,7 +115,7 @@ def _decoded(ring: _Ring, start: int, end: int) -> list[Kept]:
     return [Kept(position, decode_hop(line.text)) for position, line in enumerate(lines, start)]
 
 
-def _related(lines: Iterable[Line], trace: str) -> set[str]:
+def related(lines: Iterable[Line], trace: str) -> set[str]:
     """The ids of the hops of a trace, and of those that are above or below one of them."""
     beside: dict[str, list[str]] = {}
     waiting = []

@@ -36,11 +36,18 @@ class Line(NamedTuple):
     text: bytes
 
 
-class HopStore(Protocol):
-    """Where hops are kept. Nothing here raises for a hop that is already gone."""
+class HopsUnavailableError(Exception):
+    """Where hops are kept cannot be asked now. `str()` is one sentence that says why."""
 
-    async def add(self, key: str, lines: Sequence[Line]) -> None:
-        """Keep hops of `key`."""
+
+class HopStore(Protocol):
+    """Where hops are kept. Nothing here raises for a hop that is already gone.
+
+    Those that ask raise HopsUnavailableError where the hops are kept elsewhere; `add` and `forget` never do.
+    """
+
+    async def add(self, key: str, lines: Sequence[Line]) -> int:
+        """Keep hops of `key`. Returns how many could be kept."""
         ...
 
     async def newest(self, key: str, limit: int, before: int | None = None) -> list[Kept]:

@@ -1,12 +1,13 @@
-"""The rings in memory: bounded, read from the newest back, followed without a gap."""
+"""The rings, in memory and in a real Redis: bounded, read from the newest back, followed without a gap."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
-from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import Kept, Line
 from proxy.contract.hops import INBOUND, Hop, encode_hop
+from tests.controlplane.hops.conftest import Make
 
 
 def line(number: int, trace: str = "t", parent: int = 0) -> Line:
@@ -19,8 +20,14 @@ def numbers(kept: list[Kept]) -> list[int]:
     return [int(item.hop.id, 16) for item in kept]
 
 
-async def test_the_newest_come_first_and_pages_go_back() -> None:
-    store = MemoryHops()
+async def _later(work: Awaitable[None]) -> None:
+    """When a reader waits already, which takes Redis some turns of the loop."""
+    await asyncio.sleep(0.2)
+    await work
+
+
+async def test_the_newest_come_first_and_pages_go_back(make: Make) -> None:
+    store = make()
     await store.add("a", [line(number) for number in range(1, 8)])
     first = await store.newest("a", 3)
     assert numbers(first) == [7, 6, 5]
@@ -30,28 +37,27 @@ async def test_the_newest_come_first_and_pages_go_back() -> None:
     assert await store.newest("nobody", 9) == []
 
 
-async def test_the_ring_is_bounded_in_hops_and_in_bytes() -> None:
-    store = MemoryHops(kept_hops=3)
+async def test_the_ring_is_bounded_in_hops_and_in_bytes(make: Make) -> None:
+    store = make(kept_hops=3)
     await store.add("a", [line(number) for number in range(1, 6)])
     assert numbers(await store.newest("a", 9)) == [5, 4, 3]
     assert await store.last("a") == 5
     size = len(line(1).text)
-    store = MemoryHops(kept_bytes=2 * size)
-    await store.add("a", [line(number) for number in range(1, 6)])
-    assert numbers(await store.newest("a", 9)) == [5, 4]
-    assert repr(store) == "<MemoryHops 2 hops of 1 keys>"
+    store = make(kept_bytes=2 * size)
+    await store.add("b", [line(number) for number in range(1, 6)])
+    assert numbers(await store.newest("b", 9)) == [5, 4]
 
 
-async def test_a_trace_is_found_among_others() -> None:
-    store = MemoryHops()
+async def test_a_trace_is_found_among_others(make: Make) -> None:
+    store = make()
     await store.add("a", [line(1, "x"), line(2, "y"), line(3, "x")])
     assert [hop.id[-1] for hop in await store.trace("a", "x")] == ["1", "3"]
     assert await store.trace("a", "z") == []
     assert await store.trace("nobody", "x") == []
 
 
-async def test_causes_hold_a_chain_together_whose_trace_was_begun_anew() -> None:
-    store = MemoryHops()
+async def test_causes_hold_a_chain_together_whose_trace_was_begun_anew(make: Make) -> None:
+    store = make()
     chain = [line(1, "x"), line(2, "x", parent=1), line(3, "y", parent=2), line(4, "y", parent=3), line(5, "z")]
     await store.add("a", chain)
     for trace in ("x", "y"):
@@ -59,17 +65,17 @@ async def test_causes_hold_a_chain_together_whose_trace_was_begun_anew() -> None
     assert [hop.id[-1] for hop in await store.trace("a", "z")] == ["5"]
 
 
-async def test_a_key_that_has_ended_is_forgotten() -> None:
-    store = MemoryHops()
+async def test_a_key_that_has_ended_is_forgotten(make: Make) -> None:
+    store = make()
     await store.add("a", [line(1)])
     await store.forget("a")
     await store.forget("a")
-    assert len(store) == 0
+    assert await store.newest("a", 9) == []
     assert await store.last("a") == 0
 
 
-async def test_a_reader_gets_what_is_kept_then_what_comes() -> None:
-    store = MemoryHops()
+async def test_a_reader_gets_what_is_kept_then_what_comes(make: Make) -> None:
+    store = make()
     await store.add("a", [line(number) for number in range(1, 451)])
     seen: list[int] = []
     while len(seen) < 449:
@@ -85,27 +91,33 @@ async def test_a_reader_gets_what_is_kept_then_what_comes() -> None:
     assert numbers(first) == [451, 452]
 
 
-async def test_a_reader_waits_no_longer_than_it_wants() -> None:
-    store = MemoryHops()
+async def test_a_reader_waits_no_longer_than_it_wants(make: Make) -> None:
+    store = make()
     assert await store.newer("a", 0, 0.001) == []
 
 
-async def test_a_reader_is_told_that_the_key_has_ended() -> None:
-    store = MemoryHops()
+async def test_a_reader_is_told_that_the_key_has_ended(make: Make) -> None:
+    store = make()
     await store.add("a", [line(1)])
-    told, _ = await asyncio.gather(store.newer("a", 1, 60), store.forget("a"))
+    told, _ = await asyncio.gather(store.newer("a", 1, 60), _later(store.forget("a")))
     assert told is None
 
 
-async def test_a_store_that_closes_lets_its_readers_go() -> None:
-    store = MemoryHops()
-    told, _ = await asyncio.gather(store.newer("a", 0, 60), store.close())
+async def test_so_is_one_of_a_key_that_nothing_was_kept_of(make: Make) -> None:
+    store = make()
+    told, _ = await asyncio.gather(store.newer("a", 0, 60), _later(store.forget("a")))
+    assert told is None
+
+
+async def test_a_store_that_closes_lets_its_readers_go(make: Make) -> None:
+    store = make()
+    told, _ = await asyncio.gather(store.newer("a", 0, 60), _later(store.close()))
     assert told is None
     assert await store.newer("b", 0, 60) is None
 
 
-async def test_a_reader_that_is_overtaken_goes_on_with_what_is_left() -> None:
-    store = MemoryHops(kept_hops=2)
+async def test_a_reader_that_is_overtaken_goes_on_with_what_is_left(make: Make) -> None:
+    store = make(kept_hops=2)
     await store.add("a", [line(number) for number in range(1, 6)])
     left = await store.newer("a", 0, 0)
     assert left is not None
