@@ -16,6 +16,7 @@ from controlplane.mcp.tool import ACTS, CHANGES, ENDS, READS, Checked, checked
 from controlplane.mcp.tools.environment import EnvironmentTools
 from controlplane.mcp.tools.files import FileTools
 from controlplane.mcp.tools.judging import JudgingTools
+from controlplane.mcp.tools.previews import PreviewTools
 from controlplane.mcp.tools.sandboxes import SandboxTools
 from controlplane.mcp.tools.sending import SendingTools
 from controlplane.mcp.tools.traffic import TrafficTools
@@ -25,6 +26,7 @@ def tools(registry: Client) -> list[Checked]:
     """All of them, in the order in which they are needed."""
     environment, sandboxes, files = EnvironmentTools(registry), SandboxTools(registry), FileTools(registry)
     sending, traffic, judging = SendingTools(registry), TrafficTools(registry), JudgingTools(registry)
+    previews = PreviewTools(registry)
     return [
         checked(environment.list_workloads, READS, "List services"),
         checked(sandboxes.list_sandboxes, READS, "List sandboxes"),
@@ -40,6 +42,9 @@ def tools(registry: Client) -> list[Checked]:
         checked(traffic.get_trace, READS, "Show a trace", {"ui": {"resourceUri": TRACE_URI}}),
         checked(judging.get_logs, READS, "Show output"),
         checked(judging.assert_routed, READS, "Prove that requests reached a copy"),
+        checked(judging.diff_sandbox, READS, "Compare with the baseline"),
+        checked(previews.create_preview, ACTS, "Make a link for a reviewer"),
+        checked(previews.revoke_preview, ENDS, "Revoke a link"),
         checked(environment.explain_route, READS, "Explain a route"),
     ]
 

@@ -13,6 +13,7 @@ from controlplane.mcp.answer import Answer, action, answered
 from controlplane.mcp.arguments import Full, SandboxName, Since, WorkloadArgument
 from controlplane.model.assertion import Claim, Judged
 from controlplane.model.copy_log import CopyLog
+from controlplane.model.diff import Diff, DiffQuery
 from controlplane.model.feedback import Feedback
 
 LOG_LINES = 50
@@ -26,6 +27,10 @@ class Told(Answer):
 
 class Asserted(Answer):
     judged: Judged
+
+
+class Compared(Answer):
+    diff: Diff
 
 
 class Written(BaseModel):
@@ -65,12 +70,20 @@ class JudgingTools:
     async def get_logs(
         self,
         name: SandboxName,
-        workload: Annotated[WorkloadArgument | None, Field(description="only the copies of this service")] = None,
+        workload: Annotated[
+            WorkloadArgument | None, Field(description="of this service alone: your copy, and the baseline beside it")
+        ] = None,
+        trace: Annotated[
+            str | None, Field(description="what every copy wrote while it served this request, baselines included")
+        ] = None,
+        since: Annotated[Since | None, Field(description="only the last so long: 30s, 10m, 2h")] = None,
         lines: Annotated[int, Field(ge=1, le=10_000, description="the last so many of each copy")] = LOG_LINES,
     ) -> Annotated[CallToolResult, Logs]:
         """What the copies that a sandbox runs have written to standard output and standard error, newest line last:
-        those that run, and those that ended, which is where a traceback of a failed start stands."""
-        found = await self._registry.logs(name, workload or "", lines)
+        those that run, and those that ended, which is where a traceback of a failed start stands. With `trace`, what
+        all copies wrote that took part in that request: the cause often stands in the output of a baseline.
+        """
+        found = await self._registry.logs(name, workload or "", lines, trace=trace or "", since=since or "")
         answer = Logs(copies=tuple(map(_written, found)))
         text = "\n".join(
             f"== {copy.workload}, {copy.copy_name}, {copy.state}\n{copy.log.rstrip()}" for copy in answer.copies
@@ -97,6 +110,29 @@ class JudgingTools:
         text = f"{'holds' if found.holds else 'does not hold'}: {found.sentence}"
         text += "".join(f"\n- {said}" for said in found.objections)
         return answered(Asserted(judged=found, next_actions=actions), text, rest="get_feedback has more")
+
+    async def diff_sandbox(
+        self,
+        name: SandboxName,
+        workload: Annotated[WorkloadArgument | None, Field(description="one of its services; default: all")] = None,
+        path: Annotated[str | None, Field(description="only requests whose path begins so")] = None,
+        since: Since | None = None,
+        requests: Annotated[int, Field(ge=1, le=50, description="how many different ones at most, the newest")] = 10,
+    ) -> Annotated[CallToolResult, Compared]:
+        """How your copy answers otherwise than the baseline: recorded requests that change nothing are sent again to
+        both, and status, header fields and JSON bodies are compared field by field. What differs between two answers of
+        the baseline as well is noise, and told as such. Ask it before a review: is that all that you meant to change?
+        """
+        query = DiffQuery(workload=workload, path=path, since=since, requests=requests)
+        found = await self._registry.diff(name, query)
+        lines = [found.sentence]
+        for one in found.compared:
+            what = [f"{item.path} {item.change.value}" for item in one.differs]
+            lines.append(f"- {one.workload} {one.request}: {one.problem or ', '.join(what) or 'the same'}")
+        lines += [f"- not sent again: {count}, {why}" for why, count in found.skipped.items()]
+        return answered(
+            Compared(diff=found), "\n".join(lines), rest="diff_sandbox with workload, path or fewer requests"
+        )
 
 
 def _written(copy: CopyLog) -> Written:

@@ -15,7 +15,7 @@ from controlplane.mcp.arguments import CommandArgument, RoutingKey, SandboxName,
 from controlplane.mcp.views import SandboxLine, SandboxView, line, state, view
 from controlplane.mcp.waiting import settled
 from controlplane.model.problem import FieldProblem
-from controlplane.model.sandbox import Phase, Sandbox
+from controlplane.model.sandbox import Phase, Sandbox, Ttl
 from controlplane.rest import API_VERSION, SANDBOX
 
 PAGE = 20
@@ -105,7 +105,7 @@ class SandboxTools:
         ] = None,
         routing_key: Annotated[RoutingKey | None, Field(description="only to have another than the name")] = None,
         ttl: Annotated[
-            str | None, Field(description="how long it lives after the last update: 90s, 30m, 4h, 7d")
+            Ttl | None, Field(description="how long it lives after the last update: 90s, 30m, 4h, 7d")
         ] = None,
         on_unavailable: Annotated[
             Literal["error", "baseline"] | None,
@@ -167,7 +167,7 @@ class SandboxTools:
         return answered(Applied(sandbox=view(found), next_actions=_ready(found)), state(found))
 
     async def extend_sandbox(
-        self, name: SandboxName, ttl: Annotated[str, Field(description="so much longer: 90s, 30m, 4h, 7d")]
+        self, name: SandboxName, ttl: Annotated[Ttl, Field(description="so much longer: 90s, 30m, 4h, 7d")]
     ) -> Annotated[CallToolResult, Applied]:
         """Let a sandbox live longer than it would, when it expires before your work or its review is done. Its
         processes go on as they are."""

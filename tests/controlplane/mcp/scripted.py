@@ -149,7 +149,7 @@ def _give_back(lines: list[str], original: str, name: str) -> list[str]:
     gone = next(line for line in original.splitlines() if f'"{name}":' in line)
     field_of = re.search(rf'"{name}": [^,}}]+', gone)
     assert field_of is not None
-    known = set(re.findall(r'"(\w+)":', gone))
+    known = set(re.findall(r'"(\w+)":', original))
     for number, line in enumerate(lines):
         new = [key for key in re.findall(r'"(\w+)":', line) if key not in known]
         if new and f'"{name}":' not in line:

@@ -40,6 +40,15 @@ CRASHES = Ticket(
 )
 """The copy starts, and fails at each request: a misspelt name."""
 
+BREAKS_ITS_CALLER = Ticket(
+    title="Rates speak of amounts",
+    service="rates",
+    change=(('"cents": CENTS[city]', '"amount": CENTS[city]'),),
+    request="/trip/bern/1",
+    wanted="120.00 EUR",
+)
+"""The copy answers well, and the baseline of its caller fails: a field that it still needs."""
+
 IS_REFUSED = Ticket(
     title="Ten per cent off",
     service="rates",
@@ -98,12 +107,14 @@ async def test_three_tickets_are_solved_by_what_the_tools_say(trips: RegistryPro
     before = sources()
     done: dict[str, Done] = {}
     async with over(transport, trips) as agent:
-        for number, ticket in enumerate((STAYS_DOWN, CRASHES, IS_REFUSED)):
+        for number, ticket in enumerate((STAYS_DOWN, CRASHES, BREAKS_ITS_CALLER, IS_REFUSED)):
             worker = ScriptedAgent(f"agent-{number}", agent)
             done[ticket.title] = await worker.solve(ticket)
             assert (await agent.call("delete_sandbox", name=worker.name))["gone"] is True
     assert done[STAYS_DOWN.title].told == ["sandbox-failed", "passing"]
-    assert [done[ticket.title].told for ticket in (CRASHES, IS_REFUSED)] == [["failing", "passing"]] * 2
+    for ticket in (CRASHES, BREAKS_ITS_CALLER, IS_REFUSED):
+        assert done[ticket.title].told == ["failing", "passing"]
+    assert '"cents": CENTS[city], "amount": CENTS[city]' in done[BREAKS_ITS_CALLER.title].source
     assert sources() == before  # nobody has written into the baseline's folder
 
 

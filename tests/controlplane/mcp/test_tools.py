@@ -385,6 +385,29 @@ async def test_where_a_request_goes(agent: Agent, users: None) -> None:
     assert unknown["next_actions"][0]["tool"] == "list_workloads"
 
 
+async def test_how_a_copy_answers_otherwise(agent: Agent, api: Served, users: None) -> None:
+    await agent.call("apply_sandbox", name=KEY, forks=[FORK])
+    nothing = await agent.call("diff_sandbox", name=KEY)
+    assert nothing["diff"]["sandbox"] == KEY
+    assert nothing["diff"].get("compared", []) == []
+    told = await agent.refused("diff_sandbox", name=KEY, workload="shop/typo")
+    assert told["problems"][0]["path"] == "workload"
+
+
+async def test_a_link_for_a_reviewer(agent: Agent, api: Served, users: None) -> None:
+    await agent.call("apply_sandbox", name=KEY, forks=[FORK])
+    made = (await agent.call("create_preview", name=KEY, workload="shop/users", note="the tier", login="token"))[
+        "preview"
+    ]
+    assert made["url"].startswith("http://")
+    assert made["password"]
+    assert made["url"] in await agent.text("create_preview", name=KEY, workload="shop/users") or made["handoff"]
+    assert (await agent.call("revoke_preview", name=KEY, preview=made["id"]))["preview"] == made["id"]
+    assert made["id"] not in {link.id for link in await api.client.previews(KEY)}
+    assert (await agent.refused("revoke_preview", name=KEY, preview=made["id"]))["code"] == "not-found"
+    assert (await agent.refused("create_preview", name=KEY, ttl="ever"))["problems"][0]["path"] == "ttl"
+
+
 async def test_a_request_to_nobody(agent: Agent, users: None) -> None:
     told = await agent.refused("send_request", key=KEY, workload="shop/users")
     assert told["code"] == "no-answer"
