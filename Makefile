@@ -17,11 +17,11 @@ CONSTRAINTS := constraints.txt
 export PIP_CONSTRAINT       = $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
 
-.PHONY: help demo test unit lint format coverage compile decompile constraints lowest bench fuzz soak clean
+.PHONY: help demo test unit lint format coverage compile decompile constraints lowest bench fuzz soak clean cluster cluster-build cluster-down demo-kubernetes test-cluster
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # $(call install,REQUIREMENT,WHAT FOR): pip is silent for most of a minute, so that a line every five seconds says
 # that it is still at work. What it has to say when it fails is shown.
@@ -111,6 +111,21 @@ lowest: $(VENV)/.uv ## run the quick tests on Python 3.11 with the lowest versio
 format: $(VENV)/.test ## rewrite the sources in the common style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+cluster: $(VENV)/.test ## start a Kubernetes node on this machine, in namespaces of its own; the first time takes minutes
+	@$(BIN)/python -m tests.kubernetes.cluster up
+
+cluster-build: $(VENV)/.test ## only build what that needs
+	@$(BIN)/python -m tests.kubernetes.cluster build
+
+cluster-down: $(VENV)/.test ## stop it, and leave nothing of it
+	@$(BIN)/python -m tests.kubernetes.cluster down
+
+demo-kubernetes: $(VENV)/.test ## run the demo on such a node; CHECK=1 asserts every step and stops
+	@$(BIN)/python -m tests.kubernetes.demo $(if $(CHECK),--check)
+
+test-cluster: cluster-build ## run the tests that need it, on a node of their own
+	@SKYCAP_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/kubernetes $(ARGS)
 
 bench: $(VENV)/.bench ## measure side by side with Envoy, HAProxy and nginx
 	@$(BIN)/python -m benchmarks --install $(ARGS)

@@ -44,6 +44,22 @@ Exit codes:
 @_flag("--ended-keys", "error or baseline: for the key of a sandbox that ended.  [default: error]", metavar="POLICY")
 @_flag("--max-sandboxes", "So many, of all owners together.  [default: 100000]", metavar="N")
 @_flag("--max-sandboxes-per-owner", "So many of each; a sandbox then needs an owner.  [default: no limit]", metavar="N")
+@_flag(
+    "--engine",
+    "Where sandboxes live: local, this machine, or kubernetes.  [default: local]",
+    type=click.Choice(["local", "kubernetes"]),
+)
+@_flag(
+    "--webhook-listen", "kubernetes: answers the API server about new pods, which get sidecars.", metavar="HOST:PORT"
+)
+@_flag("--sidecar-image", "kubernetes: of the sidecars.  [default: that of our own pod]", metavar="IMAGE")
+@_flag("--sidecar-pull-policy", "kubernetes: of that image.", type=click.Choice(["Always", "IfNotPresent", "Never"]))
+@_flag(
+    "--sidecar-registry",
+    "kubernetes: where sidecars reach us.  [default: http://skycap.NAMESPACE.svc:7070]",
+    metavar="URL",
+)
+@_flag("--shadow-namespaces", "kubernetes: where shadows may be.  [default: everywhere]", metavar="NAME,...")
 @_flag("--log-level", f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}.  [default: info]", metavar="LEVEL")
 @_flag("--log-format", "text, or json: one object per line.  [default: text]", metavar="FORMAT")
 def command(**given: Any) -> None:

@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
+from controlplane.api.access import Access, Role, Visitor
 from controlplane.api.application import application, runner
 from controlplane.api.connections import Connections, listen, raise_limit, room
 from controlplane.files.store import FileStore
@@ -46,6 +48,9 @@ from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 
+if TYPE_CHECKING:
+    from controlplane.kubernetes.engine import Cluster
+
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
@@ -60,26 +65,61 @@ async def serve(
 ) -> None:
     """Run a registry until `stop` is set.
 
-    environ:   says where its tokens are written.
+    environ:   says where its tokens are written, and where the cluster is.
     listening: is called with the URL as soon as requests are answered.
     Raises ConfigurationError: the address cannot be bound, the store cannot be opened.
     """
     raise_limit()
+    if settings.cluster is None:
+        await _serve(settings, environ, listening, stop, None)
+        return
+    from controlplane.kubernetes.engine import Cluster  # with it come certificates
+
+    cluster = Cluster(settings.cluster, environ)
+    waiting = Tasks("standby")
+    try:
+        await cluster.open()
+        await waiting.first(cluster.lead(stop.set), stop.wait(), name="standby")
+        if cluster.leads and not stop.is_set():
+            await _serve(settings, environ, listening, stop, cluster)
+    finally:
+        await waiting.close()
+        await cluster.close()
+
+
+async def _serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    listening: Callable[[str], None],
+    stop: asyncio.Event,
+    cluster: Cluster | None,
+) -> None:
+    """cluster: that we lead, None on one machine."""
+    keep = settings.keep_shadows or cluster is not None
     sockets = _bound(settings.listen)
     tasks = Tasks("runtime")
     tokens: Tokens | None = None
+    process: ProcessLauncher | None = None
     try:
-        tokens = _tokens(settings, sockets, environ)
         files = FileStore(settings.state_dir / FILES)
-        own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
-        process = ProcessLauncher(settings.state_dir, files=files, registry=own_access)
-        own = [_address(bound) for bound in sockets]
-        static = StaticLauncher(Rules(settings.endpoint_networks, own))
-        launchers: dict[str, Launcher] = {"static": static, "process": process}
+        launchers: dict[str, Launcher] = {
+            "static": StaticLauncher(Rules(settings.endpoint_networks, list(map(_address, sockets))))
+        }
+        if cluster is not None:
+            access = await _access(settings, cluster)
+            launchers |= {"kubernetes": cluster.launcher, "process": cluster.launcher}
+            store: Store = cluster.store
+        else:
+            tokens = _tokens(settings, sockets, environ)
+            access = tokens.access
+            own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
+            process = ProcessLauncher(settings.state_dir, files=files, registry=own_access)
+            launchers["process"] = process
+            store = _store(settings)
         installation = Installation(
             launchers, gateway=settings.gateway, ended=settings.ended_keys, quota=settings.quota
         )
-        registry = await _opened(settings, installation, files)
+        registry = await _opened(settings, store, installation, files)
     except BaseException:
         for bound in sockets:
             bound.close()
@@ -87,7 +127,7 @@ async def serve(
             tokens.remove()
         raise
     connections = Connections(room())
-    server = runner(application(registry, tokens.access, connections))
+    server = runner(application(registry, access, connections))
     servers: list[asyncio.Server] = []
     try:
         await server.setup()
@@ -95,17 +135,34 @@ async def serve(
         listening(_url(settings.listen, sockets[0]))
         gc.collect()
         gc.freeze()  # 50,000 objects of modules and models: half of what a full collection would stop us for (40 ms)
-        tasks.spawn(_sweep(registry, process), "sweep")
+        if process is not None:
+            tasks.spawn(_sweep(registry, process), "sweep")
+        if cluster is not None:
+            cluster.begin(registry)
         tasks.keep(registry.pushing.sweep, "sweep of files")
         await stop.wait()
     finally:
-        log.info("shutting down, the shadows %s", "run on" if settings.keep_shadows else "are stopped")
+        log.info("shutting down, the shadows %s", "run on" if keep else "are stopped")
         for each in servers:
             each.close()
         await tasks.close()
-        await registry.close(stop_shadows=not settings.keep_shadows)
+        await registry.close(stop_shadows=not keep)
         await server.cleanup()
-        tokens.remove()
+        if tokens is not None:
+            tokens.remove()
+
+
+async def _access(settings: Settings, cluster: Cluster) -> Access:
+    """In a cluster: the tokens that were named, one that all replicas share, and those that the cluster issues."""
+    named = dict(settings.tokens)
+    if Role.USER not in named:
+        named[Role.USER] = await cluster.user_token()
+
+    async def review(token: str) -> Visitor | None:
+        namespace = await cluster.review(token)
+        return Visitor(Role.SIDECAR, namespace) if namespace is not None else None
+
+    return Access(named, review)
 
 
 async def _sweep(registry: Registry, launcher: ProcessLauncher) -> None:
@@ -142,10 +199,10 @@ def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mappi
         raise ConfigurationError([f"{problem}; set HOME or XDG_STATE_HOME to a folder that can"]) from None
 
 
-async def _opened(settings: Settings, installation: Installation, files: FileStore) -> Registry:
+async def _opened(settings: Settings, store: Store, installation: Installation, files: FileStore) -> Registry:
     try:
         return await open_registry(
-            _store(settings), installation, SystemClock(), settings.default_ttl, files, hops=_hops(settings)
+            store, installation, SystemClock(), settings.default_ttl, files, hops=_hops(settings)
         )
     except StoreError as error:
         raise ConfigurationError([f"--store: {error}"]) from None

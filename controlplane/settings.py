@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from socket import gethostname
+from tempfile import gettempdir
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from controlplane.api.access import Role
+from controlplane.kubernetes.decision import Installation as Injection
+from controlplane.kubernetes.settings import ClusterSettings
 from controlplane.life.quota import MAX_SANDBOXES, Quota
 from controlplane.model.problem import TTL
 from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
@@ -81,13 +86,16 @@ class Settings:
     log_level: str
     log_format: str
 
+    cluster: ClusterSettings | None = None
+    """The engine `kubernetes`: sandboxes are resources of a cluster, and their shadows its pods. None: this machine."""
+
 
 def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
     """Settings from the flags' values, None where nothing was said. Raises ConfigurationError with all problems.
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
            endpoint_networks, keep_shadows, hops, gateway, ended_keys, max_sandboxes, max_sandboxes_per_owner,
-           log_level, log_format.
+           log_level, log_format, and those of `_cluster`.
     """
     problems: list[str] = []
 
@@ -112,7 +120,8 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     per_owner = parsed("--max-sandboxes-per-owner", _count_or_none, "")
     read = {role: parsed(flag, _token, "") for role, flag in TOKEN_FLAGS.items()}
     tokens = {role: token for role, token in read.items() if token}
-    if listen is not None and read[Role.USER] == "" and not is_loopback(listen.host):
+    cluster = _cluster(given, environ, problems)
+    if cluster is None and listen is not None and read[Role.USER] == "" and not is_loopback(listen.host):
         problems.append(f"--listen: {listen} is not loopback, so a token is needed: say --token-file FILE")
     for role, token in tokens.items():
         same = next(other for other, known in tokens.items() if known == token)
@@ -139,7 +148,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         sidecar_token_file=Path(given["sidecar_token_file"]).absolute() if given.get("sidecar_token_file") else None,
         hops=hops or None,
         default_ttl=ttl,
-        state_dir=Path(given.get("state_dir") or home / "shadows"),
+        state_dir=Path(given.get("state_dir") or (Path(gettempdir()) / "skycap" if cluster else home / "shadows")),
         endpoint_networks=networks,
         keep_shadows=bool(given.get("keep_shadows")),
         gateway=gateway,
@@ -147,6 +156,43 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         quota=Quota(most, per_owner),
         log_level=level,
         log_format=form,
+        cluster=cluster,
+    )
+
+
+OF_A_CLUSTER = ("webhook_listen", "sidecar_image", "sidecar_pull_policy", "sidecar_registry", "shadow_namespaces")
+OF_A_MACHINE = ("store", "memory", "keep_shadows", "gateway")
+
+
+def _cluster(given: Mapping[str, Any], environ: Mapping[str, str], problems: list[str]) -> ClusterSettings | None:
+    """Those of the engine `kubernetes`, None for the other one; what is wrong is added to `problems`."""
+    kubernetes = (given.get("engine") or "local") == "kubernetes"
+    for flag in OF_A_MACHINE if kubernetes else OF_A_CLUSTER:
+        if given.get(flag):
+            other = "local" if kubernetes else "kubernetes"
+            problems.append(f"--{flag.replace('_', '-')}: is for --engine {other}")
+    if not kubernetes:
+        return None
+    if find_spec("cryptography") is None:
+        problems.append("--engine: kubernetes needs skycap[kubernetes]: pip install 'skycap[kubernetes]'")
+    namespace = environ.get("SKYCAP_POD_NAMESPACE") or "skycap-system"
+    webhook = None
+    if given.get("webhook_listen"):
+        try:
+            webhook = parse_listen(str(given["webhook_listen"]))
+        except ValueError as error:
+            problems.append(f"--webhook-listen: {error}")
+    return ClusterSettings(
+        namespace=namespace,
+        identity=environ.get("SKYCAP_POD_NAME") or gethostname(),
+        injection=Injection(
+            image=str(given.get("sidecar_image") or ""),
+            pull_policy=str(given.get("sidecar_pull_policy") or ""),
+            registry=str(given.get("sidecar_registry") or f"http://skycap.{namespace}.svc:7070"),
+            namespace=namespace,
+        ),
+        webhook=webhook,
+        namespaces=tuple(filter(None, (part.strip() for part in str(given.get("shadow_namespaces") or "").split(",")))),
     )
 
 

@@ -10,7 +10,8 @@ A sidecar is given a token of its own role, so that whoever takes over an applic
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from aiohttp import web
@@ -28,11 +29,27 @@ ROLE = web.RequestKey("role", Role)
 """Whose token a request carries."""
 
 
-class Access:
-    """tokens: at least that of the user. They differ from each other."""
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Whose token it is. namespace: whose workloads it may ask for, "" for any."""
 
-    def __init__(self, tokens: Mapping[Role, str]) -> None:
+    role: Role
+    namespace: str = ""
+
+
+Reviewer = Callable[[str], Awaitable[Visitor | None]]
+"""Somebody else who knows tokens; None: not this one."""
+
+
+class Access:
+    """
+    tokens: at least that of the user. They differ from each other.
+    review: asked about a token that is none of them.
+    """
+
+    def __init__(self, tokens: Mapping[Role, str], review: Reviewer | None = None) -> None:
         self._tokens = {role: token.encode() for role, token in tokens.items()}
+        self._review = review
 
     def __repr__(self) -> str:
         return f"<Access {', '.join(role.value for role in self._tokens)}>"
@@ -44,3 +61,10 @@ class Access:
             if hmac.compare_digest(given, token):
                 found = role
         return found
+
+    async def visitor(self, given: str) -> Visitor | None:
+        """Whose token it is, whoever issued it."""
+        role = self.role(given.encode("utf-8", "surrogateescape"))
+        if role is not None:
+            return Visitor(role)
+        return await self._review(given) if self._review is not None and given.isascii() else None

@@ -12,7 +12,7 @@ from collections.abc import Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from controlplane.api.access import ROLE, Access, Role
+from controlplane.api.access import ROLE, Access, Visitor
 from controlplane.api.refused import Refused
 
 
@@ -22,18 +22,27 @@ def guard(access: Access, open_paths: Set[str]) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in open_paths:
-            request[ROLE] = _role(request, access)
+            visitor = await _visitor(request, access)
+            request[ROLE] = visitor.role
+            _within(request, visitor.namespace)
         _same_origin(request)
         return await handler(request)
 
     return guarded
 
 
-def _role(request: web.Request, access: Access) -> Role:
+def _within(request: web.Request, namespace: str) -> None:
+    """A sidecar of one namespace asks for no other's routes."""
+    workload = request.query.get("workload", "")
+    if namespace and workload and workload.partition("/")[0] != namespace:
+        raise Refused(403, "foreign-namespace", f"A sidecar in {namespace} may not ask for {workload}")
+
+
+async def _visitor(request: web.Request, access: Access) -> Visitor:
     scheme, _, said = request.headers.get("authorization", "").partition(" ")
-    role = access.role(said.strip().encode("utf-8", "surrogateescape")) if scheme.lower() == "bearer" else None
-    if role is not None:
-        return role
+    visitor = await access.visitor(said.strip()) if scheme.lower() == "bearer" else None
+    if visitor is not None:
+        return visitor
     detail = "the token is wrong" if said else "a bearer token is needed"
     hint = "Whoever runs the registry finds its tokens in their state directory, and gives others --token-file."
     raise Refused(401, "unauthorized", "Not authorized", detail, hint=hint, headers={"www-authenticate": "Bearer"})

@@ -32,6 +32,10 @@ SHADOW_PAUSE = 0.5
 """Seconds that a sidecar beside a shadow waits before it speaks to the registry: nothing there depends on it, and the
 application that starts needs the processor more than the import does."""
 
+CONNECT_SECONDS = 3.0
+"""For a registry to accept. Packets to a pod that has just gone vanish without an answer, and the next try meets
+another one: a connection that takes a second attempt (RFC 6298 section 2.1) is given that, and no more."""
+
 
 class RegistryLink:
     """
@@ -104,7 +108,7 @@ class RegistryLink:
             method,
             url,
             headers={**(headers or {}), **await self._authorization()},
-            timeout=ClientTimeout(total=seconds),
+            timeout=ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             allow_redirects=False,  # the token is for this host
             **more,
         )

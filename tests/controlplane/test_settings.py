@@ -110,3 +110,36 @@ def test_a_token_that_cannot_be_read_is_the_only_complaint_about_it(tmp_path: Pa
 def test_where_state_lives() -> None:
     assert state_home({"XDG_STATE_HOME": "/var/state"}) == Path("/var/state/skycap")
     assert state_home({"XDG_STATE_HOME": "relative", "HOME": "/home/me"}) == Path("/home/me/.local/state/skycap")
+
+
+def _cluster(**given: str) -> Settings:
+    return settings_from({"engine": "kubernetes", "listen": "0.0.0.0:7070", **given}, {"SKYCAP_POD_NAME": "skycap-1"})
+
+
+def test_the_engine_of_a_cluster() -> None:
+    settings = _cluster(webhook_listen="0.0.0.0:9443", shadow_namespaces="shop, bank")
+    assert settings.cluster is not None
+    assert settings.cluster.identity == "skycap-1"
+    assert settings.cluster.namespaces == ("shop", "bank")
+    assert str(settings.cluster.webhook) == "0.0.0.0:9443"
+    assert settings.cluster.injection.registry == "http://skycap.skycap-system.svc:7070"
+    assert settings_from({}, {"HOME": "/home/ada"}).cluster is None
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"memory": "1"}, "--memory: is for --engine local"),
+        ({"store": "a"}, "--store: is for --engine local"),
+        ({"gateway": "http://a"}, "--gateway: is for --engine local"),
+        (
+            {"engine": "local", "sidecar_image": "a", "listen": "127.0.0.1:0"},
+            "--sidecar-image: is for --engine kubernetes",
+        ),
+        ({"webhook_listen": "here"}, "--webhook-listen: "),
+    ],
+)
+def test_options_of_the_other_engine_are_refused(given: dict[str, str], problem: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _cluster(**given)
+    assert any(one.startswith(problem) for one in refused.value.problems), refused.value.problems

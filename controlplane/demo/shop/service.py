@@ -98,6 +98,8 @@ async def texts(request: web.Request, service: str, *fields: str) -> list[str]:
 def serve(name: str, routes: Iterable[web.RouteDef], calls: Iterable[str] = ()) -> None:
     """Run the service `name`, which calls the services `calls`, on PORT until SIGTERM.
 
+    It listens on loopback, where a sidecar stands before it; HOST says otherwise.
+
     `GET /health` says when it is ready.
     """
 
@@ -124,4 +126,5 @@ def serve(name: str, routes: Iterable[web.RouteDef], calls: Iterable[str] = ()) 
     app = web.Application(middlewares=[answer])
     app.cleanup_ctx.append(session)
     app.add_routes([web.get("/health", health), *routes])
-    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None, access_log=None)
+    host = os.environ.get("HOST", "127.0.0.1")
+    web.run_app(app, host=host, port=int(os.environ["PORT"]), print=None, access_log=None)

@@ -1,0 +1,194 @@
+"""The API server, as far as we need it: JSON objects in, JSON objects out, nothing of them dropped.
+
+A client library would give types, and typed objects lose the fields that the library does not know, which would spoil
+a copied pod template. What is left of such a library is one session of aiohttp, which is here anyway, and the ways to
+say who we are: a service account's files within a cluster, a kubeconfig elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from controlplane.kubernetes.credentials import Credentials
+
+Object = dict[str, Any]
+
+MANAGER = "skycap"
+"""Who we are among those who apply fields (kubernetes.io/docs/reference/using-api/server-side-apply)."""
+
+ANSWER_SECONDS = 15.0
+ATTEMPTS = 5
+"""Of one request that the API server has no time for (429, 503); it says how long to wait."""
+
+LONGEST_WAIT_SECONDS = 5.0
+
+
+class KubernetesError(Exception):
+    """The API server says no, or nothing. `str()` is one sentence.
+
+    status: of HTTP, 0 when there was no answer. reason: the API server's word for it.
+    """
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+def path(version: str, plural: str, name: str = "", namespace: str = "", sub: str = "") -> str:
+    """The path of a resource. version: `v1`, `apps/v1`."""
+    parts = ["/apis" if "/" in version else "/api", version]
+    if namespace:
+        parts += ["namespaces", quote(namespace, safe="")]
+    parts.append(plural)
+    if name:
+        parts.append(quote(name, safe=""))
+    if sub:
+        parts.append(sub)
+    return "/".join(parts)
+
+
+class Kubernetes:
+    """One connection to one API server; made where an event loop runs."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        connector = aiohttp.TCPConnector(ssl=credentials.context or False, limit=64)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self.requests = 0
+        """Since the start, watches included."""
+
+    def __repr__(self) -> str:
+        return f"<Kubernetes {self._credentials.server}>"
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def get(self, place: str, **query: str) -> Object:
+        """Raises KubernetesError, as all of these."""
+        return await self._json("GET", place, query)
+
+    async def create(self, place: str, document: Object) -> Object:
+        return await self._json("POST", place, {"fieldManager": MANAGER}, document)
+
+    async def replace(self, place: str, document: Object) -> Object:
+        """Fails with status 409 when `document` has a resource version that is not the current one."""
+        return await self._json("PUT", place, {"fieldManager": MANAGER}, document)
+
+    async def apply(self, place: str, document: Object) -> Object:
+        """Server-side apply: the fields of `document` are ours from now on."""
+        query = {"fieldManager": MANAGER, "force": "true"}
+        return await self._json("PATCH", place, query, document, "application/apply-patch+yaml")
+
+    async def merge(self, place: str, document: Object) -> Object:
+        """RFC 7386."""
+        return await self._json("PATCH", place, {"fieldManager": MANAGER}, document, "application/merge-patch+json")
+
+    async def delete(self, place: str, *, uid: str = "") -> bool:
+        """False: there was none, or it was another one than `uid`."""
+        options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._json("DELETE", place, {}, options)
+        except KubernetesError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        return True
+
+    async def text(self, place: str, **query: str) -> str:
+        """What is no JSON: a log."""
+        async with await self._request("GET", place, query, None, "") as answer:
+            await _check(answer)
+            return (await answer.read()).decode("utf-8", "replace")
+
+    async def watch(self, place: str, **query: str) -> AsyncIterator[tuple[str, Object]]:
+        """Events, until the API server ends the stream, which is no error. An ERROR event is raised."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=float(query["timeoutSeconds"]) + 30)
+        query = {"watch": "1", "allowWatchBookmarks": "true", **query}
+        async with await self._request("GET", place, query, None, "", limits) as answer:
+            await _check(answer)
+            rest = b""
+            try:
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in filter(None, lines):
+                        event = json.loads(line)
+                        if event["type"] == "ERROR":
+                            raise _refusal(int(event["object"].get("code") or 500), event["object"])
+                        yield event["type"], event["object"]
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                raise _silence(error) from None
+
+    async def _json(
+        self, method: str, place: str, query: Mapping[str, str], document: Object | None = None, media: str = ""
+    ) -> Object:
+        for attempt in range(1, ATTEMPTS + 1):
+            async with await self._request(method, place, query, document, media) as answer:
+                if answer.status not in (429, 503) or attempt == ATTEMPTS:
+                    await _check(answer)
+                    found: Object = json.loads(await answer.read())
+                    return found
+                asked = answer.headers.get("retry-after", "")
+            await asyncio.sleep(min(float(asked) if asked.isdigit() else 0.2 * attempt, LONGEST_WAIT_SECONDS))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _request(
+        self,
+        method: str,
+        place: str,
+        query: Mapping[str, str],
+        document: Object | None,
+        media: str,
+        limits: aiohttp.ClientTimeout | None = None,
+    ) -> aiohttp.ClientResponse:
+        headers = {"accept": "application/json", "user-agent": "skycap"}
+        if document is not None:
+            headers["content-type"] = media or "application/json"
+        data = None if document is None else json.dumps(document)
+        self.requests += 1
+        try:
+            token = await asyncio.to_thread(self._credentials.token)  # a file, or a program that is asked
+            if token:
+                headers["authorization"] = f"Bearer {token}"
+            return await self._session.request(
+                method,
+                self._credentials.server + place,
+                params=query,
+                data=data,
+                headers=headers,
+                timeout=limits or aiohttp.ClientTimeout(total=ANSWER_SECONDS),
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _silence(error) from None
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status < 400:
+        return
+    body = await answer.read()
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = {"message": body[:200].decode("utf-8", "replace").strip()}
+    raise _refusal(answer.status, document if isinstance(document, dict) else {})
+
+
+def _refusal(status: int, document: Object) -> KubernetesError:
+    message = str(document.get("message") or f"the API server answers {status}")
+    return KubernetesError(status, str(document.get("reason") or ""), message)
+
+
+def _silence(error: BaseException) -> KubernetesError:
+    said = str(error) or ("it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+    if isinstance(error, ssl.SSLError):
+        said = f"its certificate is not to be trusted: {said}"
+    return KubernetesError(0, "Unreachable", f"the API server cannot be reached: {said}")

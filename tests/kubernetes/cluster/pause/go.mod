@@ -1,0 +1,3 @@
+module skycap.test/pause
+
+go 1.25.0

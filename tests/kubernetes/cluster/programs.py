@@ -1,0 +1,113 @@
+"""The programs of the node, built or fetched once into a folder that survives runs.
+
+`skube` is one Go program that is kube-apiserver, controller-manager, scheduler, kubelet, kube-proxy, kubectl and etcd
+by the name it is called by; `coredns` the cluster's name server. Their modules have versions and checksums (go.sum).
+containerd, runc and the CNI plugins are Debian's, unpacked and not installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("SKYCAP_CLUSTER_CACHE") or Path.home() / ".cache" / "skycap" / "cluster")
+BIN, ROOT, IMAGES = CACHE / "bin", CACHE / "root", CACHE / "images"
+
+VERSION = "v1.35.4"
+NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+GO = (1, 25)
+
+_STAMP = "-X k8s.io/component-base/version."
+_MAJOR, _MINOR, _ = VERSION.removeprefix("v").split(".")
+_FLAGS = {
+    "skube": f"-s -w {_STAMP}gitVersion={VERSION} {_STAMP}gitMajor={_MAJOR} {_STAMP}gitMinor={_MINOR}",
+    "coredns": "-s -w",
+    "pause": "-s -w",
+}
+PACKAGES = ("containerd", "runc", "containernetworking-plugins")
+
+
+def why_not() -> str:
+    """Why the programs cannot be built here, "" when they can."""
+    if os.geteuid() != 0:
+        return "a node needs root"
+    go = shutil.which("go")
+    if go is None:
+        return "Go is not installed"
+    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, cwd="/").stdout
+    match = re.match(r"go([0-9]+)\.([0-9]+)", said)
+    if match is None or (int(match[1]), int(match[2])) < GO:
+        return f"Go {GO[0]}.{GO[1]} or later is needed, not {said.strip()}"
+    return next((f"{name} is not installed" for name in ("ip", "nsenter", "openssl", "dpkg-deb") if not _has(name)), "")
+
+
+def _has(name: str) -> bool:
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
+def built() -> bool:
+    """Everything is there, as the sources want it."""
+    programs = all(_is_fresh(name) for name in _FLAGS)
+    return programs and (ROOT / "usr/bin/containerd").exists() and all((BIN / name).exists() for name in NAMES)
+
+
+def build() -> None:
+    """Build and fetch what is missing. Takes seven minutes on two idle cores, and nothing the second time."""
+    BIN.mkdir(parents=True, exist_ok=True)
+    for name in _FLAGS:
+        if not _is_fresh(name):
+            print(f"building {name}", flush=True)
+            environ = {**os.environ, "CGO_ENABLED": "0"}
+            output = BIN / f"{name}.new"
+            command = [
+                "go",
+                "build",
+                "-trimpath",
+                "-buildvcs=false",
+                f"-ldflags={_FLAGS[name]}",
+                "-o",
+                str(output),
+                ".",
+            ]
+            subprocess.run(command, cwd=HERE / name, env=environ, check=True)
+            output.replace(BIN / name)
+            (BIN / f"{name}.stamp").write_text(_digest(name))
+    for name in NAMES:
+        link = BIN / name
+        if not link.is_symlink():
+            link.symlink_to("skube")
+    if not (ROOT / "usr/bin/containerd").exists():
+        print("fetching " + ", ".join(PACKAGES), flush=True)
+        unpack(PACKAGES, ROOT)
+
+
+def unpack(packages: tuple[str, ...], root: Path) -> None:
+    """Debian packages into a folder, without installing anything."""
+    debs = root.parent / f"{root.name}.debs"
+    shutil.rmtree(debs, ignore_errors=True)
+    debs.mkdir(parents=True)
+    fresh = root.parent / f"{root.name}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    subprocess.run(["apt-get", "download", "-q", *packages], cwd=debs, check=True, stdout=subprocess.DEVNULL)
+    for deb in sorted(debs.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", str(deb), str(fresh)], check=True)
+    shutil.rmtree(debs)
+    shutil.rmtree(root, ignore_errors=True)
+    fresh.replace(root)
+
+
+def _is_fresh(name: str) -> bool:
+    stamp = BIN / f"{name}.stamp"
+    return (BIN / name).exists() and stamp.exists() and stamp.read_text() == _digest(name)
+
+
+def _digest(name: str) -> str:
+    digest = hashlib.sha256(_FLAGS[name].encode())
+    for file in sorted((HERE / name).iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

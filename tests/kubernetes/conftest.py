@@ -1,0 +1,75 @@
+"""One real node for all tests of this folder, and an installation of Skycap on it.
+
+They are run by `make test-cluster`, one after the other. Without a node that is built, or beside other tests, they are
+skipped with a reason; where SKYCAP_REQUIRE_CLUSTER=1 says that they must run, they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.kubernetes.cluster import programs
+from tests.kubernetes.cluster.images import build_base, build_pause, build_skycap
+from tests.kubernetes.cluster.node import Node, NodeError
+from tests.kubernetes.installation import Installation
+
+REQUIRED = "SKYCAP_REQUIRE_CLUSTER"
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.timeout(300))
+
+
+def _not_here(reason: str) -> NoReturn:
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{reason} although {REQUIRED}=1")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def whole_node() -> Iterator[Node]:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _not_here("there is one node, and its tests run one after the other: make test-cluster")
+    if why := programs.why_not():
+        _not_here(f"no Kubernetes node can be started here: {why}")
+    if not programs.built():
+        _not_here("the Kubernetes node is not built: make cluster-build")
+    build_base()
+    node = Node([build_pause(), build_skycap()], tied=True)
+    try:
+        node.up()
+    except NodeError as error:
+        _not_here(str(error))
+    try:
+        yield node
+    finally:
+        node.down()
+
+
+@pytest.fixture
+def node(whole_node: Node) -> Iterator[Node]:
+    """The test's thread, and what it starts, is a client of the cluster and of nothing else."""
+    with whole_node.inside():
+        yield whole_node
+
+
+@pytest.fixture(scope="session")
+def whole_installation(whole_node: Node, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    installation = Installation(whole_node, tmp_path_factory.mktemp("manifests"))
+    installation.install()
+    return installation
+
+
+@pytest.fixture
+def installed(node: Node, whole_installation: Installation) -> Iterator[Installation]:
+    """Skycap and the shop, at work; the Sandboxes of a test go with it."""
+    yield whole_installation
+    whole_installation.clear()
