@@ -10,12 +10,15 @@ from prometheus_client import CollectorRegistry
 
 from controlplane.api import (
     diff,
+    events,
     feedback,
     files,
     groups,
+    handoff,
     health,
     history,
     logs,
+    page,
     previews,
     sandboxes,
     service_map,
@@ -32,6 +35,7 @@ from controlplane.api.metrics import RegistryCollector, counting
 from controlplane.api.openapi import openapi
 from controlplane.api.operations import REGISTRY, Operation
 from controlplane.api.refused import problems
+from controlplane.api.sessions import Sessions
 from controlplane.life.registry import Registry
 
 END_SECONDS = 2.0
@@ -64,13 +68,16 @@ def application(registry: Registry, access: Access, connections: Connections | N
         *traffic.operations(),
         *feedback.operations(),
         *previews.operations(),
+        *handoff.operations(),
+        *events.operations(),
         *service_map.operations(),
         *diff.operations(),
         *logs.operations(),
         *health.operations(metrics, document),
     )
-    open_paths = frozenset(operation.path for operation in operations if operation.open)
-    middlewares = [counting(metrics), problems, guard(access, open_paths)]
+    open_paths = page.OPEN.union(operation.path for operation in operations if operation.open)
+    sessions = Sessions(access)
+    middlewares = [counting(metrics), problems, guard(access, open_paths, sessions)]
     if connections is not None:
         middlewares.insert(0, connections.middleware())
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY_BYTES)
@@ -78,6 +85,7 @@ def application(registry: Registry, access: Access, connections: Connections | N
     app[feedback.COMPARISONS] = diff.Comparisons(registry)
     for operation in operations:
         _add(app, operation)
+    page.attach(app, sessions)
     app.on_response_prepare.append(_sign)
     return app
 

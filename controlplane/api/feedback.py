@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from aiohttp import web
 
+from controlplane.api.access import ROLE, Role
 from controlplane.api.body import read_as
 from controlplane.api.diff import Comparisons, hops_of
 from controlplane.api.logs import Copy, masked, secrets, written
@@ -17,13 +19,21 @@ from controlplane.asking.failures import failures
 from controlplane.asking.feedback import MAX_FAILURES, Evidence, judge
 from controlplane.asking.quoted import MAX_LINES, wanted, with_comparison, with_output
 from controlplane.asking.untold import untold
+from controlplane.life.refusals import NotFound
 from controlplane.life.registry import Registry
 from controlplane.model.assertion import Claim, Judged
 from controlplane.model.copy_log import Window
 from controlplane.model.feedback import Failure, Feedback
+from controlplane.model.handoff import EvidenceRequest
 from controlplane.model.problem import invalid, validated
 from controlplane.model.sandbox import Sandbox
+from controlplane.store.port import StoreError
 from proxy.contract.hops import Hop
+
+log = logging.getLogger(__name__)
+
+SHOWN_REVIEWS = 20
+"""The newest, in feedback."""
 
 COMPARISONS = web.AppKey("comparisons", Comparisons)
 
@@ -59,8 +69,14 @@ def operations() -> tuple[Operation, ...]:
 async def _feedback(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     sandbox = registry.sandboxes.get(values["name"])
-    hops = await _told(registry, sandbox, values.get("since"))
-    return json_answer(judge(await _evidence(request, sandbox, hops)))
+    return json_answer(await judged(request, sandbox, await _told(registry, sandbox, values.get("since"))))
+
+
+async def judged(request: web.Request, sandbox: Sandbox, hops: list[Hop]) -> Feedback:
+    """What happened to its requests, and what reviewers said."""
+    found = judge(await _evidence(request, sandbox, hops))
+    reviews = request.app[REGISTRY].handoffs.get(sandbox.name).reviews[-SHOWN_REVIEWS:]
+    return found.model_copy(update={"reviews": reviews})
 
 
 async def _told(registry: Registry, sandbox: Sandbox, since: str | None) -> list[Hop]:
@@ -87,15 +103,29 @@ async def _assert(request: web.Request, values: Values) -> web.Response:
     serving = sandbox.status.forks if sandbox.status else ()
     current = next((item.revision for item in serving if item.workload == claim.workload), 0)
     hops = await hops_of(registry, sandbox, claim.since)
-    return json_answer(
-        assert_routed(
-            hops,
-            sandbox=sandbox.name,
-            workload=claim.workload,
-            revision=claim.revision or current,
-            requests=claim.requests,
-        )
+    found = assert_routed(
+        hops,
+        sandbox=sandbox.name,
+        workload=claim.workload,
+        revision=claim.revision or current,
+        requests=claim.requests,
     )
+    if request[ROLE] is Role.USER:
+        await _keep(registry, sandbox.name, found, claim.requests)
+    return json_answer(found)
+
+
+async def _keep(registry: Registry, name: str, found: Judged, requests: int) -> None:
+    """For its report. What cannot be kept is said all the same."""
+    title = f"at least {requests} requests reach revision {found.revision} of {found.workload}"
+    detail = "\n".join(found.objections)
+    shown = EvidenceRequest(
+        title=title, passed=found.holds, sentence=found.sentence, detail=detail, traces=found.traces[:3]
+    )
+    try:
+        await registry.handoffs.keep(name, "assertion", shown)
+    except (NotFound, StoreError) as error:
+        log.warning("an assertion about sandbox %s is not kept: %s", name, error)
 
 
 async def _evidence(request: web.Request, sandbox: Sandbox, hops: list[Hop]) -> Evidence:

@@ -14,21 +14,31 @@ from aiohttp.typedefs import Handler, Middleware
 
 from controlplane.api.access import ROLE, Access, Visitor
 from controlplane.api.refused import Refused
+from controlplane.api.sessions import Sessions
 
 
-def guard(access: Access, open_paths: Set[str]) -> Middleware:
-    """open_paths: are asked by whoever restarts us, which has no token. They tell nothing else."""
+def guard(access: Access, open_paths: Set[str], sessions: Sessions) -> Middleware:
+    """open_paths: are asked by whoever restarts us, which has no token, and by a browser that has not signed in yet.
+    They tell nothing else. sessions: of those that have."""
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in open_paths:
-            visitor = await _visitor(request, access)
+        _same_origin(request)
+        if _route(request) not in open_paths:
+            visitor = await _visitor(request, access, sessions)
             request[ROLE] = visitor.role
             _within(request, visitor.namespace)
         _same_origin(request)
+        if _route(request) not in open_paths:
+            request[ROLE] = _role(request, access, sessions)
         return await handler(request)
 
     return guarded
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
 
 
 def _within(request: web.Request, namespace: str) -> None:
@@ -38,7 +48,12 @@ def _within(request: web.Request, namespace: str) -> None:
         raise Refused(403, "foreign-namespace", f"A sidecar in {namespace} may not ask for {workload}")
 
 
-async def _visitor(request: web.Request, access: Access) -> Visitor:
+async def _visitor(request: web.Request, access: Access, sessions: Sessions) -> Visitor:
+    if "authorization" not in request.headers:
+        visitor = sessions.visitor(request)
+        # A cookie comes by itself: what changes something has to say that it comes from our own page.
+        if visitor is not None and (request.method in ("GET", "HEAD") or "origin" in request.headers):
+            return visitor
     scheme, _, said = request.headers.get("authorization", "").partition(" ")
     visitor = await access.visitor(said.strip()) if scheme.lower() == "bearer" else None
     if visitor is not None:

@@ -14,6 +14,7 @@ MAX_LINES = 100
 FAILURES = 3
 """Written in full; the others are counted."""
 
+REVIEWS = 5
 OUTPUT_LINES = 8
 BODY_LINES = 12
 
@@ -57,6 +58,12 @@ def _parts(feedback: dict[str, Any]) -> Iterator[str]:
             yield f"- {how}: {action['why']}"
     for said in feedback.get("unknown", []):
         yield f"- not known: {said}"
+    if feedback.get("reviews"):
+        yield ""
+        yield "## Reviews"
+        for review in feedback["reviews"][-REVIEWS:]:
+            who, words = review.get("author") or "somebody", " ".join(review["text"].split())
+            yield f"- {who} on revision {review['revision']}, {review['verdict']}: {words}"
 
 
 def _failure(failure: dict[str, Any]) -> Iterator[str]:

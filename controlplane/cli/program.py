@@ -31,6 +31,7 @@ COMMANDS = {
     "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
     "run": ("controlplane.cli.run:run", "Run a command whose requests carry a routing key."),
     "trace": ("controlplane.cli.traffic:trace", "Show what a request led to, as a tree."),
+    "page": ("controlplane.cli.page:page", "Show the environment in a browser."),
     "explain": ("controlplane.cli.explain:explain", "Say where a request with a key goes, and why."),
     "explain-file": ("controlplane.cli.explain_file:explain_file", "Say which fields a file may have."),
     "doctor": ("controlplane.cli.doctor:doctor", "Check that an environment is whole."),

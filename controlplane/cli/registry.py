@@ -61,7 +61,7 @@ class Registry:
     def get(self, path: str, read: Callable[[Any], _T], query: Query | None = None) -> _T:
         """What `read` makes of the answer to a GET. Raises CommandError.
 
-        path: `sandboxes/agent-42`, below `/v1/`, each part of it quoted.
+        path: `sandboxes/agent-42`, below `/v1/` unless it begins with a slash, each part of it quoted.
         read: may raise KeyError, TypeError, ValueError and AttributeError for what no registry answers.
         """
         return self._ask("GET", path, read, query)
@@ -104,7 +104,8 @@ class Registry:
             raw = isinstance(body, bytes)
             headers["content-type"] = "application/octet-stream" if raw else "application/json"
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = f"{self.url}/v1/{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
+        where = path if path.startswith("/") else f"/v1/{path}"
+        url = f"{self.url}{where}" + (f"?{urlencode(query, doseq=True)}" if query else "")
         extra = float(str((query or {}).get("wait", "0s"))[:-1])
         try:
             reply = self._signed(method, url, headers, data, seconds + extra)

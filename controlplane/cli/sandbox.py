@@ -31,6 +31,7 @@ from controlplane.cli.output import Output, output_option
 from controlplane.cli.previews import link, previews
 from controlplane.cli.push import push
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
+from controlplane.cli.report import report
 from controlplane.cli.settled import until_settled
 from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, read_sandbox
@@ -313,3 +314,4 @@ sandbox.add_command(diff)
 sandbox.add_command(assertion)
 sandbox.add_command(link)
 sandbox.add_command(previews)
+sandbox.add_command(report)

@@ -60,6 +60,11 @@ class Learned:
         return f"<Learned {len(self._calls)} calls, {len(self._asked)} workloads>"
 
     @property
+    def size(self) -> int:
+        """Grows with what nobody has seen before."""
+        return len(self._calls) + len(self._answers)
+
+    @property
     def answers(self) -> Mapping[str, str]:
         """Address -> the workload that answered there last."""
         return self._answers

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
+from controlplane.life.changes import Changes
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.journal import Change, Journal
@@ -83,6 +84,7 @@ class Handoffs:
         definitions: Definitions,
         clock: Clock,
         tasks: Tasks,
+        changes: Changes,
         stored: Iterable[Handoff] = (),
     ) -> None:
         self.gateway = gateway
@@ -91,6 +93,7 @@ class Handoffs:
         self._definitions = definitions
         self._clock = clock
         self._tasks = tasks
+        self._changes = changes
         self._handoffs = {one.sandbox: one for one in stored}
         self._shared: dict[str, Shared] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -327,6 +330,7 @@ class Handoffs:
             self._handoffs[handoff.sandbox] = handoff
             gone = {link.hash for link in before.links} - {link.hash for link in handoff.links} if before else ()
             self._tell(self._links(handoff.sandbox), gone)
+            self._changes.tell(handoff.sandbox)
 
         await self._journal.commit(Change("handoff", handoff.sandbox, handoff, applied))
 

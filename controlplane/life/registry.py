@@ -16,6 +16,7 @@ from controlplane.files.store import FileStore
 from controlplane.hops.intake import Intake
 from controlplane.hops.memory import MemoryHops
 from controlplane.hops.port import HopStore
+from controlplane.life.changes import Changes
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.groups import Groups
@@ -34,6 +35,7 @@ from controlplane.model.record import Record
 from controlplane.model.routes import routes_left
 from controlplane.store.port import Store, StoreError
 from proxy.base.tasks import Tasks
+from proxy.contract.previews import GATEWAY
 from proxy.contract.routes import OnUnavailable, Route, State
 from proxy.contract.watch import HEARTBEAT_SECONDS
 
@@ -67,6 +69,7 @@ class Registry:
         self.pushing = Pushing(sandboxes, around, files)
         self.handoffs: Handoffs = around.handoffs
         self.groups = groups
+        self.changes: Changes = around.changes
         self.intake = Intake(around.hops, lambda key: self._owner(key) is not None, self._unserved)
 
     def __repr__(self) -> str:
@@ -127,13 +130,14 @@ class Registry:
     def workloads(self) -> set[str]:
         """All that anybody has named: baselines, those that have a sidecar, those that a sandbox forks."""
         baselines = {baseline.workload for baseline in self.definitions.all()}
-        return baselines | self.sidecars.workloads() | self.published.workloads()
+        return (baselines | self.sidecars.workloads() | self.published.workloads()) - {GATEWAY}
 
     async def close(self, stop_shadows: bool = True) -> None:
         """`stop_shadows`: else they run on, and the next registry on this store adopts them."""
         await self.sandboxes.close(stop_shadows)
         await self.journal.close()
         self.watchers.close()
+        self.changes.close()
         await self.hops.close()
         await self._around.tasks.close()
         await self._store.close()
@@ -175,6 +179,8 @@ async def open_registry(
     sidecars = Sidecars(clock, tasks, restarted=bool(contents.sandboxes))
     journal = Journal(store, published, watchers, tasks)
     definitions = Definitions(journal, contents.workloads)
+    changes = Changes()
+    definitions.watchers.append(lambda _: changes.tell(""))
     around = Surroundings(
         clock=clock,
         tasks=tasks,
@@ -184,7 +190,10 @@ async def open_registry(
         definitions=definitions,
         installation=installation,
         hops=hops or MemoryHops(),
-        handoffs=Handoffs(installation.gateway, journal, watchers, definitions, clock, tasks, contents.handoffs),
+        changes=changes,
+        handoffs=Handoffs(
+            installation.gateway, journal, watchers, definitions, clock, tasks, changes, contents.handoffs
+        ),
     )
     sandboxes = Sandboxes(around, default_ttl, contents.sandboxes)
     groups = Groups(around, sandboxes, contents.groups)

@@ -254,6 +254,7 @@ class SandboxLife:
         self.changed.set()
         self.changed = asyncio.Event()
         self._observe(self, before)
+        self._around.changes.tell(self.name)
 
     def _attend(self) -> None:
         """One task for every fork that is wanted, none for others; and one that waits for the sidecars."""

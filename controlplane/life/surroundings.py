@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from controlplane.hops.port import HopStore
+from controlplane.life.changes import Changes
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
 from controlplane.life.followers import Followers, Nobody
@@ -48,6 +49,7 @@ class Surroundings:
     handoffs: Handoffs
     forkers: Forkers = field(default_factory=Forkers)
     groups: Followers = field(default_factory=Nobody)
+    changes: Changes = field(default_factory=Changes)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     counters: LifeCounters = field(default_factory=LifeCounters)
 

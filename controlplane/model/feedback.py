@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from controlplane.model.diff import Difference
+from controlplane.model.handoff import Review
 from controlplane.model.hop import Message
 from controlplane.model.sandbox import Reported
 
@@ -176,7 +177,7 @@ class NextAction(Reported):
 
 
 class Feedback(Reported):
-    """unknown: what could not be told, and why."""
+    """unknown: what could not be told, and why. reviews: what reviewers said, the newest last."""
 
     sandbox: str
     revision: int
@@ -187,3 +188,4 @@ class Feedback(Reported):
     lost_keys: tuple[LostKey, ...] = ()
     next_actions: tuple[NextAction, ...] = ()
     unknown: tuple[str, ...] = ()
+    reviews: tuple[Review, ...] = ()
