@@ -23,7 +23,7 @@ export const s = (tag, properties, ...children) => build(document.createElementN
 export function table(columns, rows, caption) {
   const kinds = columns.map((name) => (name.endsWith("#") ? "number" : name.endsWith("~") ? "wide" : undefined));
   const cell = (value, index) => h("td", { class: kinds[index] }, value ?? "");
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption },
+  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     h("table", {},
       h("caption", { class: "unseen" }, caption),
       h("thead", {}, h("tr", {}, columns.map((name, index) => h("th", { scope: "col", class: kinds[index] }, name.replace(/[#~]$/, ""))))),
@@ -33,7 +33,7 @@ export function table(columns, rows, caption) {
 /** Text that can be copied. */
 export function command(text) {
   const button = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(text).then(() => { button.textContent = "Copied"; }) }, "Copy");
-  return h("div", { class: "command" }, h("pre", { tabindex: 0, role: "region", "aria-label": "Command" }, text), button);
+  return h("div", { class: "command" }, h("pre", { tabindex: 0, role: "group", "aria-label": "Command" }, text), button);
 }
 
 const PHASES = { Ready: "good", Pending: "wait", Degraded: "wait", Failed: "bad", Deleting: undefined, Sleeping: undefined };

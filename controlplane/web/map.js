@@ -86,7 +86,7 @@ class ServiceMap extends HTMLElement {
         s("text", { x: x + 13, y: y + 21 }, short(one.workload)),
         s("text", { x: x + 13, y: y + 38, class: "under" }, under.length > 21 ? `${under.slice(0, 20)}…` : under));
     });
-    this.replaceChildren(h("div", { class: "map", tabindex: 0, role: "region", "aria-label": "Map of the services" },
+    this.replaceChildren(h("div", { class: "map", tabindex: 0, role: "group", "aria-label": "Map of the services" },
       s("svg", { width: broad, height: tall, viewBox: `0 0 ${broad} ${tall}`, role: "img", "aria-label": `${services.length} services and the calls between them; the table below says the same` },
         s("defs", {}, s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 2, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, s("path", { d: "M0 0L8 4L0 8z" }))),
         lines, boxes)));

@@ -3,7 +3,7 @@
 import { h, table, when } from "./dom.js";
 
 function difference(text) {
-  return h("pre", { tabindex: 0, role: "region", "aria-label": "Difference" }, text.split("\n").map((line) =>
+  return h("pre", { tabindex: 0, role: "group", "aria-label": "Difference" }, text.split("\n").map((line) =>
     h("span", { class: /^\+(?!\+\+)/.test(line) ? "added" : /^-(?!--)/.test(line) ? "gone" : undefined }, `${line}\n`)));
 }
 

@@ -197,7 +197,7 @@ class Sandbox extends HTMLElement {
       this.logged = text;
       if (!items.length) return h("p", { class: "soft" }, "None of its copies has written anything.");
       return items.map((copy) => [h("h2", {}, `${copy.workload}, revision ${copy.revision} `, h("span", { class: `chip ${copy.state === "running" ? "good" : ""}` }, copy.state)),
-        h("pre", { tabindex: 0, role: "region", "aria-label": `Output of ${copy.workload}` }, copy.log.trimEnd() || "(nothing)")]);
+        h("pre", { tabindex: 0, role: "group", "aria-label": `Output of ${copy.workload}` }, copy.log.trimEnd() || "(nothing)")]);
     });
     this.logged = "";
     draw();

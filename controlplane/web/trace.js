@@ -30,8 +30,8 @@ function message(title, captured) {
   } catch { /* as it came */ }
   const fields = (captured.headers ?? []).map(([name, value]) => `${name}: ${value}`).join("\n");
   return h("div", { class: "stack" }, h("h3", {}, title),
-    text && h("pre", { tabindex: 0, role: "region", "aria-label": `${title}, body` }, text, captured.truncated ? "\n(only its beginning)" : ""),
-    fields && h("pre", { class: "fields-of", tabindex: 0, role: "region", "aria-label": `${title}, fields` }, fields));
+    text && h("pre", { tabindex: 0, role: "group", "aria-label": `${title}, body` }, text, captured.truncated ? "\n(only its beginning)" : ""),
+    fields && h("pre", { class: "fields-of", tabindex: 0, role: "group", "aria-label": `${title}, fields` }, fields));
 }
 
 /** The waterfall of `trace`. bodies: whether what was captured is shown. */

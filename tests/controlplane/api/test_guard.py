@@ -77,7 +77,7 @@ async def test_any_name_may_be_ours_and_foreign_pages_are_still_refused(api: Ser
     assert (await api.ask("GET", "/v1/sandboxes", headers=headers))[0] == 403
 
 
-PATHS = {"{name}": "a", "{namespace}": "shop", "{id}": "sidecar-1"}
+PATHS = {"{name}": "a", "{namespace}": "shop", "{id}": "sidecar-1", "{preview}": "web", "{digest}": "0" * 64}
 
 
 async def test_what_each_role_may(api: Served) -> None:
@@ -97,13 +97,15 @@ async def test_what_each_role_may(api: Served) -> None:
     open_to_all = {"GET /live", "GET /ready"}
     sidecars = open_to_all | {"GET /v1/watch/routes", "PUT /v1/sidecars/sidecar-1", "POST /v1/hops"}
     assert may[Role.SIDECAR] == sidecars
-    asks = {"POST /v1/sandboxes/a/assertions"}  # it changes nothing
+    asks = {"POST /v1/sandboxes/a/assertions", "POST /v1/sandboxes/a/files"}  # they change nothing
     assert may[Role.VIEWER] == {one for one in may[Role.USER] if one.startswith("GET ")} | asks
     assert {one for one in may[Role.USER] if not one.startswith("GET ")} == {
         "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
         "PUT /v1/sidecars/sidecar-1", "POST /v1/hops", *asks,
         "POST /v1/sandboxes/a/rollback", "POST /v1/sandboxes/a/extend", "POST /v1/sandboxes/a/diff",
-        "PUT /v1/groups/a", "DELETE /v1/groups/a",
+        "PUT /v1/groups/a", "DELETE /v1/groups/a", "POST /v1/sandboxes/a/push", f"PUT /v1/files/{'0' * 64}",
+        "POST /v1/sandboxes/a/previews", "DELETE /v1/sandboxes/a/previews/web", "POST /v1/sandboxes/a/reviews",
+        "POST /v1/sandboxes/a/evidence",
     }  # fmt: skip
     status, problem, _ = await api.ask("GET", "/v1/sandboxes", headers=bearer(Role.SIDECAR))
     assert (status, problem["detail"]) == (
