@@ -25,9 +25,10 @@ def _read(answer: Any) -> dict[str, Any]:
 @registry_options
 @output_option
 def report(name: str, registry: Registry, output: Output) -> None:
-    """Print what a sandbox changes and what speaks for it, as Markdown for a pull request.
+    """Say what it changes and what speaks for it.
 
-    What changed, the assertions and tests that ran, a request through it, links to try it, and what reviewers said.
+    Markdown, for a pull request: what changed, the assertions and tests that ran, a request
+    through it, links to try it, and what reviewers said.
     """
     found = registry.get(f"sandboxes/{segment(name)}/report", _read)
     output.result(found, lambda: output.text(printable(markdown(found).rstrip("\n"))))

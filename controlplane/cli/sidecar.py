@@ -18,7 +18,6 @@ import click
 from controlplane.cli.command import Command
 from controlplane.cli.failures import InvalidError
 from controlplane.rest import DEFAULT_URL
-from proxy.contract.previews import GATEWAY
 
 
 def _is_ours() -> bool:
@@ -49,13 +48,15 @@ def proxy(arguments: tuple[str, ...]) -> None:
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7080", help="Where browsers reach it.")
 @click.option("--domain", metavar="NAME", default="localhost", help="Below which the hosts of preview links are.")
 @click.option("--registry", metavar="URL", default=DEFAULT_URL, envvar="SKYCAP_REGISTRY", help="Which has the links.")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("arguments", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def gateway(listen: str, domain: str, registry: str, arguments: tuple[str, ...]) -> None:
     """Serve preview links: who has one is carried into its sandbox.
 
     The registry has to be told where browsers reach it: `skycap controlplane --gateway http://localhost:7080`. `skycap
     up` does both. Other options are those of `skycap proxy`: --token-file, --admin, --log-format and so on.
     """
+    from proxy.contract.previews import GATEWAY  # here, since another package may stand in the place of ours
+
     own = ("--workload", GATEWAY, "--gateway", listen, "--gateway-domain", domain, "--registry", registry)
     _become((*own, *arguments))
 
