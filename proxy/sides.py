@@ -35,6 +35,7 @@ from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.transparent import ANYWHERE, Destinations, Received
 from proxy.net.upstream import ConnectionPool, Forbids
+from proxy.routing.captures import Captures
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.links import LinkTable
@@ -119,7 +120,7 @@ class Sides:
                 pools=pools,
                 reporter=notices,
                 spans=span_recorder(tracing, direction) if tracing is not None else None,
-                hops=_hop_recorder(hops, settings, direction),
+                hops=_hop_recorder(hops, settings, direction, table.captures),
                 prefix=b"%08x" % _random_bits(32),
                 reset=reset,
                 splicer=splicer,
@@ -263,12 +264,13 @@ class Sides:
             yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
 
 
-def _hop_recorder(hops: HopReport | None, settings: Settings, direction: str) -> HopRecorder | None:
+def _hop_recorder(hops: HopReport | None, settings: Settings, direction: str, captures: Captures) -> HopRecorder | None:
     if hops is None:
         return None
     return HopRecorder(
         hops.ring,
         time.time,
+        captures,
         workload=settings.workload,
         side=direction,
         instance=settings.instance,

@@ -26,7 +26,7 @@ from controlplane.api.operations import (
     Values,
 )
 from controlplane.api.refused import Refused
-from controlplane.life.published import encoded, encoded_keys, synced
+from controlplane.life.published import DEFAULT_CAPTURE, encoded, encoded_captures, encoded_keys, synced
 from controlplane.life.registry import Registry
 from controlplane.life.watchers import Watcher
 from controlplane.model.routes import RouteEvent
@@ -97,16 +97,19 @@ async def _catch_up(
     keys = frozenset(published.keys)
     for event in encoded_keys(sorted(keys)):
         await _write(response, event)
+    captures = dict(published.captures)
+    await _write(response, b"".join(encoded_captures(captures)))
     if gateway:
         registry.watchers.add_gateway(watcher)
         # In one write: what changes from here on is written behind it.
         await _write(response, b"".join(registry.handoffs.told()))
     await _write(response, synced(at, previews=gateway))
-    while (later := published.since(watcher.workload, at)) or keys != published.keys:
+    while (later := published.since(watcher.workload, at)) or keys != published.keys or captures != published.captures:
         if later is None:
             break
         changed = encoded_keys(sorted(published.keys - keys), sorted(keys - published.keys))
-        at, keys = published.revision, frozenset(published.keys)
+        changed += encoded_captures(dict.fromkeys(captures, DEFAULT_CAPTURE) | published.captures)
+        at, keys, captures = published.revision, frozenset(published.keys), dict(published.captures)
         await _write(response, _joined(later) + b"".join(changed))
     if later is None or registry.closing:
         return None

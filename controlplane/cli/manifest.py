@@ -13,7 +13,7 @@ import click
 from controlplane.cli.failures import InvalidError
 from controlplane.rest import API_VERSION, SANDBOX
 
-_OF_SPEC = {"ttl": "ttl", "idle": "idle", "on_unavailable": "onUnavailable"}
+_OF_SPEC = {"ttl": "ttl", "idle": "idle", "on_unavailable": "onUnavailable", "capture": "capture"}
 _OF_METADATA = ("owner", "description")
 
 

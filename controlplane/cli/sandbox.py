@@ -78,6 +78,9 @@ def sandbox() -> None:
     type=click.Choice(["error", "baseline"]),
     help="What its requests get when its shadow cannot be reached.  [default: error]",
 )
+@click.option(
+    "--capture", type=click.Choice(["none", "errors", "all"]), help="Whose messages are kept.  [default: errors]"
+)
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label; may be repeated.")
 @click.option("--owner", metavar="WHO", help="Whom to ask about it.")
 @click.option("--description", metavar="WHAT", help="What is tried in it.")

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from controlplane.hops.port import HopsUnavailableError
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.sandbox import Phase, ttl_seconds
@@ -60,7 +61,10 @@ class Idle:
         before, self._seen = self._seen, {}
         for life in awake:
             keys = (life.record.routing_key, *self._around.groups.keys_of(life.name))
-            mark = (sum([await self._around.hops.last(key) for key in keys]), life.record.desired.updated)
+            try:
+                mark = (sum([await self._around.hops.last(key) for key in keys]), life.record.desired.updated)
+            except HopsUnavailableError:
+                continue  # whether somebody has called is not known: it counts anew from when it is
             moment = self._around.clock.monotonic()
             known, since = before.get(life.name, (None, moment))
             self._seen[life.name] = mark, since if known == mark else moment

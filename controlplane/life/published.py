@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from controlplane.model.routes import RouteChange, RouteEvent
 from controlplane.store.port import KEPT_EVENTS
 from proxy.contract.previews import PREVIEWS
 from proxy.contract.routes import Route, State, encode_route, encode_tombstone
 from proxy.contract.watch import (
+    CAPTURE,
     DELETE,
     KEYS,
     KEYS_IN_EVENT,
@@ -25,6 +26,8 @@ from proxy.contract.watch import (
     Event,
     encode_event,
 )
+
+DEFAULT_CAPTURE = "errors"
 
 MAX_PIECE_BYTES = 256 * 1024
 """Of the routes in one piece of a snapshot: 200 of the largest legal ones, with 64 long names each, are 3 MB."""
@@ -44,6 +47,9 @@ class PublishedRoutes:
         self.keys: set[str] = set()
         """Of all sandboxes, whichever workloads these fork."""
         self._key_changes: dict[str, bool] = {}
+        self.captures: dict[str, str] = {}
+        """Routing key -> whose messages its hops keep, for those that have not the default."""
+        self._capture_changes: dict[str, str] = {}
         self._tables: dict[str, dict[str, tuple[Route, str]]] = {}
         self._ended: dict[str, dict[str, tuple[Route, str]]] = {}
         """Tombstones, beside the routes."""
@@ -74,11 +80,19 @@ class PublishedRoutes:
             self._key_changes[key] = had
             (self.keys.add if had else self.keys.discard)(key)
 
+    def has_capture(self, key: str, capture: str) -> None:
+        """Whose messages the hops of a key keep; told with the keys."""
+        if capture != self.captures.get(key, DEFAULT_CAPTURE):
+            self._capture_changes[key] = self.captures[key] = capture
+            if capture == DEFAULT_CAPTURE:
+                del self.captures[key]
+
     def key_events(self) -> list[bytes]:
         """What has changed of the keys since the last call."""
+        captures, self._capture_changes = self._capture_changes, {}
         changed, self._key_changes = self._key_changes, {}
         added = [key for key, had in changed.items() if had]
-        return encoded_keys(added, [key for key, had in changed.items() if not had])
+        return encoded_keys(added, [key for key, had in changed.items() if not had]) + encoded_captures(captures)
 
     def workloads(self) -> Set[str]:
         """Those that some route replaces."""
@@ -162,6 +176,18 @@ def encoded_keys(add: Sequence[str], remove: Sequence[str] = ()) -> list[bytes]:
     return [
         encode_event(Event(KEYS, _text({name: keys[start : start + KEYS_IN_EVENT]})))
         for name, keys in (("add", add), ("remove", remove))
+        for start in range(0, len(keys), KEYS_IN_EVENT)
+    ]
+
+
+def encoded_captures(captures: Mapping[str, str]) -> list[bytes]:
+    """Whose messages the hops of keys keep, as the watch writes it: without an id, for they are no routes."""
+    by_capture: dict[str, list[str]] = {}
+    for key in sorted(captures):
+        by_capture.setdefault(captures[key], []).append(key)
+    return [
+        encode_event(Event(CAPTURE, _text({capture: keys[start : start + KEYS_IN_EVENT]})))
+        for capture, keys in by_capture.items()
         for start in range(0, len(keys), KEYS_IN_EVENT)
     ]
 

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from controlplane.life.expiry import Expiry
 from controlplane.life.idle import Idle
 from controlplane.life.output import copies
+from controlplane.life.published import DEFAULT_CAPTURE
 from controlplane.life.refusals import Closing, Conflict, NotFound
 from controlplane.life.sandbox import SandboxLife
 from controlplane.life.surroundings import Surroundings
@@ -47,8 +48,9 @@ class Sandboxes:
         self._graves = {life.name: life for life in lives if life.record.finished}
         """What is left of sandboxes that are gone: keys that are remembered."""
         self._owners = {life.record.routing_key: life.name for life in self._lives.values() if not life.record.deleting}
-        for key in self._owners:
+        for key, name in self._owners.items():
             around.published.has_key(key, True)
+            around.published.has_capture(key, self._lives[name].record.desired.spec.capture.value)
         around.published.key_events()  # nobody watches yet
         for life in self._lives.values():
             around.forkers.note(life.record)
@@ -303,9 +305,11 @@ class Sandboxes:
             self._lives[life.name] = life
             self._graves.pop(life.name, None)
             published.has_key(record.routing_key, True)
+            published.has_capture(record.routing_key, record.desired.spec.capture.value)
         elif not before.deleting:
             self._owners.pop(before.routing_key, None)
             published.has_key(before.routing_key, False)
+            published.has_capture(before.routing_key, DEFAULT_CAPTURE)
             self._around.tasks.spawn(self._around.hops.forget(before.routing_key), f"forget the hops of {life.name}")
         for gone in {one.key for one in before.tombstones} - {one.key for one in record.tombstones}:
             if self._buried.get(gone, ("",))[0] == life.name:

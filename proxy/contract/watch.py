@@ -4,6 +4,7 @@
     event: synced       data: {"keys": true}                      the snapshot is complete: swap the table
     event: put          data: ROUTE                               one route is new or changed
     event: delete       data: {"workload": ..., "key": ..., "ended": TOMBSTONE}      one route is gone
+    event: capture      data: {"all": [KEY, ...], "none": [KEY, ...], "errors": [KEY, ...]}      whose messages are kept
     event: keys         data: {"add": [KEY, ...], "remove": [KEY, ...]}              keys that sandboxes have
     : keep-alive                                                  every HEARTBEAT_SECONDS
 
@@ -28,6 +29,9 @@ without one ends the tombstone, too.
 `keys` tells the keys of all sandboxes, whichever workloads these fork, so that a sidecar can tell a key without a route
 here from one that nobody has. All of them come with every connection, before its `synced`, which says so; without that,
 nobody knows. After it come the changes. They are no routes and are not acknowledged: their ids repeat the last one.
+
+`capture` tells, for every workload and in the same way, of which keys hops keep the messages of all answers or of none.
+A key that it has not told of, or has told of as `errors`, keeps those of answers that are no good ones.
 
 How the contract grows. The path's first segment, `/v1`, names its version. Within a version things are only added:
 fields, events, states, parameters. A reader ignores what it does not know: events and fields, parameters of the query,
@@ -64,6 +68,7 @@ SYNCED = "synced"
 PUT = "put"
 DELETE = "delete"
 KEYS = "keys"
+CAPTURE = "capture"
 
 KEYS_IN_EVENT = 2000
 """At most, in one event: 130 KB."""

@@ -15,10 +15,10 @@ from proxy.exchange.caching import CACHING, UNCACHED_LINES
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.phase import ANSWERING, WAITING
 from proxy.exchange.ports import Upstream
-from proxy.exchange.recorder import FAILED
 from proxy.exchange.request import FAIR_MESSAGES, FAIR_WORK
 from proxy.exchange.tunnel import BULK_BYTES
 from proxy.exchange.way import Way
+from proxy.routing.captures import ERRORS
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import BEGUN, NO_LINE, ChunkedReader
 from proxy.wire.edit import CONNECTION, response_head
@@ -153,8 +153,8 @@ class Answer:
         passage.answer_bytes = stop - head.end
         if side.hops is not None and passage.hop:
             passage.first_byte = side.clock()
-            if head.status >= FAILED and side.hops is not None:
-                side.hops.answered(passage, head, stop)
+            if head.status >= ERRORS or side.hops.captures.special:
+                side.hops.answered(passage, head, stop, failed=head.status >= ERRORS)
         if stop < size:
             passage.reusable = False  # bytes behind the answer: their sender is confused
         if side.draining or passage.body is not None or head.body == UNTIL_CLOSE:

@@ -2,8 +2,8 @@
 
 A hop costs a keyed request its id when it is decided, a look at the clock when the answer's head comes, and a tuple at
 the end (`Side.settled`), where nothing is called for the usual one. Requests and answers are kept only where the answer
-is no good one, because until then it is not known; a request's body is kept anyway for as long as it may have to be
-sent again.
+is no good one, because until then it is not known, or where a sandbox asks for others (`proxy.routing.captures`); a
+request's body is kept anyway for as long as it may have to be sent again.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from proxy.contract.hops import MAX_BODY_BYTES
 from proxy.exchange.passage import Passage
 from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Clock
+from proxy.routing.captures import ALL, NONE, Captures
 from proxy.routing.decision import Action
 from proxy.telemetry.hops import HOP_COUNTS, HOP_ID, Capture, HopRing, Raw
 from proxy.wire.head import ResponseHead
-
-FAILED: Final = 400
-"""From this status on an answer is captured."""
 
 MAX_HEAD_BYTES: Final = MAX_BODY_BYTES
 """Of a head that is kept: as much as of a body."""
@@ -33,14 +31,25 @@ class HopRecorder:
     """The hops of one side.
 
     now:      seconds since 1970.
+    captures: of which keys other messages are kept than those of answers that are no good ones.
     side:     `inbound` or `outbound`.
     instance: this sidecar's name.
     sandbox:  whose shadow it stands beside, "" beside the baseline; `revision` is that shadow's.
     """
 
     def __init__(
-        self, ring: HopRing, now: Clock, *, workload: str, side: str, instance: str, sandbox: str, revision: int
+        self,
+        ring: HopRing,
+        now: Clock,
+        captures: Captures,
+        *,
+        workload: str,
+        side: str,
+        instance: str,
+        sandbox: str,
+        revision: int,
     ) -> None:
+        self.captures = captures
         self.ring = ring
         self.prefix = ring.prefix
         self.ids = ring.ids
@@ -50,14 +59,25 @@ class HopRecorder:
         self._revision = revision
         self._always = {"workload": workload, "instance": instance, "side": side}
 
-    def answered(self, passage: Passage, head: ResponseHead, stop: int) -> None:
-        """The head of an answer that is no good one is there. stop: where what came of its body ends."""
+    def answered(self, passage: Passage, head: ResponseHead, stop: int, *, failed: bool) -> None:
+        """The head of an answer is there that is no good one, or of one of some key when not all have the default.
+
+        stop: where what came of its body ends.
+        """
+        if self.captures.special:
+            assert passage.plan is not None
+            floor = self.captures.floor(passage.plan.key)
+            if floor == NONE or (floor != ALL and not failed):
+                return
         data, end = head.data, head.end
         self._keep(passage, data[:end], data[end : min(stop, end + MAX_BODY_BYTES)])
 
     def answered_here(self, passage: Passage, head: bytes, body: bytes) -> None:
         """We answer ourselves."""
         passage.answer_bytes = len(body)
+        assert passage.plan is not None
+        if self.captures.special and self.captures.floor(passage.plan.key) == NONE:
+            return
         self._keep(passage, head, body)
 
     def more(self, capture: Capture, data: bytes) -> None:

@@ -6,7 +6,7 @@ Rules, beside those of `proxy.contract.watch`:
   restored from an older store, and it is the authority.
 - `put` and `delete` between the pieces of a snapshot belong to the snapshot.
 - A `put` or `delete` older than what is in force is skipped and counted.
-- `keys` are collected until `synced`, which puts them in force; after it they are changes.
+- `keys` and `capture` are collected until `synced`, which puts them in force; after it they are changes.
 - So are `previews`, where somebody wants them.
 - `synced` without a snapshot says that a resumed table is complete. It cannot be older than what is in force.
 - Anything else is nonsense: ContractError, and the connection is dropped. What was in force stays.
@@ -19,10 +19,11 @@ import re
 from proxy.contract.names import ROUTING_KEY
 from proxy.contract.previews import HASH, LINKS_IN_EVENT, MAX_LINKS, PREVIEWS, Link, decode_link
 from proxy.contract.routes import Route, decode_tombstone
-from proxy.contract.watch import DELETE, KEYS, KEYS_IN_EVENT, PUT, SNAPSHOT, SYNCED, Event
+from proxy.contract.watch import CAPTURE, DELETE, KEYS, KEYS_IN_EVENT, PUT, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, check_size, check_workload, decode, discard, parse
+from proxy.routing.captures import FLOORS
 from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 
@@ -44,6 +45,7 @@ class WatchStream:
         self._state = state
         self._snapshot = None if resumed else Snapshot(table)
         self._keys: set[str] = set()
+        self._floors: dict[str, int] = {}
         self._links = links
         self._told_links: dict[str, Link] = {}
         self._last = 0
@@ -51,7 +53,10 @@ class WatchStream:
 
     async def apply(self, event: Event) -> bool:
         """True when what is in force has changed or was confirmed. Raises ContractError."""
-        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS, PREVIEWS):
+        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS, CAPTURE, PREVIEWS):
+            return False
+        if event.name == CAPTURE:
+            self._change_captures(event.data)
             return False
         if event.name == KEYS:
             self._change_keys(event.data)
@@ -79,6 +84,8 @@ class WatchStream:
         told = parse(data)
         self._table.replace_keys(self._keys if isinstance(told, dict) and told.get("keys") is True else None)
         self._keys = set()
+        self._table.captures.replace(self._floors)
+        self._floors = {}
         if self._links is not None:
             whole = isinstance(told, dict) and told.get(PREVIEWS) is True
             self._links.replace(self._told_links.values() if whole else ())  # nobody vouches for them otherwise
@@ -132,6 +139,21 @@ class WatchStream:
         self._keys.update(add)
         self._keys.difference_update(remove)
         check_size(self._keys)
+
+    def _change_captures(self, data: str) -> None:
+        document = parse(data)
+        document = document if isinstance(document, dict) else {}
+        for name, floor in FLOORS.items():
+            keys = document.get(name, [])
+            if not isinstance(keys, list) or len(keys) > KEYS_IN_EVENT:
+                raise ContractError([(name, f"a capture is an object with up to {KEYS_IN_EVENT} keys by name")])
+            if not all(isinstance(key, str) and ROUTING_KEY.fullmatch(key) for key in keys):
+                raise ContractError([(name, "a capture with a key that is no legal one")])
+            if self.synced:
+                self._table.captures.change(keys, floor)
+            else:
+                self._floors.update(dict.fromkeys(keys, floor))
+        check_size(self._floors)
 
     def _change_links(self, links: LinkTable, data: str) -> None:
         document = parse(data)

@@ -12,23 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from proxy.contract.routes import Route
+from proxy.routing.captures import Captures
 
 
 class RouteTable:
     """key -> Route for one workload.
 
     workload: `namespace/name`; routes of other workloads must not be put here.
+    captures: of which keys other messages are kept than of most.
     synced:   a whole table has been received at least once (from a file or a registry). It never goes back:
               the last good table serves until a better one comes.
     """
 
-    __slots__ = ("_keys", "_routes", "callers", "synced", "watchers", "workload")
+    __slots__ = ("_keys", "_routes", "callers", "captures", "synced", "watchers", "workload")
 
     def __init__(self, workload: str) -> None:
         self.workload = workload
         self.synced = False
         self.watchers: list[Callable[[], None]] = []
         self.callers: list[Callable[[str], None]] = []
+        self.captures = Captures()
         self._routes: dict[str, Route] = {}
         self._keys: set[str] | None = None
 

@@ -22,7 +22,7 @@ from proxy.exchange.h2.kinds import AnswerKind, RequestKind
 from proxy.exchange.h2.replies import field_literals, own_answer
 from proxy.exchange.h2.way import StreamWay
 from proxy.exchange.phase import ANSWERING, CLOSED, ROUTING, WAITING
-from proxy.exchange.recorder import FAILED
+from proxy.routing.captures import ERRORS
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, StreamFault
 from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames
 from proxy.wire.h2.template import without
@@ -82,8 +82,9 @@ class StreamExchange(StreamWay):
         if passage.hop and side.hops is not None:
             passage.first_byte = side.clock()
             self._answer_block = block
-            if kind.status >= FAILED or (end and kind.grpc_status > 0):
-                self._capture(block, kind.status)
+            failed = kind.status >= ERRORS or (bool(end) and kind.grpc_status > 0)
+            if failed or side.hops.captures.special:
+                self._capture(block, kind.status, failed=failed)
                 answer.state |= KEPT
         if end:
             self.grpc_status = kind.grpc_status
@@ -121,17 +122,17 @@ class StreamExchange(StreamWay):
         if kind.claims:
             block = without(block, _OURS)
         self.grpc_status = kind.grpc_status
-        if self._answer_block and self.passage.status < FAILED and kind.grpc_status > 0:
-            self._capture(self._answer_block + block, self.passage.status)
+        if self._answer_block and self.passage.status < ERRORS and kind.grpc_status > 0:
+            self._capture(self._answer_block + block, self.passage.status, failed=True)
         server, client = self.server, self.client
         assert server is not None
         server.pass_end_on(self.sid, answer, header_frames(self.sid, END_STREAM, client.first(block)))
 
-    def _capture(self, block: bytes, status: int) -> None:
+    def _capture(self, block: bytes, status: int, *, failed: bool) -> None:
         hops = self.client.side.hops
         assert hops is not None  # else it would have no hop
         head = answer_head(block, status)
-        hops.answered(self.passage, head, head.end)
+        hops.answered(self.passage, head, head.end, failed=failed)
 
     def captured(self, data: bytes) -> None:
         capture, hops = self.passage.capture, self.client.side.hops

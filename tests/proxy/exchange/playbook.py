@@ -564,7 +564,14 @@ class Playbook:
         if not self._hops:
             return None
         return HopRecorder(
-            self.ring, self.clock, workload=WORKLOAD, side=side, instance=INSTANCE, sandbox=sandbox, revision=revision
+            self.ring,
+            self.clock,
+            self.table.captures,
+            workload=WORKLOAD,
+            side=side,
+            instance=INSTANCE,
+            sandbox=sandbox,
+            revision=revision,
         )
 
     def hops(self) -> list[Hop]:

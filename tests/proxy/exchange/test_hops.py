@@ -9,6 +9,7 @@ import pytest
 from proxy.contract.hops import INBOUND, MAX_BODY_BYTES, OUTBOUND, Hop
 from proxy.contract.routes import Endpoint, Route
 from proxy.exchange.outbound import MAX_PLANS
+from proxy.routing.captures import ALL, NONE
 from proxy.telemetry.hops import CAPTURED_BYTES, RING_HOPS
 from tests.proxy.exchange.playbook import INSTANCE, OK, TARGET, Playbook, field_lines, get, keyed, problem, ready
 
@@ -113,6 +114,36 @@ def test_a_cause_that_stands_elsewhere_is_taken_off_as_well(side: str, lines: tu
     assert upstream.got.lower().count(b"skycap-hop") == (not inbound)
     assert b"00000007000000aa" not in upstream.got
     assert played.hops()[0].parent == ("00000007000000aa" if inbound else "")
+    played.ends_clean()
+
+
+@pytest.mark.parametrize("inbound", [True, False])
+def test_a_key_whose_every_message_is_kept_and_one_of_which_none_is(inbound: bool) -> None:
+    """Others are kept as before."""
+    failed = b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\nboom"
+    kept = []
+    for key in ("every", "never", "usual"):
+        for answer in (OK, failed):
+            played = book()
+            played.table.captures.change(["every"], ALL)
+            played.table.captures.change(["never"], NONE)
+            client = played.connect(played.inbound() if inbound else played.outbound())
+            client.send(get("/", f"baggage: routing-key={key}", PARENT))
+            (played.app if inbound else played.target).accept().send(answer)
+            (hop,) = played.hops()
+            kept.append(hop.response is not None and hop.response.body)
+            played.ends_clean()
+    assert kept == ["ok", "boom", False, False, False, "boom"]
+
+
+def test_nothing_is_kept_of_our_own_answer_for_a_key_of_which_none_is() -> None:
+    played = book()
+    played.table.captures.replace({"agent-42": NONE})
+    client = played.connect(played.inbound())
+    client.send(keyed("agent-42", "/", PARENT))
+    played.shadow.accept().vanish()
+    (hop,) = played.hops()
+    assert (hop.status, hop.request, hop.response) == (502, None, None)
     played.ends_clean()
 
 

@@ -34,6 +34,7 @@ from proxy.net.resolve import Found, Resolver, UnresolvedError
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool
+from proxy.routing.captures import Captures
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
@@ -298,7 +299,7 @@ class Net:
         notices = Notices(WORKLOAD)
         return SideParts(
             hops=HopRecorder(
-                self.ring, time.time, workload=WORKLOAD, side=side, instance="5c1d", sandbox="", revision=0
+                self.ring, time.time, Captures(), workload=WORKLOAD, side=side, instance="5c1d", sandbox="", revision=0
             ),
             workload=WORKLOAD,
             settings=self.settings,
