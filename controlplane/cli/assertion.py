@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, NOT_FOUND, REGISTRY_EXITS, USAGE
 from controlplane.cli.output import Output, output_option
@@ -31,8 +32,8 @@ def _read(answer: Any) -> dict[str, Any]:
         NOT_FOUND: "there is no sandbox of that name",
     },
 )
-@click.argument("name")
-@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.argument("name", shell_complete=sandbox_names)
+@click.argument("workload", shell_complete=workload_names, metavar="NAMESPACE/NAME")
 @click.option("--requests", metavar="COUNT", default=1, type=click.IntRange(1, 5000), help="At least so many.")
 @click.option(
     "--revision", metavar="REVISION", type=click.IntRange(1), help="That answered.  [default: the current one]"

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import REGISTRY_EXITS, USAGE, CommandError, InvalidError
 from controlplane.cli.output import Output, output_option
@@ -29,8 +30,8 @@ AGAIN_MILLISECONDS = 1000
     cls=Command,
     exits=REGISTRY_EXITS | {0: "ended with Ctrl-C", USAGE: "wrong usage, or the folder cannot be pushed at all"},
 )
-@click.argument("name")
-@click.argument("workload")
+@click.argument("name", shell_complete=sandbox_names)
+@click.argument("workload", shell_complete=workload_names)
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--as", "place", metavar="PLACE", help="Where the folder goes in the work folder.  [default: its top]")
 @click.option("--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0, 3600), help="For one start.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, NOT_FOUND, REGISTRY_EXITS, USAGE
 from controlplane.cli.output import Output, output_option
@@ -37,8 +38,13 @@ def _read(answer: Any) -> dict[str, Any]:
         NOT_FOUND: "there is no sandbox of that name",
     },
 )
-@click.argument("name")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Only requests to this one.  [default: all that it forks]")
+@click.argument("name", shell_complete=sandbox_names)
+@click.option(
+    "--workload",
+    metavar="NAMESPACE/NAME",
+    shell_complete=workload_names,
+    help="Only requests to this one.  [default: all that it forks]",
+)
 @click.option("--path", metavar="PREFIX", help="Only paths that begin so.")
 @click.option("--since", metavar="10m", help="In the last so many s, m or h.  [default: since its last update]")
 @click.option("--requests", metavar="COUNT", default=10, type=click.IntRange(1, 50), help="At most so many.")

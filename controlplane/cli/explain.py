@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from controlplane.cli.candidates import routing_keys, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, NotFoundError
 from controlplane.cli.output import Output, output_option
@@ -40,8 +41,8 @@ def _read(answer: Any) -> _Explanation:
 
 
 @click.command(cls=Command, exits=REGISTRY_EXITS | {NOT_FOUND: "the registry knows no such workload"})
-@click.argument("key")
-@click.argument("workload", metavar="NAMESPACE/NAME")
+@click.argument("key", shell_complete=routing_keys)
+@click.argument("workload", shell_complete=workload_names, metavar="NAMESPACE/NAME")
 @registry_options
 @output_option
 def explain(key: str, workload: str, registry: Registry, output: Output) -> None:

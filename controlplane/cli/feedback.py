@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from controlplane.asking.written import markdown
+from controlplane.cli.candidates import sandbox_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, NOT_FOUND, REGISTRY_EXITS
 from controlplane.cli.output import Output, output_option
@@ -27,7 +28,7 @@ def _read(answer: Any) -> dict[str, Any]:
     exits=REGISTRY_EXITS
     | {0: "passing", FAILED: "anything else, which the verdict says", NOT_FOUND: "there is no sandbox of that name"},
 )
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option("--since", metavar="10m", help="Judge the last so many s, m or h, not only what came after the update.")
 @registry_options
 @output_option

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, USAGE
 from controlplane.cli.manifest import pairs
@@ -29,7 +30,7 @@ def group() -> None:
     exits=REGISTRY_EXITS
     | {0: "its key is in force, or about to be", USAGE: "two of them fork the same workload, or the key is taken"},
 )
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.argument("members", nargs=-1, required=True, metavar="SANDBOX [SANDBOX]")
 @click.option("--key", metavar="KEY", help="Its routing key.  [default: the name]")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label; may be repeated.")
@@ -83,7 +84,7 @@ def list_groups(registry: Registry, output: Output) -> None:
 
 
 @group.command(cls=Command, exits=_NAMED)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @registry_options
 @output_option
 def get(name: str, registry: Registry, output: Output) -> None:
@@ -93,7 +94,7 @@ def get(name: str, registry: Registry, output: Output) -> None:
 
 
 @group.command(cls=Command, exits=_NAMED)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @registry_options
 @output_option
 def delete(name: str, registry: Registry, output: Output) -> None:

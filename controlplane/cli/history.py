@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import (
     FAILED,
@@ -31,7 +32,7 @@ _NAMED = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"}
 
 
 @click.command(cls=Command, exits=_NAMED)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @registry_options
 @output_option
 def history(name: str, registry: Registry, output: Output) -> None:
@@ -66,7 +67,7 @@ def _row(item: dict[str, Any]) -> Row:
 @click.command(
     cls=Command, exits=_NAMED | {NOT_FOUND: "there is no such sandbox, or nothing before", USAGE: "no such revision"}
 )
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option("--from", "before", metavar="N", type=click.IntRange(1), help="A revision.  [default: the spec before]")
 @click.option("--to", "after", metavar="M", type=click.IntRange(1), help="Another one.  [default: the current one]")
 @registry_options
@@ -115,7 +116,7 @@ def _value(value: object) -> str:
         UNKNOWN_WORKLOAD: "with --wait: it forks a workload that nobody knows",
     },
 )
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option(
     "--to", "revision", metavar="N", type=click.IntRange(1), help="Its spec.  [default: the newest before that served]"
 )
@@ -139,7 +140,7 @@ def rollback(name: str, revision: int | None, wait: bool, timeout: float, regist
 
 
 @click.command(cls=Command, exits=_NAMED | {USAGE: "no time, or a longer one than a sandbox may live"})
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.argument("ttl")
 @registry_options
 @output_option

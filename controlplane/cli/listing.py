@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from controlplane.cli.candidates import workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import REGISTRY_EXITS, USAGE
 from controlplane.cli.manifest import pairs
@@ -38,7 +39,7 @@ _COLUMNS: tuple[tuple[str, _Cell, Callable[[Sandbox], object]], ...] = (
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="Only those with it; may be repeated.")
 @click.option("--owner", metavar="WHO", help="Only those of this owner.")
 @click.option("--description", metavar="WORDS", help="Only those whose description has these in it.")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Only those that fork it.")
+@click.option("--workload", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Only those that fork it.")
 @registry_options
 @output_option
 def list_sandboxes(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, USAGE
 from controlplane.cli.output import Output, Row, output_option
@@ -28,8 +29,13 @@ def _until(link: dict[str, Any]) -> str:
 
 
 @click.command(cls=Command, exits=_EXITS | {USAGE: "wrong usage, or there can be no such link; none was made"})
-@click.argument("name")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Where the browser enters.  [default: what nobody calls]")
+@click.argument("name", shell_complete=sandbox_names)
+@click.option(
+    "--workload",
+    metavar="NAMESPACE/NAME",
+    shell_complete=workload_names,
+    help="Where the browser enters.  [default: what nobody calls]",
+)
 @click.option("--name", "called", metavar="NAME", help="A part of the link.  [default: the workload's name]")
 @click.option("--ttl", metavar="TTL", help="How long it leads there, 7d at most.  [default: as long as the sandbox]")
 @click.option("--password", is_flag=True, help="Whoever follows it is asked for a second secret, which is shown now.")
@@ -66,7 +72,7 @@ def link(
 
 
 @click.command("preview", cls=Command, exits=_EXITS)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option("--revoke", metavar="ID", help="End this link at once; a name ends all links of that name.")
 @registry_options
 @output_option

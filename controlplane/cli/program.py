@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from controlplane.cli.command import Group
 from controlplane.cli.complaint import Complaint, wants_json
@@ -41,6 +42,7 @@ COMMANDS = {
     "gateway": ("controlplane.cli.sidecar:gateway", "Serve preview links."),
     "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
     "inject": ("controlplane.cli.inject:inject", "Put a sidecar into the pods of Kubernetes manifests."),
+    "completion": ("controlplane.cli.completion:completion", "Let a shell complete commands and names."),
     "version": ("controlplane.cli.version:version", "Say which version this is."),
 }
 """Name -> MODULE:ATTRIBUTE and what it is for in a few words, in the order of `skycap --help`."""
@@ -68,6 +70,13 @@ class LazyGroup(Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so, none of which is imported for it; options as ever."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(context, incomplete)
+        found = ((name, purpose) for name, (_, purpose) in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=purpose) for name, purpose in found]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

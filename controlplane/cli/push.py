@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from controlplane.cli import view
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import (
     FAILED,
@@ -40,8 +41,8 @@ MARKS = {"added": "+", "changed": "~", "removed": "-", "restored": "="}
         NOT_READY: "it does not serve yet in the given time",
     },
 )
-@click.argument("name")
-@click.argument("workload")
+@click.argument("name", shell_complete=sandbox_names)
+@click.argument("workload", shell_complete=workload_names)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--as", "place", metavar="PLACE", help="Where the one PATH goes, as a path in the work folder.")
 @click.option("--remove", "removed", multiple=True, metavar="PLACE", help="A file to be gone; may be repeated.")

@@ -15,6 +15,7 @@ import click
 from controlplane.asking.answer import BODY_LIMIT, Answer, NoAnswerError, NotAUrlError, send
 from controlplane.asking.calls import Call
 from controlplane.asking.expected import Expected
+from controlplane.cli.candidates import routing_keys
 from controlplane.cli.command import Command
 from controlplane.cli.failures import (
     FAILED,
@@ -73,7 +74,7 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
         INTERRUPTED: MEANINGS[INTERRUPTED],
     },
 )
-@click.argument("key", callback=checked_key)
+@click.argument("key", shell_complete=routing_keys, callback=checked_key)
 @click.argument("url")
 @click.option(
     "-X", "--method", metavar="METHOD", callback=_method, help="The method.  [default: POST with --data, else GET]"

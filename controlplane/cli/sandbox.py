@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from controlplane.cli.assertion import assertion
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command, Group
 from controlplane.cli.dev import dev
 from controlplane.cli.diff import diff
@@ -61,9 +62,11 @@ def sandbox() -> None:
         UNKNOWN_WORKLOAD: "with --wait: it forks a workload that nobody knows",
     },
 )
-@click.argument("name", required=False)
+@click.argument("name", shell_complete=sandbox_names, required=False)
 @click.option("-f", "--file", "path", metavar="FILE", help="The sandbox as YAML or JSON; - reads standard input.")
-@click.option("--fork", metavar="NAMESPACE/NAME", help="Without a file: the workload to replace.")
+@click.option(
+    "--fork", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Without a file: the workload to replace."
+)
 @click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the shadow.")
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
@@ -160,8 +163,10 @@ def _apply(document: dict[str, Any], path: str | None, registry: Registry, resta
 @sandbox.command(
     cls=Command, exits=_NAMED | {0: "its shadows are being started anew; `wait` tells when they serve", USAGE: _REFUSED}
 )
-@click.argument("name")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Only the shadow of this one.")
+@click.argument("name", shell_complete=sandbox_names)
+@click.option(
+    "--workload", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Only the shadow of this one."
+)
 @registry_options
 @output_option
 def restart(name: str, workload: str | None, registry: Registry, output: Output) -> None:
@@ -186,7 +191,7 @@ def _in_file(error: InvalidError, path: str) -> InvalidError:
 
 
 @sandbox.command(cls=Command, exits=_NAMED)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @registry_options
 @output_option
 def get(name: str, registry: Registry, output: Output) -> None:
@@ -196,7 +201,7 @@ def get(name: str, registry: Registry, output: Output) -> None:
 
 
 @sandbox.command(cls=Command, exits=_NAMED | {0: "it is gone", NOT_READY: "it is being deleted, and not gone in time"})
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option(
     "--timeout",
     metavar="SECONDS",
@@ -225,7 +230,7 @@ def delete(name: str, timeout: float, registry: Registry, output: Output) -> Non
         UNKNOWN_WORKLOAD: MEANINGS[UNKNOWN_WORKLOAD],
     },
 )
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option("--timeout", metavar="SECONDS", default=60.0, type=click.FloatRange(0, 3600), help="How long, at most.")
 @registry_options
 @output_option
@@ -235,9 +240,14 @@ def wait(name: str, timeout: float, registry: Registry, output: Output) -> None:
 
 
 @sandbox.command(cls=Command, exits=_NAMED)
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option(
-    "--workload", default="", show_default=False, metavar="NAMESPACE/NAME", help="Only this one's, and its baseline's."
+    "--workload",
+    default="",
+    show_default=False,
+    metavar="NAMESPACE/NAME",
+    shell_complete=workload_names,
+    help="Only this one's, and its baseline's.",
 )
 @click.option(
     "--lines",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from controlplane.asking.calls import Call, Placed, calls, drawn
+from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command
 from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, CommandError, NotFoundError
 from controlplane.cli.output import Output, output_option
@@ -26,9 +27,9 @@ SHOWN_PATH = 60
 
 
 @click.command(cls=Command, exits=REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"})
-@click.argument("name")
+@click.argument("name", shell_complete=sandbox_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or the sandbox's end.")
-@click.option("--workload", metavar="NAMESPACE/NAME", help="Only at this workload.")
+@click.option("--workload", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Only at this workload.")
 @click.option("--side", type=click.Choice(["inbound", "outbound"]), help="Only on this side.")
 @click.option("--method", metavar="METHOD", help="Only with this method.")
 @click.option("--path", metavar="PREFIX", help="Only paths that begin so.")
