@@ -11,15 +11,17 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from controlplane.cli.command import Group
 from controlplane.cli.complaint import Complaint, wants_json
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, PIPE_CLOSED, USAGE, exit_codes
 from proxy.base.problems import ConfigurationError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "demo": ("controlplane.demo.command:demo", "See it work: a shop, two sandboxes, one broken contract."),
@@ -73,6 +75,8 @@ class LazyGroup(Group):
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands that begin so, none of which is imported for it; options as ever."""
+        from click.shell_completion import CompletionItem  # only a shell that completes waits for it
+
         if incomplete.startswith("-"):
             return super().shell_complete(context, incomplete)
         found = ((name, purpose) for name, (_, purpose) in COMMANDS.items() if name.startswith(incomplete))
