@@ -34,6 +34,13 @@ def inbound_listener(text: str) -> tuple[Listen, Endpoint]:
     return parse_listen(listen), parse_endpoint(app)
 
 
+def certificate_and_key(text: str) -> tuple[Path, Path]:
+    chain, comma, key = text.partition(",")
+    if not chain or not comma or not key or "," in key:
+        raise ValueError(f"{text!r} is not CERT,KEY, two files in PEM")
+    return Path(chain), Path(key)
+
+
 def outbound_listener(text: str) -> tuple[Listen, Endpoint | None]:
     listen, equals, target = text.partition("=")
     return parse_listen(listen), parse_endpoint(target) if equals else None

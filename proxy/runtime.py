@@ -50,6 +50,7 @@ from proxy.net.pipes import Pipes, pipe_limit
 from proxy.net.pressure import give_way
 from proxy.net.splicing import Splicer
 from proxy.net.timers import TimerWheel
+from proxy.net.tls import Certificate
 from proxy.net.transparent import ANYWHERE, LOOPBACK, Redirection, bind_redirected
 from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
@@ -134,11 +135,13 @@ class Sidecar:
             wanted += [(INBOUND, each, sides.serve_links(self._link.authorization), None) for each in settings.gateway]
         for direction, listen, side, known in wanted:
             try:
+                certificate = _certificate(settings, side)
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
             else:
-                self._listen(direction, FixedEntrance(side, sides.opening(listen.port, known)), sockets)
+                opening = sides.opening(listen.port, known, tls=certificate is not None)
+                self._listen(direction, FixedEntrance(side, opening), sockets, certificate)
         if settings.transparent is not None:
             problems += self._open_transparent(settings.transparent)
         if settings.admin is not None:
@@ -157,9 +160,15 @@ class Sidecar:
         for own in self._own.values():
             own.add(self._admin_sockets)
 
-    def _listen(self, direction: str, entrance: Entrance, sockets: list[socket.socket]) -> None:
+    def _listen(
+        self,
+        direction: str,
+        entrance: Entrance,
+        sockets: list[socket.socket],
+        certificate: Certificate | None = None,
+    ) -> None:
         listeners = self._inbound_listeners if direction == INBOUND else self._outbound_listeners
-        listeners.append(Listener(entrance, sockets, self._descriptors))
+        listeners.append(Listener(entrance, sockets, self._descriptors, certificate))
 
     def _in_hand(self) -> Iterator[Passage]:
         """The requests that came in and are not over."""
@@ -189,6 +198,9 @@ class Sidecar:
 
     async def check(self) -> None:
         """Judge what can be judged without listening. Raises ConfigurationError with every problem."""
+        for _, app in self._settings.inbound:
+            if self._settings.inbound_tls is not None:
+                Certificate(*self._settings.inbound_tls, app)
         if self._feed is not None:
             await self._feed.check()
 
@@ -205,6 +217,8 @@ class Sidecar:
         self._wheel.start(loop)
         self._descriptors.give_way = self._give_way
         for listener in self._all_listeners():
+            if listener.certificate is not None:
+                self._tasks.keep(listener.certificate.ask, "what the application speaks")
             await listener.start()
         self._tasks.keep(self._keep_house, "house-keeping")
         self._tasks.keep(self._descriptors.watch, "file descriptors")
@@ -397,3 +411,10 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _certificate(settings: Settings, side: Side) -> Certificate | None:
+    """What the clients of a listener are shown, None where they speak without TLS."""
+    if settings.inbound_tls is None or not isinstance(side, Inbound) or side.default_pool is None:
+        return None
+    return Certificate(*settings.inbound_tls, side.default_pool.endpoint)

@@ -26,6 +26,7 @@ from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.flags import (
     Flag,
+    certificate_and_key,
     choice,
     duration,
     existing_file,
@@ -62,6 +63,7 @@ class Settings:
 
     workload:     whom it stands beside, `namespace/name`.
     inbound:      listeners that guard the application, each with the address of the application.
+    inbound_tls:  the certificate and its key that their clients are shown, None where they speak without TLS.
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
     gateway:      listeners that serve preview links, and the domain below which their hosts are.
     transparent:  where redirected connections arrive, or None.
@@ -88,6 +90,7 @@ class Settings:
 
     workload: str
     inbound: tuple[tuple[Listen, Endpoint], ...]
+    inbound_tls: tuple[Path, Path] | None
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
     gateway: tuple[Listen, ...]
     gateway_domain: str
@@ -139,6 +142,9 @@ _FLAGS = (
         "outbound", "LISTEN[=TARGET]", outbound_listener,
         "carry its calls to TARGET; without one, a forward proxy (repeatable)", (), many=True,
     ),
+    Flag("inbound-tls", "CERT,KEY", certificate_and_key,
+         "clients of --inbound listeners speak TLS, and are shown this certificate (PEM, read again when it changes)",
+         None),
     Flag("gateway", "LISTEN", parse_listen, "serve the registry's preview links at LISTEN (repeatable)", (), many=True),
     Flag("gateway-domain", "NAME", matching(_DOMAIN, "a host's name"), "below which the hosts of preview links are",
          "localhost", "localhost"),
@@ -283,6 +289,8 @@ def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
         problems.append("--routing-key is for --sandbox, which is not given")
     if values["forwarded"] and not values["inbound"] and not values["transparent"] and not bad & ways_in:
         problems.append("--forwarded is for requests to the application: give --inbound or --transparent")
+    if values["inbound_tls"] and not values["inbound"] and "inbound" not in bad:
+        problems.append("--inbound-tls is for --inbound listeners, of which there is none")
     if values["peer_keys"] and not values["outbound"] and "outbound" not in bad:
         problems.append("--peer-keys is for calls of processes of this machine: give --outbound")
     listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]

@@ -169,9 +169,9 @@ class Sides:
         self.gateways.append(side)
         return side
 
-    def opening(self, port: int, peers: Peers | None = None) -> Opening:
+    def opening(self, port: int, peers: Peers | None = None, *, tls: bool = False) -> Opening:
         """How connections to a port begin."""
-        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque, peers=peers)
+        return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque, peers=peers, tls=tls)
 
     def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
         settings = self._settings

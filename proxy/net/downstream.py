@@ -25,6 +25,7 @@ from proxy.exchange.side import Side
 from proxy.net.opaque import OpaqueConnection
 from proxy.net.silence import Opening, Silence
 from proxy.net.sniff import PREFACE, Kind, sniff
+from proxy.net.tls import TlsStream
 from proxy.net.tuning import set_water_marks
 
 
@@ -68,6 +69,8 @@ class Downstream(asyncio.Protocol):
         counters.connections_open += 1
         self.accepted = side.wheel.now
         self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
+        if opening.tls:
+            self.stream = TlsStream(cast(asyncio.Transport, transport))
         self._open.add(self)
         if opening.peers is not None:
             opening.peers.ask(transport, self._peer_known)
@@ -248,10 +251,12 @@ class Downstream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self.opaque is not None:
-            return self.opaque.client_eof()
-        if self.streams is not None:
-            return self.streams.client_eof()
-        return self.exchange is not None and self.exchange.client_eof()
+            keep = self.opaque.client_eof()
+        elif self.streams is not None:
+            keep = self.streams.client_eof()
+        else:
+            keep = self.exchange is not None and self.exchange.client_eof()
+        return keep and not self._opening.tls  # an end of TLS is one of both directions
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.side.counters.connections_open -= 1

@@ -20,6 +20,7 @@ from proxy.exchange.side import Side
 from proxy.net.descriptors import Descriptors
 from proxy.net.downstream import Downstream
 from proxy.net.silence import Opening
+from proxy.net.tls import HANDSHAKE_SECONDS, Certificate
 from proxy.net.tuning import keep_alive
 
 BACKLOG = 4096
@@ -70,6 +71,7 @@ class Listener:
     entrance: Entrance
     sockets: list[socket.socket]
     descriptors: Descriptors
+    certificate: Certificate | None = None
     connections: set[Downstream] = field(default_factory=set)
     _servers: list[asyncio.Server] = field(default_factory=list)
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
@@ -85,15 +87,23 @@ class Listener:
 
     async def resume(self) -> None:
         """Accept. Raises OSError when there is no descriptor for it."""
-        loop = asyncio.get_running_loop()
         for listening in self.sockets[len(self._servers) :]:
             copy = listening.dup()
             try:
-                server = await loop.create_server(self._accept, sock=copy, backlog=BACKLOG)
+                server = await self._serve(copy)
             except OSError:
                 copy.close()
                 raise
             self._servers.append(server)
+
+    async def _serve(self, listening: socket.socket) -> asyncio.Server:
+        loop, certificate = asyncio.get_running_loop(), self.certificate
+        if certificate is None:
+            return await loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+        return await loop.create_server(
+            self._accept, sock=listening, backlog=BACKLOG, ssl=certificate.context,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        )  # fmt: skip
 
     def pause(self) -> None:
         """Leave new connections to the kernel's queue."""
@@ -103,6 +113,8 @@ class Listener:
 
     def _accept(self) -> asyncio.Protocol:
         self.descriptors.accepted(self.sockets[0])
+        if self.certificate is not None:
+            self.certificate.refresh()
         return self.entrance.accept(self.connections, self._closed)
 
     def _closed(self) -> None:

@@ -48,11 +48,15 @@ class Opening:
     delay:    seconds of silence after which the application is dialled, 0 for never.
     declared: everything here is opaque; the bytes are not looked at.
     peers:    tells whose process a new client is, before anything is read from it; None: nobody asks.
+    tls:      clients speak TLS, which ends here.
     """
 
-    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "peers")
+    __slots__ = ("_open", "_waiting", "app_first", "client_first", "declared", "delay", "peers", "tls")
 
-    def __init__(self, delay: float = 0.0, *, declared: bool = False, peers: Peers | None = None) -> None:
+    def __init__(
+        self, delay: float = 0.0, *, declared: bool = False, peers: Peers | None = None, tls: bool = False
+    ) -> None:
+        self.tls = tls
         self.delay = delay
         self.declared = declared
         self.peers = peers

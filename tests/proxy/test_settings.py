@@ -56,6 +56,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "workload": ("shop/orders", {}),
     "inbound": ("0.0.0.0:8080=127.0.0.1:9001,[::]:8081=app:80", {}),
     "outbound": ("127.0.0.1:7001=payments.shop:80,127.0.0.1:7002", {}),
+    "inbound-tls": ("/etc/tls/tls.crt,/etc/tls/tls.key", {}),
     "gateway": ("127.0.0.1:7080", {"registry": "http://127.0.0.1:7070"}),
     "gateway-domain": ("previews.example.org", {}),
     "transparent": ("true", {}),
@@ -150,6 +151,7 @@ def test_what_is_not_said_has_its_default() -> None:
     assert settings == Settings(
         workload="shop/users",
         inbound=((Listen("127.0.0.1", 8080), Endpoint("127.0.0.1", 9001)),),
+        inbound_tls=None,
         outbound=(),
         gateway=(),
         gateway_domain="localhost",
