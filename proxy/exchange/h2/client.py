@@ -147,7 +147,7 @@ class ClientLink(Link):
         if block[-HOP_BYTES:-16] == HOP_LITERAL:
             cause, block = block[-16:], block[:-HOP_BYTES]
         try:
-            kind, head = self.side.kinds.request(block)
+            kind, head = self.side.kinds.request(block, asleep=not self.side.correlation.awake)
         except StreamFault as fault:
             self.annoyed()
             self.reset_stream(sid, fault.code)

@@ -32,7 +32,7 @@ class Flow:
     sink:    where it goes.
     back:    the other direction.
     window:  what the sink's peer takes of it.
-    queue:   whole frames that wait, DATA or HEADERS.
+    queue:   whole frames that wait, DATA or HEADERS; None until one has.
     bytes:   of its content that have come, without padding.
     expects: how many of them were announced, -1 when none were.
     """
@@ -48,7 +48,13 @@ class Flow:
         self.state = state
         self.bytes = 0
         self.expects = -1
-        self.queue: deque[bytes] = deque()
+        self.queue: deque[bytes] | None = None
 
     def __repr__(self) -> str:
-        return f"<Flow {self.bytes} bytes, window {self.window}, state {self.state}, {len(self.queue)} queued>"
+        return f"<Flow {self.bytes} bytes, window {self.window}, state {self.state}, {len(self.queue or ())} queued>"
+
+    def enqueue(self, frame: bytes) -> None:
+        if self.queue is None:
+            self.queue = deque()
+        self.queue.append(frame)
+        self.state |= QUEUED

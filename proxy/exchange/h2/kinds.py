@@ -101,13 +101,15 @@ class RequestKind:
     def __repr__(self) -> str:
         return f"<RequestKind {self._method.decode('latin-1')} {self.template!r}>"
 
-    def read(self, block: bytes, encoded: Sequence[bytes], kinds: Kinds) -> StreamHead:
-        """The head of a block with these values in its holes. Raises StreamFault, ConnectionFault."""
+    def read(self, block: bytes, encoded: Sequence[bytes], kinds: Kinds, *, asleep: bool) -> StreamHead:
+        """The head of a block with these values in its holes. asleep: nobody asks for traces of what has no key, for
+        which its fields are there. Raises StreamFault, ConnectionFault."""
         path, baggage, parent, request_id, expects = (
             self._path, self._baggage, self._parent, self._request_id, self._expects,
         )  # fmt: skip
+        untraced = asleep and baggage is None
         for role, value in zip(self._roles, encoded, strict=True):
-            if role == OTHER:
+            if role == OTHER or (untraced and role < BAGGAGE):
                 check_hole(value)
             elif role == PATH:
                 path = kinds.text(value)
@@ -125,6 +127,8 @@ class RequestKind:
                 expects = length_of([text_of(value)])
         traced = self._traced
         sent = b""
+        if untraced:
+            parent, request_id, traced = None, None, True
         if parent is not None:
             sent, parent = parent, parent.lower()
             if not _PARENT.fullmatch(parent):
@@ -225,17 +229,17 @@ class Kinds:
             self._texts[encoded] = found
         return found
 
-    def request(self, block: bytes) -> tuple[RequestKind, StreamHead]:
-        """Raises StreamFault, ConnectionFault."""
+    def request(self, block: bytes, *, asleep: bool) -> tuple[RequestKind, StreamHead]:
+        """A request's kind and its head; asleep: as in `RequestKind.read`. Raises StreamFault, ConnectionFault."""
         for kind in self._requests:
             encoded = kind.template.match(block)
             if encoded is not None:
-                return kind, kind.read(block, encoded, self)
+                return kind, kind.read(block, encoded, self, asleep=asleep)
         template = self._shapes.template(block)
         kind = RequestKind(template, self._carriers, self._max_fields)
         encoded = template.match(block)
         assert encoded is not None
-        head = kind.read(block, encoded, self)
+        head = kind.read(block, encoded, self, asleep=asleep)
         self._requests = [kind, *self._requests[: RECENT - 1]]
         return kind, head
 

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from proxy.exchange.h2.budget import Budget
-from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, QUEUED, Flow
+from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, Flow
 from proxy.exchange.h2.outlet import Outlet
 from proxy.wire.h2.faults import (
     ENHANCE_YOUR_CALM,
@@ -172,12 +172,14 @@ class Link(Outlet):
                 break
             if kind == DATA:
                 flow = flows.get(sid)
-                if flow is not None and not flow.state and not flags & PADDED and size:
+                if flow is not None and not flow.state & ~KEPT and not flags & PADDED and size:
                     to = flow.sink
                     if size <= flow.window and size <= to.window:
                         flow.bytes += size
                         left = flow.expects
                         if left < 0 or (flow.bytes == left if flags & END_STREAM else flow.bytes <= left):
+                            if flow.state:
+                                flow.exchange.keep(flow, data[pos:stop])
                             flow.window -= size
                             to.window -= size
                             self.credit += size
@@ -291,16 +293,15 @@ class Link(Outlet):
             self.owed += size
             if self.owed > CONNECTION_WINDOW:
                 raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the connection's window (section 6.9.1)")
-        flow.queue.append(frame)
-        flow.state |= QUEUED
+        flow.enqueue(frame)
         if not flow.state & LIMBO:
             flow.sink.waiting[sid] = flow
             flow.sink.send_waiting(sid, flow)
 
     def forget(self, sid: int, flow: Flow) -> None:
         """A flow that came in here is given up."""
-        size = sum([len(frame) - HEAD_BYTES for frame in flow.queue if frame[3] == DATA])
-        flow.queue.clear()
+        queue, flow.queue = flow.queue, None
+        size = sum([len(frame) - HEAD_BYTES for frame in queue or () if frame[3] == DATA])
         flow.sink.waiting.pop(sid, None)
         if size:
             self.unqueued(size)
@@ -309,8 +310,7 @@ class Link(Outlet):
         """Trailers that came in here, behind what waits for a window."""
         flow.state |= LAST
         if flow.queue or flow.state & LIMBO:
-            flow.queue.append(frames)
-            flow.state |= QUEUED
+            flow.enqueue(frames)
         else:
             flow.sink.write(frames)
             self.finish(sid, flow)

@@ -181,7 +181,7 @@ class StreamWay(ABC):
         if self.granted:
             server.write(window_frame(sid, self.granted))
             self.granted = 0
-        for frame in request.queue:
+        for frame in request.queue or ():
             self.keep(request, frame)
         if self._kept is not None and not bare:
             request.state |= KEPT
@@ -238,7 +238,7 @@ class StreamWay(ABC):
             return True
         self.leave_server()
         self.phase = ROUTING
-        request.queue = deque([*kept, *request.queue])
+        request.queue = deque([*kept, *(request.queue or ())])
         ended = request.state & (LAST | OVER)
         request.state = LIMBO | (QUEUED if request.queue else 0) | (LAST if ended else 0)
         self._kept = None

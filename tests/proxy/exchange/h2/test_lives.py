@@ -13,8 +13,10 @@ def test_an_idle_client(book: Playbook) -> None:
     client = Caller(book, book.inbound())
     sid = client.ask()
     server = Service(book.app)
+    book.pass_ticks(3)
     server.answer(sid)
     client.pump()
+    assert client.link.idle_since == 3
     book.pass_ticks(book.settings.idle_ticks + 1)
     client.pump()
     assert client.end.gone == 0
