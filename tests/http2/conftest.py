@@ -42,7 +42,7 @@ class Place:
             "--inbound", f"127.0.0.1:{self.port}=127.0.0.1:{self.app}", "--admin", f"127.0.0.1:{self.admin}",
             "--drain-timeout", "1", *flags, port=self.admin, ends_with=0,
         )  # fmt: skip
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not self._ready():
             assert time.monotonic() < deadline, "the sidecar does not get ready"
 

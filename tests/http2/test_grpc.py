@@ -13,6 +13,7 @@ import pytest
 
 from tests.http2.conftest import KEY, Place
 
+pytestmark = pytest.mark.timeout(180)
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 KEYED = (("baggage", f"routing-key={KEY}"),)
 SECONDS = 30

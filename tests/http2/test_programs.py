@@ -15,6 +15,7 @@ import pytest
 from tests.http2.conftest import KEY, Place
 from tests.tools import find, require
 
+pytestmark = pytest.mark.timeout(180)
 HERE = Path(__file__).parent
 NGINX = """
 {user}daemon off; pid {folder}/nginx.pid; error_log stderr; events {{}}
@@ -93,24 +94,24 @@ EXPLAINED = {"Sends a dynamic table size update", "Sends multiple dynamic table 
 that, and another case of the same suite wants it refused."""
 
 
-def h2spec() -> str:
-    """The program, built once from its pinned module, in a cache outside the tree."""
+def built(name: str, package: str) -> str:
+    """A program of Go, built once from its pinned module, in a cache outside the tree."""
     require("go")
-    source = HERE / "h2spec"
+    source = HERE / name
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(source.iterdir()))).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "skycap"
-    folder = base / f"h2spec-{digest}"
+    folder = base / f"{name}-{digest}"
     base.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        program = folder / "h2spec"
+        program = folder / name
         if not program.exists():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(source, folder)
-            build = ["go", "build", "-o", "h2spec", "github.com/summerwind/h2spec/cmd/h2spec"]
+            build = ["go", "build", "-o", name, package]
             done = subprocess.run(build, cwd=folder, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
             if done.returncode:
-                reason = f"h2spec cannot be built: {done.stderr.strip()[-300:]}"
+                reason = f"{name} cannot be built: {done.stderr.strip()[-300:]}"
                 if os.environ.get("SKYCAP_REQUIRE_TOOLS") == "1":
                     pytest.fail(f"{reason}, although SKYCAP_REQUIRE_TOOLS=1")
                 pytest.skip(reason)
@@ -119,8 +120,19 @@ def h2spec() -> str:
 
 @pytest.mark.timeout(BUILD_SECONDS + 120)
 def test_h2spec_strict(servers: Place) -> None:
-    command = [h2spec(), "-h", "127.0.0.1", "-p", str(servers.port), "-S", "-o", "5"]
+    program = built("h2spec", "github.com/summerwind/h2spec/cmd/h2spec")
+    command = [program, "-h", "127.0.0.1", "-p", str(servers.port), "-S", "-o", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert re.search(r"^14[56] tests, 14\d passed", done.stdout, re.MULTILINE), done.stdout[-2000:]
     failed = set(re.findall("\u00d7 \\d+: (.*)", done.stdout))
     assert failed <= EXPLAINED, done.stdout[-4000:]
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_go(place: Place) -> None:
+    """net/http at both ends: bodies of many sizes, trailers, 300 streams at once, half of them keyed."""
+    program = built("gohttp", ".")
+    for port, name in ((place.app, "base"), (place.shadow, "shadow")):
+        place.serve(program, "serve", f"127.0.0.1:{port}", name, port=port)
+    place.guard()
+    assert run(program, "call", f"http://127.0.0.1:{place.port}/", KEY) == b"300 calls\n"

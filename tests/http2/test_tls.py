@@ -22,6 +22,7 @@ from tests.http2.conftest import KEY, Place
 from tests.proxy.net.rig import on_uvloop, origin
 from tests.tools import require
 
+pytestmark = pytest.mark.timeout(180)
 APP = Endpoint("127.0.0.1", 9)
 
 

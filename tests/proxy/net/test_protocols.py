@@ -24,7 +24,7 @@ from tests.acceptance.running import ROOT, free_port
 from tests.postgres import postgres, query
 from tests.tools import require
 
-READY_SECONDS = 20.0
+READY_SECONDS = 50.0
 
 Figure = Callable[[str], float]
 
