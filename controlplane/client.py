@@ -262,6 +262,12 @@ class Client(Connection):
         body = report.model_dump(mode="json", by_alias=True)
         await self._call("PUT", f"/v1/sidecars/{_segment(sidecar)}", body=body)
 
+    async def version(self) -> str:
+        """Of the registry, "" when it does not say."""
+        document = await self._call("GET", "/openapi.json")
+        found = document.get("info", {}).get("version") if isinstance(document, dict) else None
+        return found if isinstance(found, str) else ""
+
     async def ready(self) -> bool:
         """Whether the registry answers and is ready. Never raises RegistryError."""
         try:

@@ -62,6 +62,6 @@ async def _put(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     # An id that we never gave out belongs to another registry: it acknowledges nothing of ours.
     applied = report.applied_revision if report.applied_revision <= registry.published.revision else 0
-    registry.sidecars.reported(values["id"], report.workload, applied)
+    registry.sidecars.reported(values["id"], report.workload, applied, report.version)
     await registry.wake(report.waiting)
     return web.Response(status=204)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from controlplane.asking.answer import NoAnswerError, send
 from controlplane.asking.cause import why
@@ -24,6 +26,9 @@ SILENT_SECONDS = 6.0
 """To say nothing: longer than a sidecar leaves a silent client whose application cannot be dialled."""
 
 LOOK_AT_IT = "see what the application wrote, and that it listens where its sidecar expects it"
+
+CLOCK_SECONDS = 3.0
+"""A Date has whole seconds, and an answer takes its time."""
 
 MAX_DIALS = 32
 """At once."""
@@ -59,6 +64,67 @@ async def examine(
     for name in sorted({sidecar.workload for sidecar in sidecars} - known):
         checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
     return checks + [_serving(sandbox) for sandbox in sandboxes]
+
+
+def versions(own: str, registry: str, sidecars: Iterable[Sidecar]) -> list[Check]:
+    """Whether command line, registry and sidecars are of versions that work together: one minor version apart at most.
+
+    own, registry: of this program, and of the registry; "" when it does not say.
+    """
+    checks = []
+    if registry and _apart(own, registry) > 0:
+        far = _apart(own, registry) > 1
+        found = f"this is version {own}, the registry is {registry}"
+        checks.append(Check(not far, "registry", found, "install the same version" if far else ""))
+    others: dict[tuple[str, str], list[str]] = {}
+    for sidecar in sidecars:
+        if sidecar.connected and sidecar.version and registry and _apart(sidecar.version, registry) > 0:
+            others.setdefault((sidecar.workload, sidecar.version), []).append(sidecar.id)
+    for (workload, version), ids in others.items():
+        far = _apart(version, registry) > 1
+        found = f"version {version} beside a registry of {registry}: {', '.join(ids)}"
+        advice = "start these sidecars anew with a version that is one minor version apart at most" if far else ""
+        checks.append(Check(not far, workload, found, advice))
+    return checks
+
+
+def _apart(one: str, other: str) -> int:
+    """How many minor versions; another major one is 100 of them. 0 for what is no version."""
+    found = [re.match(r"([0-9]+)\.([0-9]+)", version) for version in (one, other)]
+    if found[0] is None or found[1] is None:
+        return 0
+    numbers = [int(match[1]) * 100 + int(match[2]) for match in found if match is not None]
+    return abs(numbers[0] - numbers[1])
+
+
+def clock(told: str, now: float) -> list[Check]:
+    """Whether the registry's clock, as the Date of an answer, is that of this machine. now: seconds since 1970."""
+    try:
+        there = parsedate_to_datetime(told).timestamp()
+    except ValueError:
+        return []
+    apart = abs(there - now)
+    if apart <= CLOCK_SECONDS:
+        return []
+    found = f"its clock and that of this machine are {apart:.0f} s apart, by which logs and requests do not match"
+    return [Check(False, "registry", found, "let both follow a time server (timedatectl set-ntp true)")]
+
+
+def ports(workloads: Iterable[Workload]) -> list[Check]:
+    """Whether two workloads are registered at one address, where only one of them can listen."""
+    at: dict[str, list[str]] = {}
+    for workload in workloads:
+        at.setdefault(workload.address, []).append(workload.workload)
+    return [
+        Check(
+            False,
+            names[0],
+            f"{address} is registered for {' and '.join(names)}: callers of one reach the other",
+            "register each with the address of its own sidecar",
+        )
+        for address, names in at.items()
+        if len(names) > 1
+    ]
 
 
 def lost_keys(sandbox: str, lost: Iterable[LostKey]) -> list[Check]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 
 import click
 
-from controlplane.asking.doctor import Check, examine, lost_keys
+from controlplane.asking.answer import NoAnswerError, send
+from controlplane.asking.doctor import Check, clock, examine, lost_keys, ports, versions
 from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options
 from controlplane.client import Client, RegistryError
 from controlplane.terminal import Text
+from proxy import __version__
 from proxy.base.text import printable
+
+LIVE_SECONDS = 5.0
 
 MAX_QUESTIONS = 16
 """At once."""
@@ -30,7 +35,8 @@ def doctor(registry: Registry, output: Output) -> None:
     """Check that an environment is whole, and say what to do where it is not.
 
     Asks the registry, the sidecar and the application of every workload, the
-    phase of every sandbox, and where its requests may have lost the key.
+    phase of every sandbox, and where its requests may have lost the key; looks
+    for versions and clocks that are too far apart, and for addresses that two share.
     """
     checks = asyncio.run(_checks(registry))
     good = all(check.ok for check in checks)
@@ -54,10 +60,27 @@ async def _checks(registry: Registry) -> list[Check]:
         async with registry.client() as client:
             known = await asyncio.gather(client.workloads(), client.sidecars(), client.sandboxes())
             lost = await _lost(client, [sandbox.name for sandbox in known[2]])
+            theirs = await client.version()
     except RegistryError as error:
         failure = refusal(error, registry.url)
         return [Check(False, "registry", failure.message.replace("\n", " "), failure.hint)]
-    return [Check(True, "registry", f"{registry.url} answers"), *await examine(*known), *lost]
+    return [
+        Check(True, "registry", f"{registry.url} answers"),
+        *versions(__version__, theirs, known[1]),
+        *await _clock(registry.url),
+        *ports(known[0]),
+        *await examine(*known),
+        *lost,
+    ]
+
+
+async def _clock(url: str) -> list[Check]:
+    try:
+        answer = await send("GET", f"{url}/live", seconds=LIVE_SECONDS)
+    except NoAnswerError:
+        return []  # it has answered a moment ago, and its end is told by the rest
+    told = [value for name, value in answer.headers if name.lower() == "date"]
+    return clock(told[0], time.time()) if told else []
 
 
 async def _lost(client: Client, names: list[str]) -> list[Check]:

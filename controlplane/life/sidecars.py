@@ -68,6 +68,7 @@ class _Known:
     watcher: Watcher | None = None
     heard: bool = False
     deaf: bool = False
+    version: str = ""
 
     @property
     def connected(self) -> bool:
@@ -137,9 +138,10 @@ class Sidecars:
                 wait.missing.discard(known.id)
                 wait.check()
 
-    def reported(self, sidecar: str, workload: str, applied: int) -> None:
-        """A sidecar says what it has put to use."""
+    def reported(self, sidecar: str, workload: str, applied: int, version: str = "") -> None:
+        """A sidecar says what it has put to use. version: its own, "" when it does not say."""
         known = self._find(sidecar, workload)
+        known.version = version or known.version
         known.applied = applied
         known.heard, known.deaf = True, False
         for wait in tuple(self._waits.get(workload, ())):
@@ -277,5 +279,6 @@ def _shown(known: _Known) -> Sidecar:
         in_sync=known.connected and known.applied >= known.sent,
         sent_revision=known.sent,
         applied_revision=known.applied,
+        version=known.version or None,
         last_seen=known.seen,
     )

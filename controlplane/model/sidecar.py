@@ -24,6 +24,7 @@ class SidecarReport(BaseModel):
     """What a sidecar says of itself: `PUT /v1/sidecars/ID`, after every change that it has put to use.
 
     appliedRevision: the `id:` of the last event that is in force there; 0 before the first.
+    version:         of the sidecar; absent from old ones.
     waiting:         routing keys for whose shadow, which sleeps, a request waits there.
 
     Other fields are accepted and ignored: sidecars are updated later than the registry, or earlier.
@@ -35,6 +36,7 @@ class SidecarReport(BaseModel):
 
     workload: WorkloadName
     applied_revision: Annotated[int, Field(ge=0, le=MAX_REVISION), IsNumber]
+    version: Annotated[str, StringConstraints(max_length=64)] = ""
     waiting: Annotated[tuple[Key, ...], Field(max_length=MAX_WAITING)] = ()
 
 
@@ -48,3 +50,4 @@ class Sidecar(Reported):
     sent_revision: int = Field(description="the id of the last event that was sent to it")
     applied_revision: int = Field(description="the id of the last event that it said is in force")
     last_seen: Timestamp
+    version: str | None = Field(default=None, description="of the sidecar, as far as it has said so")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from proxy import __version__
 from proxy.feed.link import RegistryLink
 
 log = logging.getLogger("skycap.feed")
@@ -68,7 +69,7 @@ class AppliedReport:
                 await asyncio.sleep(0)
             self._wanted.clear()
             revision, waiting = self._latest, list(self._waiting)[:MAX_WAITING]
-            body: dict[str, object] = {"workload": self._workload, "appliedRevision": revision}
+            body: dict[str, object] = {"workload": self._workload, "appliedRevision": revision, "version": __version__}
             if waiting:
                 body["waiting"] = waiting
             link = self._link

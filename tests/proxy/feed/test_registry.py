@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from proxy import __version__
 from proxy.base.access import SIDECAR, token_folder
 from proxy.base.backoff import Backoff
 from proxy.base.problems import ConfigurationError
@@ -104,7 +105,9 @@ async def test_changes_are_applied_and_reported(registry: Registry) -> None:
     async with in_sync(registry) as (sidecar, watch):
         await watch.send(put(11, "c"), delete(12, "a"))
         await sidecar.has("b", "c")
-        await eventually(lambda: registry.reports[-1] == {"workload": WORKLOAD, "appliedRevision": 12})
+        await eventually(
+            lambda: registry.reports[-1] == {"workload": WORKLOAD, "appliedRevision": 12, "version": __version__}
+        )
         reporting = registry.requests[-1]
         assert (reporting.method, reporting.raw_path) == ("PUT", "/v1/sidecars/users%2F0%20one")
 
@@ -393,7 +396,7 @@ class TestReports:
             registry.report_answer = fail
             sidecar.table.call("a")
             sidecar.table.call("b")
-            told = {"workload": WORKLOAD, "appliedRevision": 10, "waiting": ["a", "b"]}
+            told = {"workload": WORKLOAD, "appliedRevision": 10, "version": __version__, "waiting": ["a", "b"]}
             await eventually(lambda: registry.reports[1:] == [told] * 3)
             sidecar.table.call("c")
             await eventually(lambda: registry.reports[-1] == told | {"waiting": ["c"]})
