@@ -49,8 +49,8 @@ $(VENV)/.test: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.bench: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	@$(call install,.[bench], and what its benchmarks need)
-	@touch $@ $(VENV)/.run
+	@$(call install,.[bench$(COMMA)compile], and what its benchmarks need)
+	@touch $@ $(VENV)/.run $(VENV)/.compile
 
 $(VENV)/.compile: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@$(call install,.[compile], and what compiles it)
@@ -127,7 +127,7 @@ demo-kubernetes: $(VENV)/.test ## run the demo on such a node; CHECK=1 asserts e
 test-cluster: cluster-build ## run the tests that need it, on a node of their own
 	@SKYCAP_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/kubernetes $(ARGS)
 
-bench: $(VENV)/.bench ## measure side by side with Envoy, HAProxy and nginx
+bench: $(VENV)/.bench ## measure both builds side by side with Envoy, HAProxy and nginx
 	@$(BIN)/python -m benchmarks --install $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## fuzz the parsers for half an hour; ARGS="TARGET --seconds 60" for less
@@ -137,4 +137,4 @@ soak: $(VENV)/.test ## run everything at once for half an hour and judge what is
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(VENV)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
+	rm -rf $(VENV) $(VENV)-* .builds .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build

@@ -19,7 +19,7 @@ _PANELS = (
     ("bodies", "download-1", "cpu_us_per_mib", "CPU per MiB, 1 MiB answers (µs)"),
     ("latency", "1000", "added_p50_us", "added p50 at 1,000 requests/s (µs)"),
 )
-_OURS = "#0b7a75"
+_COLOURS = {"skycap": "#0b7a75", "skycap-interpreted": "#74b6b1"}
 _THEIRS = "#b8bcc2"
 
 
@@ -44,7 +44,7 @@ def draw(document: dict[str, Any], path: Path) -> str:
         names = [name for name, _, _, _ in bars]
         values = [value for _, value, _, _ in bars]
         errors = [[value - low for _, value, low, _ in bars], [high - value for _, value, _, high in bars]]
-        colours = [_OURS if name == "skycap" else _THEIRS for name in names]
+        colours = [_COLOURS.get(name, _THEIRS) for name in names]
         axis.barh(names, values, xerr=errors, color=colours, height=0.65, error_kw={"lw": 0.8, "ecolor": "#555555"})
         axis.invert_yaxis()
         axis.set_title(title, loc="left", fontsize=9, fontweight="bold")

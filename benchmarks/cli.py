@@ -26,7 +26,7 @@ from rich.console import Console
 from benchmarks import chart, machine, report, tools
 from benchmarks.errors import BenchmarkError, ToolMissing
 from benchmarks.peers import ALL_PEERS
-from benchmarks.peers.known import INTERPRETER
+from benchmarks.peers.known import INTERPRETER, Skycap
 from benchmarks.progress import Progress
 from benchmarks.results import Finished, Results
 from benchmarks.run import Candidate, Run
@@ -119,6 +119,7 @@ def measure(wish: Wish, messages: Console, tables: Console | None) -> Results:
     programs = tools.require()
     cores = machine.assign(os.sched_getaffinity(0), machine.thread_siblings)
     machine.raise_file_limit()
+    messages.print("preparing the sidecar's two builds; the first time it is compiled, which takes a minute")
     candidates, skipped = choose_peers(wish.peers)
     results = Results(
         started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -143,14 +144,20 @@ def measure(wish: Wish, messages: Console, tables: Console | None) -> Results:
 
 
 def choose_peers(names: Sequence[str]) -> tuple[list[Candidate], dict[str, str]]:
-    """The installed peers among `names` (none: all), and for the missing ones how to get them."""
+    """The installed peers among `names` (none: all), and why the others are missing. Compiles the sidecar."""
     found, skipped = [], {}
     for peer in ALL_PEERS:
         if names and peer.name not in names:
             continue
         program = tools.find(peer.program) if peer.program else INTERPRETER
+        if isinstance(peer, Skycap):
+            try:
+                peer.prepare()
+            except ToolMissing as error:
+                skipped[peer.name] = str(error)
+                continue
         if program is None:
-            skipped[peer.name] = tools.how_to_install([peer.program])
+            skipped[peer.name] = f"not found; install with: {tools.how_to_install([peer.program])}"
         else:
             found.append(Candidate(peer, program))
     return found, skipped

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from benchmarks.figures import Figure, in_order, ratio, summarize
 from benchmarks.results import Finished, Results
-from benchmarks.scenario import SKYCAP, Bound, Metric, Verdict
+from benchmarks.scenario import SKYCAP, SKYCAP_INTERPRETED, Bound, Metric, Verdict
 
 
 def print_header(console: Console, results: Results) -> None:
@@ -21,7 +21,7 @@ def print_header(console: Console, results: Results) -> None:
     )
     console.print(", ".join(f"{name} {number}" for name, number in results.versions.items()), highlight=False)
     for peer, line in results.skipped.items():
-        console.print(Text(f"{peer} is not installed and is left out: {line}", style="yellow"))
+        console.print(Text(f"{peer} is left out: {line}", style="yellow"))
 
 
 def print_scenario(console: Console, finished: Finished) -> None:
@@ -55,7 +55,7 @@ def _table(finished: Finished, case: str) -> Table:
         cells = [_cell(summarize(samples, case, peer, metric.name), metric) for metric in metrics]
         if compared:
             cells.append(_ratio(ratio(samples, case, SKYCAP, peer, compared.name)) if peer != SKYCAP else "")
-        table.add_row(peer, *cells, style="bold" if peer == SKYCAP else "")
+        table.add_row(peer, *cells, style="bold" if peer in (SKYCAP, SKYCAP_INTERPRETED) else "")
     return table
 
 
@@ -76,9 +76,9 @@ def _ratio(found: Figure | None) -> str:
 
 
 def _targets(finished: Finished, verdicts: list[Verdict]) -> Table:
-    """Every target: whether it was met, what was measured, what was promised, and where."""
+    """Every target: whether it was met, by whom, what was measured, what was promised, and where."""
     table = Table(title="targets", title_justify="left", title_style="italic")
-    for column in ("", "measured", "target", "figure", "case"):
+    for column in ("", "who", "measured", "target", "figure", "case"):
         table.add_column(column)
     for verdict in verdicts:
         target, measured = verdict.target, verdict.measured
@@ -89,6 +89,7 @@ def _targets(finished: Finished, verdicts: list[Verdict]) -> Table:
         span = f" ({measured.low:,.{digits}f} to {measured.high:,.{digits}f})" if measured.rounds > 1 else ""
         table.add_row(
             Text("met", style="green") if verdict.met else Text("NOT MET", style="bold red"),
+            target.peer,
             f"{measured.median:,.{digits}f}{unit}{span}",
             f"{bound} {target.limit:g}{unit} {target.against}".rstrip(),
             metric.label,

@@ -4,7 +4,8 @@
  "scenarios": {NAME: {"rounds": 3, "duration": 2.0, "notes": [...],
                       "metrics": {NAME: {"label", "unit"}},
                       "figures": {CASE: {PEER: {METRIC: {"median", "low", "high", "rounds"}}}},
-                      "targets": [{"case", "metric", "against", "bound", "limit", "median", "low", "high", "met"}],
+                      "targets": [{"case", "peer", "metric", "against", "bound", "limit", "median", "low", "high",
+                                   "met"}],
                       "samples": [{"case", "peer", "round", "values"}]}}}
 """
 
@@ -120,6 +121,7 @@ def _target(verdict: Verdict) -> dict[str, object]:
     target, measured = verdict.target, verdict.measured
     return {
         "case": verdict.case,
+        "peer": target.peer,
         "metric": target.metric,
         "against": target.against or None,
         "bound": target.bound.value,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from benchmarks.run import Run
 
 SKYCAP = "skycap"
+"""As a wheel has it: compiled."""
+SKYCAP_INTERPRETED = "skycap-interpreted"
+"""As it runs where there is no C compiler."""
 DIRECT = "direct"
 """The row without any proxy: what the load generator and the origin cost by themselves."""
 
@@ -42,7 +45,10 @@ class Bound(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A promise about Skycap: `metric` in relation to the peer `against`, or as it is when there is none."""
+    """A promise about Skycap: `metric` in relation to the peer `against`, or as it is when there is none.
+
+    peer: which of the two.
+    """
 
     metric: str
     bound: Bound
@@ -50,6 +56,7 @@ class Target:
     against: str = ""
     cases: tuple[str, ...] = ()
     """Empty: every case in which the metric was taken."""
+    peer: str = SKYCAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +99,9 @@ def judge(scenario: Scenario, samples: Sequence[Sample]) -> list[Verdict]:
     for target in scenario.targets:
         for case in target.cases or tuple(scenario.cases):
             measured = (
-                ratio(samples, case, SKYCAP, target.against, target.metric)
+                ratio(samples, case, target.peer, target.against, target.metric)
                 if target.against
-                else summarize(samples, case, SKYCAP, target.metric)
+                else summarize(samples, case, target.peer, target.metric)
             )
             if measured is not None:
                 verdicts.append(Verdict(target, case, measured))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import builds
 from benchmarks.peers.peer import Peer, Site
+from benchmarks.scenario import SKYCAP, SKYCAP_INTERPRETED
 from benchmarks.template import render
 from benchmarks.tools import version_of
 from benchmarks.traffic import KEY_PREFIX
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
+_PROJECT = _HERE.parent.parent
 
 
 def _configuration(template: str, site: Site) -> Path:
@@ -23,15 +27,32 @@ def _configuration(template: str, site: Site) -> Path:
 
 
 class Skycap:
-    """The sidecar as it is delivered: routes from a file that it watches, metrics, correlation, admin listener."""
+    """The sidecar as it is delivered: routes from a file that it watches, metrics, correlation, admin listener.
 
-    name = "skycap"
+    build: of `benchmarks.builds`.
+    """
+
     program = ""
+
+    def __init__(self, name: str, build: str) -> None:
+        self.name = name
+        self.build = build
 
     def command(self, site: Site, program: Path) -> list[str]:
         path = site.folder / "routes.json"
         path.write_text(routes(site))
-        command = [str(program), "-m", "proxy", "--workload", site.workload, "--routes", str(path)]
+        found = os.pathsep.join([str(builds.folder(self.build)), str(_PROJECT)])
+        command = [
+            "env",
+            f"PYTHONPATH={found}",
+            str(program),
+            "-m",
+            "proxy",
+            "--workload",
+            site.workload,
+            "--routes",
+            str(path),
+        ]
         for hop in site.hops:
             side = "--inbound" if hop.inbound else "--outbound"
             command += [side, f"127.0.0.1:{hop.listen}=127.0.0.1:{hop.target}"]
@@ -42,6 +63,10 @@ class Skycap:
 
     def version(self, program: Path) -> str:
         return version("skycap")
+
+    def prepare(self) -> None:
+        """Raises ToolMissing where it cannot be built."""
+        builds.make(self.build)
 
 
 class Envoy:
@@ -127,4 +152,11 @@ def routes(site: Site) -> str:
 INTERPRETER = Path(sys.executable)
 """What runs the peers that have no program of their own."""
 
-ALL_PEERS: tuple[Peer, ...] = (Skycap(), Envoy(), HAProxy(), Nginx(), AiohttpProxy())
+ALL_PEERS: tuple[Peer, ...] = (
+    Skycap(SKYCAP, builds.COMPILED),
+    Skycap(SKYCAP_INTERPRETED, builds.INTERPRETED),
+    Envoy(),
+    HAProxy(),
+    Nginx(),
+    AiohttpProxy(),
+)

@@ -10,7 +10,7 @@ from benchmarks import accounting, measure, probe
 from benchmarks.errors import WrongAnswer
 from benchmarks.origin import MIB
 from benchmarks.run import Run, Running
-from benchmarks.scenario import Bound, Metric, Scenario, Target
+from benchmarks.scenario import SKYCAP_INTERPRETED, Bound, Metric, Scenario, Target
 from benchmarks.traffic import FORKED, Traffic
 
 STAGES = (1, 1_000, 10_000)
@@ -104,6 +104,7 @@ SCENARIO = Scenario(
         Target("per_1000_kib", Bound.AT_MOST, 12),
         Target("per_10000_kib", Bound.AT_MOST, 12),
         Target("cpu_us", Bound.AT_MOST, 0.9, against="envoy", cases=("new",)),
+        Target("cpu_us", Bound.AT_MOST, 1.1, against="envoy", cases=("new",), peer=SKYCAP_INTERPRETED),
     ),
     run=run,
     rounds=2,

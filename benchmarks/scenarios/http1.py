@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks import measure
 from benchmarks.run import Run
-from benchmarks.scenario import Bound, Metric, Scenario, Target
+from benchmarks.scenario import SKYCAP_INTERPRETED, Bound, Metric, Scenario, Target
 from benchmarks.traffic import FORKED, UNFORKED, Traffic
 
 CONNECTIONS = 64
@@ -14,6 +14,8 @@ _CASES = {
     "no-fork": (Traffic(UNFORKED), "baseline", "keyed, nothing forked: baseline"),
     "unkeyed": (Traffic(), "baseline", "no key: baseline"),
 }
+
+_KEYED, _UNKEYED = ("shadow", "no-fork"), ("unkeyed",)
 
 
 def run(run: Run) -> None:
@@ -42,9 +44,13 @@ SCENARIO = Scenario(
         Metric("busy", "core used", "%", 0),
     ),
     targets=(
-        Target("cpu_us", Bound.AT_MOST, 0.55, against="envoy"),
-        Target("cpu_us", Bound.AT_MOST, 1.4, against="haproxy"),
-        Target("rps", Bound.AT_LEAST, 1.8, against="envoy"),
+        Target("cpu_us", Bound.AT_MOST, 0.36, "envoy", _KEYED),
+        Target("cpu_us", Bound.AT_MOST, 1.4, "haproxy", _KEYED),
+        Target("cpu_us", Bound.AT_MOST, 0.60, "envoy", _KEYED, SKYCAP_INTERPRETED),
+        Target("cpu_us", Bound.AT_MOST, 0.30, "envoy", _UNKEYED),
+        Target("cpu_us", Bound.AT_MOST, 1.1, "haproxy", _UNKEYED),
+        Target("cpu_us", Bound.AT_MOST, 0.50, "envoy", _UNKEYED, SKYCAP_INTERPRETED),
+        Target("rps", Bound.AT_LEAST, 2.5, "envoy", _KEYED),
     ),
     run=run,
     rounds=3,

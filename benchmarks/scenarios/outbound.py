@@ -12,8 +12,9 @@ from benchmarks import apps, measure
 from benchmarks.apps import App
 from benchmarks.machine import free_ports
 from benchmarks.peers import Hop
+from benchmarks.peers.known import Skycap
 from benchmarks.run import Candidate, Origins, Run, Running
-from benchmarks.scenario import DIRECT, SKYCAP, Bound, Metric, Scenario, Target
+from benchmarks.scenario import DIRECT, Bound, Metric, Scenario, Target
 from benchmarks.traffic import FORKED, Traffic
 
 CONNECTIONS = 64
@@ -60,7 +61,7 @@ class _Chain:
     def __init__(self, candidate: Candidate) -> None:
         self.candidate = candidate
         self.entry, self.outbound, self.callee, listen = free_ports(4)
-        self.app = App(listen, self.outbound, carries_baggage=candidate.peer.name != SKYCAP)
+        self.app = App(listen, self.outbound, carries_baggage=not isinstance(candidate.peer, Skycap))
 
     def start(self, run: Run, origins: Origins) -> tuple[Running, Running]:
         """The rows of `call` and of `chain`: two entrances to the same processes."""

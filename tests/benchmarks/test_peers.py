@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from benchmarks import apps, origin, tools
+from benchmarks import apps, builds, origin, tools
+from benchmarks.errors import ToolMissing
 from benchmarks.peers import ALL_PEERS, Hop, Peer, Site
 from benchmarks.peers.known import INTERPRETER, Envoy, HAProxy, Nginx, Skycap
 from benchmarks.traffic import FORKED
@@ -49,7 +51,7 @@ def test_every_hop_is_configured(peer: Peer, tmp_path: Path) -> None:
 
 
 def test_skycaps_routes_file_fits_the_contract(tmp_path: Path) -> None:
-    command = Skycap().command(site(tmp_path), INTERPRETER)
+    command = Skycap("skycap", builds.INTERPRETED).command(site(tmp_path), INTERPRETER)
     path = Path(command[command.index("--routes") + 1])
     routes = decode_table(json.loads(path.read_text()))
     assert [route.key for route in routes] == list(FORKED)
@@ -58,8 +60,49 @@ def test_skycaps_routes_file_fits_the_contract(tmp_path: Path) -> None:
     assert command[command.index("--outbound") + 1] == "127.0.0.1:10006=127.0.0.1:10007"
 
 
+def test_each_build_is_found_before_the_checkout(tmp_path: Path) -> None:
+    for peer in ALL_PEERS:
+        if isinstance(peer, Skycap):
+            command = peer.command(site(tmp_path), INTERPRETER)
+            assert command[1].startswith(f"PYTHONPATH={builds.folder(peer.build)}:")
+
+
+def test_the_interpreted_build_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a checkout that is compiled."""
+    monkeypatch.setattr(builds, "_KEPT", tmp_path)
+    tmp_path.joinpath("old").mkdir()
+    builds.make(builds.INTERPRETED)
+    builds.make(builds.INTERPRETED)  # nothing to do
+    folder = builds.folder(builds.INTERPRETED)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.parent.name], "only the newest is kept"
+    said = subprocess.run(
+        [sys.executable, "-c", "import proxy; print(proxy.BUILD, proxy.__file__)"],
+        cwd=folder, capture_output=True, text=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    assert said.split() == ["interpreted", str(folder / "proxy/__init__.py")]
+
+
+def test_where_nothing_can_be_compiled_it_is_said_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builds, "_KEPT", tmp_path)
+    builder = tmp_path / "builder.py"
+    monkeypatch.setattr(builds, "_BUILDER", builder)
+    for source, phrase in (
+        ("import skycap_has_no_such_module", "pip install"),
+        (
+            "import subprocess\ndef compile_into(folder):\n raise subprocess.CalledProcessError(1, 'cc', 'a\\nno cc')",
+            "no cc",
+        ),
+    ):
+        builder.write_text(source)
+        with pytest.raises(ToolMissing, match=phrase):
+            builds.make(builds.COMPILED)
+        assert not builds.folder(builds.COMPILED).exists()
+
+
 def test_a_sidecar_without_forks_gets_an_empty_table(tmp_path: Path) -> None:
-    Skycap().command(Site(tmp_path, HOPS[1:], admin=10_009, workload="shop/frontend"), INTERPRETER)
+    Skycap("skycap", builds.INTERPRETED).command(
+        Site(tmp_path, HOPS[1:], admin=10_009, workload="shop/frontend"), INTERPRETER
+    )
     assert decode_table(json.loads((tmp_path / "routes.json").read_text())) == []
 
 
