@@ -1,7 +1,9 @@
 """The two processes of one shadow, and the folder that belongs to them.
 
     FOLDER/record.json   what is needed to find both processes again; also the handle that the registry stores
-    FOLDER/output.log    what both of them write
+    FOLDER/output.log    what both of them write, each line behind its time; the lines before in output.log.1
+
+A keeper (`controlplane.process.keeper`) is the application's parent and reads what both write: it is what `app` is.
 
 The record is written as soon as the first process exists. Between a process's birth and its record lies about a
 millisecond: only a SIGKILL of the registry inside it leaves a process that nobody finds again.
@@ -22,8 +24,8 @@ from typing import Any
 
 from controlplane.launch.plan import CopyPorts
 from controlplane.model.copy_log import ALWAYS, Window
-from controlplane.process import logfile
-from controlplane.process.child import KILL_SECONDS, Child, spawn
+from controlplane.process import stamped
+from controlplane.process.child import KILL_SECONDS, Child, Kept, left_of, spawn
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, decode_identity
 from controlplane.process.ports import why_busy
@@ -32,7 +34,7 @@ from controlplane.process.private import private_folder, write_private
 RECORD = "record.json"
 LOG = "output.log"
 
-KINDS = ("app", "sidecar")
+APP, SIDECAR = KINDS = ("app", "sidecar")
 
 DRAIN_SECONDS = 35.0
 """For a sidecar to finish what is in flight. Its own limit is 30 s; what is left then is cut."""
@@ -70,7 +72,6 @@ class Pair:
         self.sidecar = sidecar
         self._folder = folder
         self._stop = asyncio.Lock()
-        self._marks = logfile.Marks()
         if app.exited.done() or sidecar.exited.done():
             self._one_gone(None)
         for child in (app, sidecar):
@@ -88,10 +89,11 @@ class Pair:
         folder.mkdir(mode=0o700, exist_ok=True)  # pushed files may have been laid into it
         command = shlex.join(app.argv)
         started: list[Child] = []
-        log = logfile.open_log(folder / LOG)
+        reader, writer = os.pipe()
+        kept = Kept(reader, folder / LOG)
         try:
             for each, kind in zip((app, sidecar), KINDS, strict=True):
-                started.append(spawn(each, log, _mark(folder, kind)))
+                started.append(spawn(each, writer, _mark(folder, kind), kept if kind == APP else None))
                 write_private(folder / RECORD, json.dumps(_record(folder.name, command, ports, started)))
         except BaseException:
             for child in started:
@@ -99,7 +101,8 @@ class Pair:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
-            os.close(log)
+            os.close(reader)
+            os.close(writer)
         return cls(folder, command, ports, started[0], started[1], build)
 
     @classmethod
@@ -111,7 +114,12 @@ class Pair:
             return None
         # A record made between the two starts names no sidecar: one that never lived is one that is gone.
         children = [
-            Child(identity or Identity(app.pid, ""), ours=False, mark=_mark(state_dir / name, kind))
+            Child(
+                identity or Identity(app.pid, ""),
+                ours=False,
+                mark=_mark(state_dir / name, kind),
+                left=left_of(state_dir / name / LOG) if kind == APP else None,
+            )
             for identity, kind in zip((app, sidecar), KINDS, strict=True)
         ]
         told = handle.get("build")
@@ -140,20 +148,8 @@ class Pair:
         return any(why_busy(port) for port in wanted)
 
     def log(self, lines: int, window: Window = ALWAYS) -> str:
-        """The last lines of its output in a window, the ends of which are as exact as our looks were frequent."""
-        return logfile.tail(self._folder / LOG, lines, *self._marks.span(window))
-
-    def look_at_log(self, now: float) -> bool:
-        """Remember how long its output is, and keep it bounded. True when it had grown too long.
-
-        now: seconds since 1970.
-        """
-        path = self._folder / LOG
-        cut = logfile.cut(path)
-        if cut:
-            self._marks.clear()
-        self._marks.note(now, logfile.size(path))
-        return cut
+        """The last lines of its output that came in a window."""
+        return "\n".join(stamped.within(self._folder / LOG, window.since, window.until, lines))
 
     async def stop(self) -> None:
         """Drain the sidecar, then end the application. The folder stays. A second caller waits for the first."""

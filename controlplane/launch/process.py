@@ -16,7 +16,6 @@ import asyncio
 import os
 import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -56,10 +55,6 @@ PORT_ATTEMPTS = 3
 """Somebody may take a chosen port before our process does; three times in a row it is no accident."""
 LAST_LINES = 20
 """Of the output, told with a failure."""
-CUT_SECONDS = 0.5
-"""Between two looks at the size of a log. A hundred shadows that write nothing cost 1 % of a core by that."""
-BUSY_SECONDS = 0.02
-"""The same for a shadow whose log had to be cut: a disk takes some 10 MB meanwhile."""
 STARTS_PER_CORE = 2
 """Starts at once. A hundred interpreters that start together are all late; in turn, half of them are early."""
 SLOT_SECONDS = 2.0
@@ -136,10 +131,7 @@ class ProcessLauncher:
         pair = self._find(running.handle)
         if pair is None:
             return LaunchError("it is gone, and so is every trace of it")
-        pause = CUT_SECONDS
-        while not pair.gone.done():
-            await asyncio.wait([pair.gone], timeout=pause)
-            pause = BUSY_SECONDS if pair.look_at_log(time.time()) else CUT_SECONDS
+        await asyncio.wait([pair.gone])
         if pair.stopping:
             await asyncio.get_running_loop().create_future()
         error = LaunchError(pair.how_it_ended(), pair.log(LAST_LINES))

@@ -16,13 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from controlplane.process.command import Command
 from controlplane.process.identity import Identity, group_runs, identify_child
-from controlplane.process.kin import MARK, kill_kin, kin, send
+from controlplane.process.kin import MARK, kill_kin, kill_tree, kin, send
 from controlplane.process.listeners import named
 
 POLL_SECONDS = 0.02
@@ -43,11 +47,14 @@ class Child:
     exited: resolves when it is gone, with its exit status as `subprocess` writes it (negative: by that signal), or
             with None when it was not our own child. Nobody may cancel it.
     mark:   by which its kin is known (`controlplane.process.kin`), "" for none.
+    left (when it is made): the process is a keeper, which names there what its application has left behind; absent:
+            there is none between us and the process.
     left:   what still ran of it when it ended by itself, as a person would name it; all of that was ended too.
     """
 
-    def __init__(self, identity: Identity, *, ours: bool, mark: str = "") -> None:
+    def __init__(self, identity: Identity, *, ours: bool, mark: str = "", left: Path | None = None) -> None:
         self.identity = identity
+        self._kept = left
         self.left: tuple[str, ...] = ()
         self._ours = ours
         self._mark = mark
@@ -80,6 +87,8 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL to the whole group and its kin, at once. `exited` resolves soon after."""
+        if self._kept is not None and self.identity.alive():
+            kill_tree(self.identity)  # before its keeper, to which all of it comes back
         self._signal(signal.SIGKILL)
         kill_kin(self._mark)
 
@@ -136,12 +145,17 @@ class Child:
         else:
             self._gone()
 
+    def _named_by_keeper(self) -> list[str]:
+        with suppress(OSError):
+            return self._kept.read_text().splitlines() if self._kept is not None else []
+        return []
+
     def _gone(self) -> None:
         if not self._ending:
             left = [named(each.pid) for each in kin(self._mark) if each != self.identity]
             self.kill()
             self._group_is_ours = False
-            self.left = tuple(left)
+            self.left = (*self._named_by_keeper(), *left)
         status = None
         if self._ours:
             with suppress(ChildProcessError):  # SIGCHLD is ignored: the kernel has reaped it
@@ -149,38 +163,83 @@ class Child:
         self.exited.set_result(status)
 
 
-def spawn(command: Command, output: int, mark: str = "") -> Child:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A keeper stands between us and the process (`controlplane.process.keeper`).
+
+    reader: of the pipe into which the process writes; it is closed for us by who made it.
+    log:    the file into which it is written, line by line, each behind its time.
+    """
+
+    reader: int
+    log: Path
+
+    @property
+    def left(self) -> Path:
+        """Where the keeper says what the process has left behind."""
+        return left_of(self.log)
+
+
+def left_of(log: Path) -> Path:
+    return log.with_name(f"{log.name}.left")
+
+
+def spawn(command: Command, output: int, mark: str = "", kept: Kept | None = None) -> Child:
     """Start a process that reads nothing and writes to the descriptor `output`. Raises SpawnError.
 
     mark: see `Child`.
+    kept: by a keeper, which is the child that is returned: it ends, as the process did, when nothing of that is left.
 
     It takes about two milliseconds and is deliberately not done in a thread: a cancelled start must know for sure
     whether there is a process to end.
     """
+    argv = [*command.within, *command.argv]
+    if kept is not None:
+        _check_program(command)
+        argv = [sys.executable, "-I", "-S", _KEEPER, str(kept.reader), str(kept.log), str(kept.left), *argv]
     try:
         process = subprocess.Popen(  # noqa: S603 (running what the user wrote is the purpose)
-            [*command.within, *command.argv],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env={**command.env, MARK: mark} if mark else command.env,
             cwd=command.cwd or None,
             start_new_session=True,
+            pass_fds=(kept.reader,) if kept is not None else (),
         )
     except (OSError, ValueError) as error:
-        raise SpawnError(_why_not(command, error)) from None
+        raise SpawnError(_why_not(argv[0] if kept is not None else command.argv[0], command.cwd, error)) from None
     process.returncode = 0  # `Child` reaps it; without this the object would complain when it is dropped
-    return Child(identify_child(process.pid), ours=True, mark=mark)
+    return Child(identify_child(process.pid), ours=True, mark=mark, left=kept.left if kept is not None else None)
 
 
-def _why_not(command: Command, error: OSError | ValueError) -> str:
+_KEEPER = str(Path(__file__).with_name("keeper.py"))
+
+
+def _check_program(command: Command) -> None:
+    """What the keeper could only tell later. Raises SpawnError."""
+    if any("\0" in part for part in (*command.argv, *command.within)):
+        raise SpawnError(f"{command.argv[0]!r} cannot be run: embedded null byte")
+    program = (command.within or command.argv)[0]
+    there = Path(command.cwd or ".", program) if "/" in program else None
+    if there is None and not shutil.which(program, path=command.env.get("PATH", os.defpath)):
+        raise SpawnError(f"there is no program {command.argv[0]!r}")
+    if there is not None and Path(command.cwd or ".").is_dir():
+        if not there.exists():
+            raise SpawnError(f"there is no program {command.argv[0]!r}")
+        if there.is_dir() or not os.access(there, os.X_OK):
+            raise SpawnError(f"{command.argv[0]!r} cannot be run: Permission denied")
+
+
+def _why_not(program: str, cwd: str, error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
-        if error.filename == command.cwd and command.cwd:
-            return f"the working directory {command.cwd} cannot be used: {error.strerror}"
+        if error.filename == cwd and cwd:
+            return f"the working directory {cwd} cannot be used: {error.strerror}"
         if isinstance(error, FileNotFoundError):
-            return f"there is no program {command.argv[0]!r}"
-        return f"{command.argv[0]!r} cannot be run: {error.strerror}"
-    return f"{command.argv[0]!r} cannot be run: {error}"  # a NUL byte in an argument
+            return f"there is no program {program!r}"
+        return f"{program!r} cannot be run: {error.strerror}"
+    return f"{program!r} cannot be run: {error}"  # a NUL byte in an argument
 
 
 def describe_end(status: int | None) -> str:

@@ -68,6 +68,12 @@ def group_runs(group: int) -> bool:
     return False
 
 
+def parent(pid: int) -> int:
+    """The process to which it belongs, 0 when there is no such process any more."""
+    fields = _stat(str(pid))
+    return int(fields[1]) if fields else 0
+
+
 def members(group: int) -> Iterator[int]:
     """The processes of a group that run. None where there is no /proc."""
     for folder in _PROC.iterdir() if _PROC.is_dir() else ():

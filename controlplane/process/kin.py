@@ -2,8 +2,8 @@
 
 A daemon does so on purpose, and then neither its parent nor its group leads to it. What it keeps is the environment
 that it was started with, so a mark stands there (`environ` in proc(5)): each process that we start has one of its own,
-and whatever comes of it inherits that. A program that clears its environment is not found; nor is any where there is
-no /proc.
+and whatever comes of it inherits that. A program that clears its environment is not found by it; nor is any where there
+is no /proc. What comes of an application that has a keeper (`controlplane.process.keeper`) is found by its parents.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from controlplane.process.identity import Identity, identify
+from controlplane.process.identity import Identity, identify, parent
 
 MARK = "SKYCAP_PROCESS"
 """The variable that holds the mark."""
@@ -74,3 +74,23 @@ def send(process: Identity, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if process.alive():
             os.kill(process.pid, number)
+
+
+def kill_tree(root: Identity) -> None:
+    """SIGKILL all descendants of a process that takes in those whose parent has ended; not the process itself."""
+    for _ in range(_ROUNDS):
+        found = _descendants(root.pid)
+        if not found or not root.alive():
+            break
+        for each in found:
+            send(each, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[Identity]:
+    parents = {int(folder.name): parent(int(folder.name)) for folder in _PROC.iterdir() if folder.name.isdigit()}
+    found: dict[int, None] = {}
+    level = {pid}
+    while level:
+        level = {each for each, above in parents.items() if above in level and each not in found}
+        found |= dict.fromkeys(level)
+    return [identity for each in found if (identity := identify(each)) is not None]

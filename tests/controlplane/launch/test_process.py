@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,10 +24,10 @@ from aiohttp.test_utils import TestServer
 from controlplane.launch import pair, process
 from controlplane.launch.port import Launcher, LaunchError, LaunchRequest, Running
 from controlplane.launch.process import ProcessLauncher
+from controlplane.model.copy_log import Window
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Readiness, Upstream, Workload
-from controlplane.process import logfile
-from controlplane.process.identity import decode_identity
+from controlplane.process.identity import decode_identity, identify
 from tests.controlplane.process.marked import Marked, eventually
 
 APP = str(Path(__file__).with_name("app.py"))
@@ -170,7 +171,7 @@ async def test_one_that_is_never_ready(
         await launcher.start(request("sleep", "60", of=definition(timeout=0.3)))
     said = re.fullmatch(
         r"`sleep 60` is not ready after 0.3 s: nothing listens on port ([0-9]+), which \$PORT says"
-        r"; sleep 60 does not use ([0-9]+)",
+        r"; .*keeper\.py .* sleep 60 does not use ([0-9]+)",
         str(caught.value),
     )
     assert said is not None
@@ -279,7 +280,7 @@ async def test_many_starts_at_once_get_ports_of_their_own(launcher: ProcessLaunc
     started = await asyncio.gather(*(launcher.start(request(name=f"agent-{number}")) for number in range(6)))
     ports = [port for running in started for port in running.handle["ports"]]
     assert len(set(ports)) == len(ports)
-    assert len(marked.alive()) == 12
+    assert len(marked.alive()) == 18, "application, keeper and sidecar of each"
     await asyncio.gather(*map(launcher.stop, started))
     assert not marked.alive()
 
@@ -291,7 +292,7 @@ async def test_a_start_that_hangs_does_not_hold_up_the_others(
     many = launcher._slots._value + 2
     async with asyncio.TaskGroup() as group:
         hanging = [group.create_task(launcher.start(request("sleep", "60"))) for _ in range(many)]
-        await eventually(lambda: sum("sleep 60" in line for line in marked.alive().values()) == many)
+        await eventually(lambda: sum(line == "sleep 60" for line in marked.alive().values()) == many)
         for task in hanging:
             task.cancel()
     assert not marked.alive()
@@ -322,7 +323,7 @@ async def test_what_is_in_flight_is_finished(launcher: ProcessLauncher, folder: 
     async with asyncio.TaskGroup() as group:
         slow = group.create_task(get(running, "/slow/0.3"))
         log = folder / running.handle["id"] / pair.LOG
-        await eventually(lambda: "GET /slow/0.3 HTTP/1.1" in logfile.tail(log, 10))
+        await eventually(lambda: "GET /slow/0.3 HTTP/1.1" in log.read_text())
         group.create_task(launcher.stop(running))
     assert slow.result().status == 200
 
@@ -359,21 +360,30 @@ async def test_one_that_is_stopped_has_not_died_by_itself(launcher: ProcessLaunc
         waiting.cancel()
 
 
-async def test_its_log_is_kept_short_while_it_is_watched(
-    launcher: ProcessLauncher, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process, "CUT_SECONDS", 0.01)
-    monkeypatch.setattr(logfile, "MAX_BYTES", 100_000)
-    monkeypatch.setattr(logfile, "KEPT_BYTES", 10_000)
+async def test_what_it_wrote_in_a_window_of_time(launcher: ProcessLauncher) -> None:
     running = await launcher.start(request())
-    log = folder / running.handle["id"] / pair.LOG
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(launcher.wait(running))
-        with log.open("ab") as file:
-            file.write(b"a line\n" * 20_000)
-        await eventually(lambda: log.stat().st_size < 20_000)
-        waiting.cancel()
-    assert "a line" in (await launcher.log(running, 10)).splitlines()
+    before = time.time()
+    assert (await get(running, "/health")).status == 200
+    assert "GET /health" in await launcher.log(running, 10)
+    assert "GET /health" in await launcher.log(running, 10, Window(before, before + 60))
+    assert await launcher.log(running, 10, Window(before + 60)) == ""
+    await launcher.stop(running)
+
+
+async def test_a_program_that_clears_its_environment_and_leaves_is_ended_with_its_shadow(
+    launcher: ProcessLauncher, tmp_path: Path
+) -> None:
+    """As `env -i setsid prog &`: neither its parent nor its group nor its environment leads to it."""
+    note = tmp_path / "escaped"
+    script = (
+        f"(env -i setsid sh -c 'echo $$ >{note}; exec sleep 300' </dev/null >/dev/null 2>&1 &) ; exec {PYTHON} {APP} x"
+    )
+    running = await launcher.start(request("sh", "-c", script))
+    await eventually(lambda: note.exists() and note.read_text().strip())
+    escaped = int(note.read_text())
+    assert identify(escaped) is not None
+    await launcher.stop(running)
+    assert identify(escaped) is None
 
 
 REGISTRY = """
@@ -483,5 +493,6 @@ async def test_what_a_killed_registry_had_half_started_is_swept(
     (folder / "damaged" / pair.RECORD).write_text("{")
     assert await launcher.sweep() == 1
     assert content(folder) == [kept.handle["id"]]
-    assert set(marked.alive()) == {kept.handle["app"]["pid"], kept.handle["sidecar"]["pid"]}
+    assert set(marked.alive()) > {kept.handle["app"]["pid"], kept.handle["sidecar"]["pid"]}
+    assert len(marked.alive()) == 3
     await launcher.stop(kept)

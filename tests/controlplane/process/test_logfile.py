@@ -44,30 +44,6 @@ def test_a_line_longer_than_what_is_read(tmp_path: Path) -> None:
     assert logfile.tail(log, 1) == "x" * logfile.TAIL_BYTES
 
 
-def test_only_a_file_past_its_limit_is_cut(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_bytes(b"x" * logfile.MAX_BYTES)
-    assert not logfile.cut(log)
-    assert log.stat().st_size == logfile.MAX_BYTES
-    assert not logfile.cut(tmp_path / "none")
-
-
-def test_writers_go_on_behind_a_cut(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    log = logfile.open_log(path)
-    try:
-        while path.stat().st_size <= logfile.MAX_BYTES:
-            os.write(log, b"a line of some length\n" * 10_000)
-        os.write(log, b"before\n")
-        assert logfile.cut(path)
-        assert path.stat().st_size <= logfile.KEPT_BYTES
-        os.write(log, b"after\n")
-    finally:
-        os.close(log)
-    assert logfile.tail(path, 3) == "a line of some length\nbefore\nafter"
-    assert path.read_bytes().startswith(b"a line of some length\n")
-
-
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     os.close(logfile.open_log(tmp_path / "log"))
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
