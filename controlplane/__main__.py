@@ -60,6 +60,8 @@ Exit codes:
     metavar="URL",
 )
 @_flag("--shadow-namespaces", "kubernetes: where shadows may be.  [default: everywhere]", metavar="NAME,...")
+@_flag("--shadow-memory", "So much for the processes of each shadow, as 512m.  [default: no limit]", metavar="SIZE")
+@_flag("--shadow-cpus", "So many processors for each shadow, as 0.5.  [default: no limit]", metavar="N")
 @_flag("--log-level", f"{', '.join(LEVELS[:-1])} or {LEVELS[-1]}.  [default: info]", metavar="LEVEL")
 @_flag("--log-format", "text, or json: one object per line.  [default: text]", metavar="FORMAT")
 def command(**given: Any) -> None:

@@ -35,6 +35,7 @@ from controlplane.launch.static import Rules, StaticLauncher
 from controlplane.life.clock import SystemClock
 from controlplane.life.installation import Installation
 from controlplane.life.registry import Registry, open_registry
+from controlplane.process.limits import NO_LIMITS, control_groups
 from controlplane.process.listeners import holder
 from controlplane.process.private import private_folder
 from controlplane.settings import Settings
@@ -102,6 +103,7 @@ async def _serve(
     process: ProcessLauncher | None = None
     try:
         files = FileStore(settings.state_dir / FILES)
+        groups = control_groups(settings.limits, settings.state_dir) if cluster is None else NO_LIMITS
         launchers: dict[str, Launcher] = {
             "static": StaticLauncher(Rules(settings.endpoint_networks, list(map(_address, sockets))))
         }
@@ -113,11 +115,16 @@ async def _serve(
             tokens = _tokens(settings, sockets, environ)
             access = tokens.access
             own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
-            process = ProcessLauncher(settings.state_dir, files=files, registry=own_access)
+            process = ProcessLauncher(settings.state_dir, files=files, registry=own_access, groups=groups)
             launchers["process"] = process
             store = _store(settings)
         installation = Installation(
-            launchers, gateway=settings.gateway, ended=settings.ended_keys, quota=settings.quota
+            launchers,
+            gateway=settings.gateway,
+            ended=settings.ended_keys,
+            quota=settings.quota,
+            limits=groups.limits.told(),
+            unlimited=groups.why_not,
         )
         registry = await _opened(settings, store, installation, files)
     except BaseException:
@@ -148,6 +155,7 @@ async def _serve(
         await tasks.close()
         await registry.close(stop_shadows=not keep)
         await server.cleanup()
+        groups.close()
         if tokens is not None:
             tokens.remove()
 

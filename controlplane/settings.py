@@ -19,6 +19,7 @@ from controlplane.kubernetes.settings import ClusterSettings
 from controlplane.life.quota import MAX_SANDBOXES, Quota
 from controlplane.model.problem import TTL
 from controlplane.model.sandbox import MAX_TTL_SECONDS, Network, ttl_seconds
+from controlplane.process.limits import Limits
 from proxy.base.access import state_home
 from proxy.base.listen import Listen, parse_listen
 from proxy.base.log import FORMATS, LEVELS
@@ -28,6 +29,11 @@ from proxy.contract.routes import OnUnavailable
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
 DEFAULT_TTL = "8h"
+
+MIN_MEMORY = 16 << 20
+"""Of a shadow: its keeper takes 10 MiB of it."""
+
+_SHIFTS = {"m": 20, "g": 30}
 
 MIN_TOKEN = 16
 """Characters: 64 bits when they are hexadecimal digits, the least that is not guessed over a network."""
@@ -83,6 +89,9 @@ class Settings:
     quota: Quota
     """How many sandboxes there may be, and of one owner."""
 
+    limits: Limits
+    """Of memory and of processor, for the application of each shadow that is a process here."""
+
     log_level: str
     log_format: str
 
@@ -95,7 +104,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
 
     given: listen, store, memory, token_file, viewer_token_file, sidecar_token_file, default_ttl, state_dir,
            endpoint_networks, keep_shadows, hops, gateway, ended_keys, max_sandboxes, max_sandboxes_per_owner,
-           log_level, log_format, and those of `_cluster`.
+           shadow_memory, shadow_cpus, log_level, log_format, and those of `_cluster`.
     """
     problems: list[str] = []
 
@@ -118,6 +127,8 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     form = parsed("--log-format", _log_format, "text")
     most = parsed("--max-sandboxes", _count, str(MAX_SANDBOXES))
     per_owner = parsed("--max-sandboxes-per-owner", _count_or_none, "")
+    memory = parsed("--shadow-memory", _bytes, "")
+    cpus = parsed("--shadow-cpus", _cpus, "")
     read = {role: parsed(flag, _token, "") for role, flag in TOKEN_FLAGS.items()}
     tokens = {role: token for role, token in read.items() if token}
     cluster = _cluster(given, environ, problems)
@@ -154,6 +165,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
         gateway=gateway,
         ended_keys=ended,
         quota=Quota(most, per_owner),
+        limits=Limits(memory, cpus),
         log_level=level,
         log_format=form,
         cluster=cluster,
@@ -257,6 +269,23 @@ def _count(text: str) -> int:
 
 def _count_or_none(text: str) -> int | None:
     return _count(text) if text else None
+
+
+def _bytes(text: str) -> int | None:
+    if not text:
+        return None
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mg])", text.lower())
+    if found is None or int(found[1]) << _SHIFTS[found[2]] < MIN_MEMORY:
+        raise ValueError(f"{text!r} is not a size from {MIN_MEMORY >> 20}m on, like 512m or 2g")
+    return int(found[1]) << _SHIFTS[found[2]]
+
+
+def _cpus(text: str) -> float | None:
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,2})?", text) or float(text) < 0.01:
+        raise ValueError(f"{text!r} is not a number of processors, like 2 or 0.5")
+    return float(text)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -82,15 +82,24 @@ class Pair:
 
     @classmethod
     def spawn(
-        cls, folder: Path, app: Command, sidecar: Command, ports: CopyPorts, build: Mapping[str, Any] | None = None
+        cls,
+        folder: Path,
+        app: Command,
+        sidecar: Command,
+        ports: CopyPorts,
+        build: Mapping[str, Any] | None = None,
+        groups: tuple[str, ...] = (),
     ) -> Pair:
-        """Start both. Raises SpawnError or OSError, with nothing left behind."""
+        """Start both. Raises SpawnError or OSError, with nothing left behind.
+
+        groups: control groups that limit the application.
+        """
         private_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)  # pushed files may have been laid into it
         command = shlex.join(app.argv)
         started: list[Child] = []
         reader, writer = os.pipe()
-        kept = Kept(reader, folder / LOG)
+        kept = Kept(reader, folder / LOG, groups)
         try:
             for each, kind in zip((app, sidecar), KINDS, strict=True):
                 started.append(spawn(each, writer, _mark(folder, kind), kept if kind == APP else None))

@@ -45,6 +45,7 @@ from controlplane.model.workload import Workload
 from controlplane.process.child import SpawnError
 from controlplane.process.connections import connected
 from controlplane.process.kin import kill_kin
+from controlplane.process.limits import NO_LIMITS, ControlGroups
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
 from controlplane.process.readiness import Probe, Readiness, answers
@@ -76,7 +77,9 @@ class ProcessLauncher:
         environ: Mapping[str, str] | None = None,
         files: FileStore | None = None,
         registry: RegistryAccess = NO_REGISTRY,
+        groups: ControlGroups = NO_LIMITS,
     ) -> None:
+        self._groups = groups
         self._state_dir = state_dir.absolute()
         self._environ = os.environ if environ is None else environ
         self._registry = registry
@@ -201,7 +204,7 @@ class ProcessLauncher:
             made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC), fork.files or "")
             if fork.files is not None and self._changed is not None:
                 app = await self._changed.lay(fork.files, fork.build or (), cwd, folder, app)
-            pair = Pair.spawn(folder, app, sidecar, ports, made.encode())
+            pair = Pair.spawn(folder, app, sidecar, ports, made.encode(), self._limited(name))
         except BaseException as error:
             self._ports.give_back(ports.all())
             shutil.rmtree(folder, ignore_errors=True)
@@ -241,6 +244,14 @@ class ProcessLauncher:
         self._pairs.pop(pair.id, None)
         self._ports.give_back(pair.ports.all())
         await pair.destroy()
+        if self._groups.limits:
+            await asyncio.to_thread(self._groups.remove, pair.id)
+
+    def _limited(self, name: str) -> tuple[str, ...]:
+        try:
+            return self._groups.make(name)
+        except OSError as error:
+            raise LaunchError(f"its limits cannot be set: {error.filename}: {error.strerror}") from None
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:

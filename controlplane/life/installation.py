@@ -26,6 +26,7 @@ class Installation:
     gateway:   the URL at which previews are served; "" where there is no gateway.
     ended:     what a request with the key of a sandbox that has ended gets.
     quota:     how many sandboxes there may be.
+    limits:    those that processes which we start were to have, "" for none; unlimited: why they have not.
     """
 
     launchers: Mapping[str, Launcher]
@@ -33,6 +34,8 @@ class Installation:
     gateway: str = ""
     ended: OnUnavailable = OnUnavailable.ERROR
     quota: Quota = field(default_factory=Quota)
+    limits: str = ""
+    unlimited: str = ""
 
     def launcher(self, name: str) -> Launcher:
         """The launcher of that name, or one that says that there is none."""

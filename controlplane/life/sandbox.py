@@ -28,6 +28,7 @@ from proxy.contract.routes import Route
 log = logging.getLogger(__name__)
 
 KNOWN = "WorkloadsKnown"
+LIMITS = "LimitsInForce"
 
 Step = Callable[[Record, datetime], Record | None]
 Observer = Callable[["SandboxLife", Record], None]
@@ -77,7 +78,7 @@ class SandboxLife:
         if sandbox.status is None or self.record.deleting:
             return sandbox
         heard = heard or self._around.heard()
-        more = (self._known(heard), *((self._trouble,) if self._trouble else ()))
+        more = (self._known(heard), *self._limits(), *((self._trouble,) if self._trouble else ()))
         conditions = (*sandbox.status.conditions, *more)
         others = self._around.forkers.others
         forks = tuple(
@@ -88,6 +89,20 @@ class SandboxLife:
         previews = tuple(link.model_dump(mode="json", by_alias=True, exclude_none=True) for link in links)
         status = sandbox.status.model_copy(update={"conditions": conditions, "forks": forks, "previews": previews})
         return sandbox.model_copy(update={"status": status})
+
+    def _limits(self) -> tuple[Condition, ...]:
+        """Of the processes that we start, where they were to have any."""
+        there = self._around.installation
+        if not there.limits or not any(fork.launcher == "process" for fork in self.record.desired.spec.forks):
+            return ()
+        since = self.record.desired.created
+        if there.unlimited:
+            message = f"{there.limits} of each shadow are not limited, for this machine allows no control groups"
+            message = f"{message}: {there.unlimited}"
+            return (Condition(
+                type=LIMITS, status="False", reason="NoControlGroups", message=message, last_transition_time=since,
+            ),)  # fmt: skip
+        return (Condition(type=LIMITS, status="True", reason="Limited", message="", last_transition_time=since),)
 
     def _known(self, heard: Heard) -> Condition:
         status, reason, message = heard.verdict(fork.workload for fork in self.record.desired.spec.forks)

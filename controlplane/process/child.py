@@ -169,10 +169,12 @@ class Kept:
 
     reader: of the pipe into which the process writes; it is closed for us by who made it.
     log:    the file into which it is written, line by line, each behind its time.
+    groups: control groups in which it is to run (`controlplane.process.limits`).
     """
 
     reader: int
     log: Path
+    groups: tuple[str, ...] = ()
 
     @property
     def left(self) -> Path:
@@ -196,7 +198,8 @@ def spawn(command: Command, output: int, mark: str = "", kept: Kept | None = Non
     argv = [*command.within, *command.argv]
     if kept is not None:
         _check_program(command)
-        argv = [sys.executable, "-I", "-S", _KEEPER, str(kept.reader), str(kept.log), str(kept.left), *argv]
+        told = (str(kept.reader), str(kept.log), str(kept.left), ":".join(kept.groups))
+        argv = [sys.executable, "-I", "-S", _KEEPER, *told, *argv]
     try:
         process = subprocess.Popen(  # noqa: S603 (running what the user wrote is the purpose)
             argv,

@@ -2,7 +2,8 @@
 
     registry -> keeper -> application -> whatever that starts
 
-Run as a file, not imported: `python -I -S keeper.py READER LOG LEFT PROGRAM [ARGUMENTS...]`.
+Run as a file, not imported: `python -I -S keeper.py READER LOG LEFT GROUPS PROGRAM [ARGUMENTS...]`. It joins the
+control groups GROUPS (their `cgroup.procs`, with colons between them) before it starts the program.
 
 * It is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)): a process that leaves its session and its parent, and clears its
   environment, becomes its child and no stranger's. When the application has ended by itself, all that is left of it is
@@ -187,6 +188,17 @@ def main(reader: int, log: Log, left: str, argv: list[str]) -> int:
     return status or 0
 
 
+def join(groups: str) -> None:
+    """Without the limits that were asked for nothing is started."""
+    for path in filter(None, groups.split(":")):
+        try:
+            with open(path, "w") as file:  # noqa: PTH123
+                file.write("0")  # whoever writes it
+        except OSError as error:
+            os.write(2, f"skycap: its limits cannot be set: {path}: {error.strerror}\n".encode())
+            os._exit(127)
+
+
 def note(path: str) -> None:
     """Who is left when the application has ended."""
     remaining = list(descendants())
@@ -224,4 +236,5 @@ def end_like(status: int) -> None:
 
 
 if __name__ == "__main__":
-    end_like(main(int(sys.argv[1]), Log(sys.argv[2]), sys.argv[3], sys.argv[4:]))
+    join(sys.argv[4])
+    end_like(main(int(sys.argv[1]), Log(sys.argv[2]), sys.argv[3], sys.argv[5:]))

@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.api.access import Role
 from controlplane.life.quota import Quota
+from controlplane.process.limits import Limits
 from controlplane.settings import Settings, is_loopback, settings_from
 from proxy.base.access import state_home
 from proxy.base.listen import parse_listen
@@ -48,6 +49,8 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         state_dir="/srv/shadows",
         endpoint_networks="10.0.0.0/8, fd00::/8,",
         keep_shadows=True,
+        shadow_memory="2G",
+        shadow_cpus="0.5",
         max_sandboxes="20",
         max_sandboxes_per_owner="3",
         log_level="DEBUG",
@@ -58,10 +61,15 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
     assert made.endpoint_networks == (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
     assert (made.state_dir, made.keep_shadows, made.log_level) == (Path("/srv/shadows"), True, "debug")
     assert made.quota == Quota(sandboxes=20, per_owner=3)
+    assert made.limits == Limits(memory=2 << 30, cpus=0.5)
     assert TOKEN not in repr(made)
 
 
 def test_a_quota_is_a_number(tmp_path: Path) -> None:
+    assert problems(tmp_path, shadow_memory="4m", shadow_cpus="0") == [
+        "--shadow-memory: '4m' is not a size from 16m on, like 512m or 2g",
+        "--shadow-cpus: '0' is not a number of processors, like 2 or 0.5",
+    ]
     assert problems(tmp_path, max_sandboxes="0", max_sandboxes_per_owner="many") == [
         "--max-sandboxes: '0' is not a whole number from 1 to 100000",
         "--max-sandboxes-per-owner: 'many' is not a whole number from 1 to 100000",

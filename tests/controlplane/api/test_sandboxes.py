@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from io import BytesIO
 from ipaddress import ip_network
 from typing import Any
@@ -12,6 +13,7 @@ from controlplane.api import body
 from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
 from controlplane.model.sandbox import Phase
+from controlplane.model.workload import Workload
 from controlplane.store.port import StoreError
 from proxy.base.tasks import Tasks
 from tests.controlplane.api.served import Served, served
@@ -358,3 +360,22 @@ async def test_what_is_large_is_read_beside_the_loop(api: Served, monkeypatch: p
     for given in (small, large):
         await api.ask("PUT", "/v1/sandboxes/a", json=given)
     assert where == [True, False]
+
+
+async def test_limits_that_the_machine_does_not_allow_are_told(api: Served) -> None:
+    around = api.registry.sandboxes._around
+    around.installation = replace(around.installation, limits="512m of memory", unlimited="read-only file system")
+    await api.client.put_workload(Workload(workload=USERS, address="127.0.0.1:1", command=("true",)))
+    await api.client.apply(document("a", {"workload": USERS, "command": ["true"]}))
+    await api.client.apply(document("b"))
+
+    async def told(name: str) -> list[tuple[str, str]]:
+        status = (await api.client.sandbox(name)).status
+        assert status is not None
+        return [(one.status, one.message) for one in status.conditions if one.type == "LimitsInForce"]
+
+    message = "512m of memory of each shadow are not limited, for this machine allows no control groups"
+    assert await told("a") == [("False", f"{message}: read-only file system")]
+    assert await told("b") == [], "who runs it, limits it"
+    around.installation = replace(around.installation, unlimited="")
+    assert await told("a") == [("True", "")]

@@ -28,6 +28,7 @@ from controlplane.model.copy_log import Window
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Readiness, Upstream, Workload
 from controlplane.process.identity import decode_identity, identify
+from controlplane.process.limits import Limits, control_groups
 from tests.controlplane.process.marked import Marked, eventually
 
 APP = str(Path(__file__).with_name("app.py"))
@@ -384,6 +385,19 @@ async def test_a_program_that_clears_its_environment_and_leaves_is_ended_with_it
     assert identify(escaped) is not None
     await launcher.stop(running)
     assert identify(escaped) is None
+
+
+async def test_its_limits_are_those_of_its_group_which_goes_with_it(folder: Path, marked: Marked) -> None:
+    groups = control_groups(Limits(memory=1 << 30, cpus=1.5), folder)
+    limited = ProcessLauncher(folder, marked.environ, groups=groups)
+    running = await limited.start(request())
+    listed = await asyncio.to_thread(Path(f"/proc/{running.handle['app']['pid']}/cgroup").read_text)
+    assert (running.handle["id"] in listed) is not bool(groups.why_not), groups.why_not
+    places = [place / running.handle["id"] for place, _ in groups._places]
+    assert all(map(os.path.exists, places))
+    await limited.stop(running)
+    assert not any(map(os.path.exists, places))
+    groups.close()
 
 
 REGISTRY = """
