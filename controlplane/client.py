@@ -26,10 +26,11 @@ from controlplane.model.diff import Diff, DiffQuery
 from controlplane.model.explanation import Explanation
 from controlplane.model.feedback import Feedback
 from controlplane.model.group import RouteGroup
-from controlplane.model.handoff import PreviewRequest, PreviewStatus
+from controlplane.model.handoff import PreviewRequest, PreviewStatus, Review
 from controlplane.model.history import Differences, SpecRevision
 from controlplane.model.hop import HopRecord, Trace, TrafficPage
 from controlplane.model.push import Needed, Push, Pushed, PushedFile, Question
+from controlplane.model.report import Report
 from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.service_map import ServiceMap
 from controlplane.model.sidecar import Sidecar, SidecarReport
@@ -215,6 +216,14 @@ class Client(Connection):
     async def revoke_preview(self, name: str, preview: str) -> None:
         """preview: a link's id, or its name for all of that name."""
         await self._call("DELETE", f"/v1/sandboxes/{_segment(name)}/previews/{_segment(preview)}")
+
+    async def reviews(self, name: str) -> list[Review]:
+        """What reviewers have said about it, the oldest first."""
+        return read_items(Review, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/reviews"))
+
+    async def handoff(self, name: str) -> Report:
+        """What it changes, what speaks for it, and what reviewers say."""
+        return read_model(Report, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/report"))
 
     async def diff(self, name: str, query: DiffQuery) -> Diff:
         """How the shadows answer recorded requests otherwise than the baseline."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
@@ -29,6 +31,14 @@ class Resources:
         except RegistryError as error:
             raise _resource_error(error) from error
 
+    async def reviews(self, name: str) -> str:
+        """What reviewers have said about a sandbox, the oldest first."""
+        try:
+            items = [one.model_dump(mode="json", by_alias=True) for one in await self._registry.reviews(name)]
+        except RegistryError as error:
+            raise _resource_error(error) from error
+        return json.dumps({"items": items})
+
     async def trace(self, id: str) -> str:  # noqa: A002 (the name in the address)
         """The hops of one request, as the tree that they are."""
         try:
@@ -41,6 +51,7 @@ def add_resources(server: MCPServer, registry: Client) -> None:
     resources = Resources(registry)
     server.resource("skycap://environment", title="The environment", mime_type=JSON)(resources.environment)
     server.resource("skycap://sandboxes/{name}", title="A sandbox", mime_type=JSON)(resources.sandbox)
+    server.resource("skycap://sandboxes/{name}/reviews", title="Words of reviewers", mime_type=JSON)(resources.reviews)
     server.resource("skycap://traces/{id}", title="A trace", mime_type=JSON)(resources.trace)
 
 

@@ -43,6 +43,7 @@ def tools(registry: Client) -> list[Checked]:
         checked(judging.get_logs, READS, "Show output"),
         checked(judging.assert_routed, READS, "Prove that requests reached a copy"),
         checked(judging.diff_sandbox, READS, "Compare with the baseline"),
+        checked(previews.get_report, READS, "Report for a pull request"),
         checked(previews.create_preview, ACTS, "Make a link for a reviewer"),
         checked(previews.revoke_preview, ENDS, "Revoke a link"),
         checked(environment.explain_route, READS, "Explain a route"),

@@ -15,14 +15,21 @@ from controlplane.model.assertion import Claim, Judged
 from controlplane.model.copy_log import CopyLog
 from controlplane.model.diff import Diff, DiffQuery
 from controlplane.model.feedback import Feedback
+from controlplane.model.handoff import Review
 
 LOG_LINES = 50
 
+REVIEWS = 5
+"""The newest that feedback tells; the resource `skycap://sandboxes/NAME/reviews` has all."""
+
 
 class Told(Answer):
-    """feedback: as the registry gives it, without the next actions, which stand beside it."""
+    """feedback: as the registry gives it, without the next actions, which stand beside it. reviews: words of people
+    who have looked at it, the newest last.
+    """
 
     feedback: Feedback
+    reviews: tuple[Review, ...] = ()
 
 
 class Asserted(Answer):
@@ -59,12 +66,15 @@ class JudgingTools:
 
         The verdict is passing, failing, lost-key, misrouted, no-traffic or not-ready. Each failure is told by its
         origin: the service that failed first, its real answer, how that travelled back to the entry, what the copies
-        printed meanwhile, and the suspect when your copy had answered well right before. Do what next_actions says.
+        printed meanwhile, and the suspect when your copy had answered well right before. Do what next_actions says. In
+        reviews stands what people have said who looked at it.
         """
         found = await self._registry.feedback(name, since or "")
-        text = markdown(found.model_dump(mode="json", by_alias=True, exclude_none=True) | {"nextActions": []})
+        said = tuple((await self._registry.reviews(name))[-REVIEWS:])
+        text = "".join(f"{one.author or 'a reviewer'} ({one.verdict}): {one.text}\n" for one in said)
+        text += markdown(found.model_dump(mode="json", by_alias=True, exclude_none=True) | {"nextActions": []})
         bare = found.model_copy(update={"next_actions": ()})
-        answer = Told(feedback=bare, next_actions=found.next_actions)
+        answer = Told(feedback=bare, reviews=said, next_actions=found.next_actions)
         return answered(answer, text, rest=f"get_feedback of {name} with full=true; get_trace of an example", full=full)
 
     async def get_logs(

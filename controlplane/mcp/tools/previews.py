@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from controlplane.asking.report import markdown
 from controlplane.client import Client
 from controlplane.mcp.answer import Answer, answered
-from controlplane.mcp.arguments import SandboxName, WorkloadArgument
+from controlplane.mcp.arguments import Full, SandboxName, WorkloadArgument
 from controlplane.model.handoff import PreviewName, PreviewRequest, PreviewStatus, Words
+from controlplane.model.report import Report
 from controlplane.model.sandbox import Ttl
 
 
@@ -18,6 +20,10 @@ class PreviewAnswer(Answer):
     """preview: `url` leads into the application as the sandbox has it, `handoff` to the page about the change."""
 
     preview: PreviewStatus
+
+
+class Reported(Answer):
+    report: Report
 
 
 class Revoked(Answer):
@@ -56,6 +62,13 @@ class PreviewTools:
         if made.password:
             lines.append(f"the second secret, told only now: {made.password}")
         return answered(PreviewAnswer(preview=made), "\n".join(lines))
+
+    async def get_report(self, name: SandboxName, full: Full = False) -> Annotated[CallToolResult, Reported]:
+        """What a sandbox changes, what speaks for it, and what reviewers say: the text of the answer is Markdown for a
+        pull request. Ask it when the work is done and proved."""
+        found = await self._registry.handoff(name)
+        text = markdown(found.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return answered(Reported(report=found), text, rest=f"get_report of {name} with full=true", full=full)
 
     async def revoke_preview(
         self,

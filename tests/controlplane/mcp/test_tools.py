@@ -408,6 +408,22 @@ async def test_a_link_for_a_reviewer(agent: Agent, api: Served, users: None) -> 
     assert (await agent.refused("create_preview", name=KEY, ttl="ever"))["problems"][0]["path"] == "ttl"
 
 
+async def test_words_of_a_reviewer_reach_the_agent(agent: Agent, api: Served, users: None) -> None:
+    await agent.call("apply_sandbox", name=KEY, forks=[FORK], description="a new tier")
+    words = {"text": "gold is not spelt so", "author": "ada", "verdict": "changes"}
+    status, _, _ = await api.ask("POST", f"/v1/sandboxes/{KEY}/reviews", json=words)
+    assert status == 201
+    (said,) = (await agent.call("get_feedback", name=KEY))["reviews"]
+    assert (said["text"], said["verdict"]) == ("gold is not spelt so", "changes")
+    assert "ada (changes): gold is not spelt so" in await agent.text("get_feedback", name=KEY)
+    (content,) = (await agent.client.read_resource(f"skycap://sandboxes/{KEY}/reviews")).contents
+    assert isinstance(content, TextResourceContents)
+    assert "gold is not spelt so" in content.text
+    report = await agent.call("get_report", name=KEY)
+    assert report["report"]["description"] == "a new tier"
+    assert "gold is not spelt so" in await agent.text("get_report", name=KEY)
+
+
 async def test_a_request_to_nobody(agent: Agent, users: None) -> None:
     told = await agent.refused("send_request", key=KEY, workload="shop/users")
     assert told["code"] == "no-answer"
