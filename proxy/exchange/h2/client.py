@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.exchange.h2.budget import Budget
-from proxy.exchange.h2.flow import LAST, OVER, Flow
+from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
 from proxy.exchange.h2.link import CONNECTION_WINDOW, Link
 from proxy.exchange.h2.outlet import Outlet
 from proxy.exchange.h2.replies import HOP_BYTES, HOP_LITERAL
@@ -182,7 +182,8 @@ class ClientLink(Link):
             self.reset_by_us(sid, flow, fault.code)
             return
         frames = header_frames(sid, END_STREAM, without(block, _OURS))
-        flow.exchange.keep(flow, frames)
+        if flow.state & KEPT:
+            flow.exchange.keep(flow, frames)
         self.pass_end_on(sid, flow, frames)
 
     def server_for(self, pool: Pool, sid: int) -> ServerLink:

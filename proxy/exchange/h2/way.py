@@ -7,7 +7,6 @@ While it is ROUTING, what comes of it waits in its flow. What was sent is kept u
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING
 
 from proxy.errors import (
@@ -19,7 +18,7 @@ from proxy.errors import (
     Refused,
 )
 from proxy.exchange.forwarded import append_peer
-from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, QUEUED, Flow
+from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, Flow
 from proxy.exchange.h2.head import StreamHead
 from proxy.exchange.h2.kinds import RequestKind
 from proxy.exchange.h2.replies import request_literals
@@ -29,7 +28,7 @@ from proxy.exchange.plan import HOLD, POOLS, Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.way import IDEMPOTENT
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
-from proxy.wire.h2.frames import END_STREAM, HEAD_BYTES, header_frames, window_frame
+from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, header_frames, window_frame
 from proxy.wire.h2.template import without
 
 if TYPE_CHECKING:
@@ -238,9 +237,12 @@ class StreamWay(ABC):
             return True
         self.leave_server()
         self.phase = ROUTING
-        request.queue = deque([*kept, *(request.queue or ())])
-        ended = request.state & (LAST | OVER)
-        request.state = LIMBO | (QUEUED if request.queue else 0) | (LAST if ended else 0)
+        self.client.forget(self.sid, request)  # what waited is kept as well
+        request.state = LIMBO | (LAST if request.state & (LAST | OVER) else 0)
+        for frame in kept:
+            request.enqueue(frame)
+            if frame[3] == DATA:
+                self.client.queued += len(frame) - HEAD_BYTES
         self._kept = None
         self._acquire(passage.pool)
         return True

@@ -168,6 +168,31 @@ def test_a_refused_stream_is_sent_again(book: Playbook) -> None:
     assert book.counters.inbound.upstream_retries == 1
 
 
+def test_a_refused_stream_that_was_still_waiting_for_a_window(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"a" * 20, ends=False)
+    first = Service(book.app, settings={4: 30})
+    first.end.hungry = False
+    first.flush()
+    client.more(sid, b"b" * 20)
+    client.trailers(sid, ((b"c", b"d"),))
+    assert client.link.queued == 10
+    first.reset(sid, 7)
+    second = Service(book.app)
+    request = second.requests[sid]
+    assert (request.data, request.trailers) == (b"a" * 20 + b"b" * 20, {b"c": b"d"})
+    assert client.link.queued == 0
+
+
+def test_trailers_that_came_before_there_was_a_connection_are_sent_again(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"a", ends=False)
+    client.trailers(sid, ((b"c", b"d"),))
+    Service(book.app).reset(sid, 7)
+    request = Service(book.app).requests[sid]
+    assert (request.data, request.trailers, request.ended) == (b"a", {b"c": b"d"}, True)
+
+
 def test_a_stream_that_is_refused_twice_is_the_clients_to_repeat(book: Playbook) -> None:
     client = Caller(book, book.inbound())
     sid = client.call()
