@@ -99,12 +99,21 @@ OVERLOADED = Failure(
     "overloaded", 503, "The sidecar cannot open another connection",
     "Raise its limit of open files (`ulimit -n`, LimitNOFILE=), or call it on fewer connections at once.",
 )  # fmt: skip
+UNEXPECTED_SERVER = Failure(
+    "unexpected-server", 421, "Another copy served than was expected",
+    "`skycap-served-by` says who did; `skycap explain KEY WORKLOAD` says why.",
+)  # fmt: skip
+FAULT = Failure(
+    "fault", 503, "A stub of the sandbox asks for this fault",
+    "`skycap sandbox stub list NAME` shows it; `skycap sandbox stub clear NAME` ends it.",
+)  # fmt: skip
+"""With the status that was asked for."""
 DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the request again.")
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, CONTENT_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD,
     UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, CLIENT_ENDED, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE,
-    SHADOW_PENDING, SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING,
+    SHADOW_PENDING, SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING, UNEXPECTED_SERVER, FAULT,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

@@ -124,6 +124,7 @@ class Sides:
                 prefix=b"%08x" % _random_bits(32),
                 reset=reset,
                 splicer=splicer,
+                rules=table.rules,
             )
 
         self._inbound_pools = pools(INBOUND, ShadowRules(resolver, _address_of(settings.registry)))
@@ -137,6 +138,7 @@ class Sides:
         self.inbound_destinations = Destinations(self._receive_inbound)
         self.outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
         self._inbound_pools.crowded = self._outbound_pools.crowded = self.sweep
+        self._rules_seen = 0
         self._keys_lost = 0
         """At destinations that have been forgotten since."""
 
@@ -225,14 +227,21 @@ class Sides:
         """Every side that guards an application."""
         return {side for side in (*self.inbound, *self.inbound_destinations) if isinstance(side, Inbound)}
 
+    def _all_outbound(self) -> set[Outbound]:
+        """Every side that carries calls."""
+        return {side for side in (*self.outbound, *self.outbound_destinations) if isinstance(side, Outbound)}
+
     @property
     def keys_lost(self) -> int:
         """Calls that may have lost their key."""
-        sides = (*self.outbound, *self.outbound_destinations)
-        return self._keys_lost + sum(side.keys_lost for side in sides if isinstance(side, Outbound))
+        return self._keys_lost + sum(side.keys_lost for side in self._all_outbound())
 
     def table_changed(self) -> None:
         """Decide again on what was held up, and let go of what no route names any more."""
+        if self._table.rules.version != self._rules_seen:
+            self._rules_seen = self._table.rules.version
+            for calls in self._all_outbound():
+                calls.rules_changed()
         for side in self._all_inbound():
             side.table_changed()
         self.sweep()

@@ -39,6 +39,7 @@ class HopRecord(Reported):
     peer: str = ""
     decision: str = ""
     reason: str = ""
+    stub: str = Field("", description="of the sandbox, that answered, failed or delayed it")
     sandbox: str = ""
     revision: int = 0
     protocol: str = "http/1.1"

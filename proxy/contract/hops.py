@@ -83,6 +83,7 @@ class Hop:
     peer:        outbound: where the call went, as HOST:PORT or as the target of the listener. Else "".
     decision:    what was decided, a word of the sidecar's decision table (`baseline`, `shadow`, `forward`, ...).
     reason:      why it was not the usual decision, "" when it was: `unsynced`, `shadow-unreachable`, ...
+    stub:        the name of the rule of its key that answered, failed or delayed it, "" for none.
     sandbox:     whose shadow served it, "" for the baseline; `revision` is that shadow's, 0 for the baseline.
     status:      of the answer, 0 when there was none.
     grpc_status: of a gRPC call, None otherwise.
@@ -102,6 +103,7 @@ class Hop:
     peer: str = ""
     decision: str = ""
     reason: str = ""
+    stub: str = ""
     sandbox: str = ""
     revision: int = 0
     protocol: str = "http/1.1"
@@ -126,7 +128,8 @@ class Hop:
 
 _TEXTS = {
     "id": "id", "key": "key", "workload": "workload", "side": "side", "parent": "parent", "trace": "trace",
-    "instance": "instance", "peer": "peer", "decision": "decision", "reason": "reason", "sandbox": "sandbox",
+    "instance": "instance", "peer": "peer", "decision": "decision", "reason": "reason", "stub": "stub",
+    "sandbox": "sandbox",
     "protocol": "protocol", "method": "method", "path": "path", "error": "error",
 }  # fmt: skip
 """Field on the wire -> attribute, for those of each type."""

@@ -6,6 +6,7 @@
     event: delete       data: {"workload": ..., "key": ..., "ended": TOMBSTONE}      one route is gone
     event: capture      data: {"all": [KEY, ...], "none": [KEY, ...], "errors": [KEY, ...]}      whose messages are kept
     event: keys         data: {"add": [KEY, ...], "remove": [KEY, ...]}              keys that sandboxes have
+    event: rules        data: {"key": KEY, "rules": [RULE, ...]}                     all rules of one key
     : keep-alive                                                  every HEARTBEAT_SECONDS
 
 Every event has an `id:`, the registry's revision, a whole number. On one stream it never goes back; it may
@@ -32,6 +33,9 @@ nobody knows. After it come the changes. They are no routes and are not acknowle
 
 `capture` tells, for every workload and in the same way, of which keys hops keep the messages of all answers or of none.
 A key that it has not told of, or has told of as `errors`, keeps those of answers that are no good ones.
+
+`rules` (`proxy.contract.rules`) come likewise: those of every key that has some with every connection, before its
+`synced`, which replaces what was there; after it the changes. A reader takes those that concern it.
 
 How the contract grows. The path's first segment, `/v1`, names its version. Within a version things are only added:
 fields, events, states, parameters. A reader ignores what it does not know: events and fields, parameters of the query,
@@ -69,6 +73,8 @@ PUT = "put"
 DELETE = "delete"
 KEYS = "keys"
 CAPTURE = "capture"
+
+RULES = "rules"
 
 KEYS_IN_EVENT = 2000
 """At most, in one event: 130 KB."""

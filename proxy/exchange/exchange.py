@@ -19,6 +19,7 @@ from proxy.exchange.relay import AHEAD, CLOGGED, FULL, TURN
 from proxy.exchange.request import Request
 from proxy.exchange.side import Side
 from proxy.exchange.way import Way
+from proxy.routing.captures import ERRORS
 from proxy.wire.body import CloseReader
 from proxy.wire.replies import CONNECTED, problem, reply_head
 
@@ -118,13 +119,15 @@ class Exchange(Way):
         head = reply_head(reply.status, reply.fields, len(reply.body), close=passage.last)
         self.stream.write(head if passage.head.method == b"HEAD" else head + reply.body)
         passage.answer_bytes = len(reply.body)
+        if passage.hop and side.hops is not None and reply.status >= ERRORS:
+            side.hops.answered_here(passage, head, reply.body)
         side.settled(passage, reply.status, "")
         self._settle()
 
-    def cut(self) -> None:
+    def cut(self, how: str = "cut") -> None:
         """End the client's connection so that it cannot take what it got for the whole answer."""
         self.abandon()
-        self.side.settled(self.passage, self.passage.status, "cut")
+        self.side.settled(self.passage, self.passage.status, how)
         self._closed()
         # Behind an answer without a length an orderly end would look like that of the answer.
         self.side.reset(self.stream)

@@ -8,19 +8,25 @@ from typing import Final
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.errors import (
     APP_UNREACHABLE,
+    BAD_REQUEST,
     LOOP,
     SANDBOX_ENDED,
     SHADOW_PENDING,
     SHADOW_UNREACHABLE,
+    UNEXPECTED_SERVER,
     UNSUPPORTED_METHOD,
     Refused,
 )
 from proxy.exchange.passage import NOTHING, Passage
-from proxy.exchange.plan import FAULT, HOLD, POOLS, Plan
+from proxy.exchange.plan import FAULT, HOLD, POOLS, RULED, Plan
+from proxy.exchange.ruled import ruled
 from proxy.exchange.side import HOP_NAME, HOP_ONLY, Side, SideParts
+from proxy.routing.captures import ERRORS
 from proxy.routing.context import MAX_HEAD_BYTES, MAX_HEAD_LINES, TraceContext
 from proxy.routing.correlation import UNKEYED
 from proxy.routing.decision import Action, decide
+from proxy.routing.expect import NAME as EXPECT
+from proxy.routing.expect import parse_expected, unmet
 from proxy.routing.served import (
     INVALID_KEY,
     MAX_BYTES,
@@ -31,6 +37,7 @@ from proxy.routing.served import (
     conflict,
     sandbox_item,
     speaks_for,
+    status,
 )
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import names
@@ -47,6 +54,8 @@ MAX_PLANS: Final = 4096
 (a key has 63 characters at most) that is 3 MB."""
 
 _VISITED_LINE: Final = b"\r\n" + VISITED + b":"
+_EXPECT_LINE: Final = b"\r\n" + EXPECT + b":"
+_EXPECT: Final = frozenset({EXPECT})
 _SERVED_AND_HOP: Final = HOP_ONLY | {NAME}
 
 
@@ -102,6 +111,8 @@ class Inbound(Side):
             if not key:
                 if correlation.awake:
                     self._mask(passage, head)
+                if not head.plain and _EXPECT_LINE in head.low:
+                    raise Refused(UNEXPECTED_SERVER, "skycap-expect names a shadow, and the request has no routing key")
                 if not reading.malformed:
                     return self._unkeyed
                 passage.told = True
@@ -123,6 +134,8 @@ class Inbound(Side):
                 if not head.plain:
                     passage.cause = self._unchained(passage, head)
                     self._check_visited(passage, head)
+                    if _EXPECT_LINE in head.low:
+                        self._expect(passage, head)
                 ids, passage.template, passage.filling, fields, drop = self._context.complete(head, large=large)
                 passage.drop |= drop
             if reading.conflict is not None:
@@ -163,6 +176,17 @@ class Inbound(Side):
             if passage.plan is not None and not passage.plan.key and not passage.ids:
                 self._mask(passage, passage.head)
 
+    def _expect(self, passage: Passage, head: RequestHead) -> None:
+        """It says who has to serve it, which the entry judges, and nobody behind it sees."""
+        passage.drop |= _EXPECT
+        if passage.cause:
+            return
+        passage.told = True
+        try:
+            passage.expected = parse_expected(field_values(head, EXPECT))
+        except ValueError as error:
+            raise Refused(BAD_REQUEST, str(error)) from None
+
     def _check_visited(self, passage: Passage, head: RequestHead) -> None:
         if _VISITED_LINE in head.low:
             sidecars = b",".join(field_values(head, VISITED)).split(b",")
@@ -183,7 +207,11 @@ class Inbound(Side):
         for waiter in list(self.waiters):
             plan = waiter.passage.plan
             assert plan is not None
-            waiter.routed(self._plans.get(plan.key) or self._remember(plan.key))
+            again = self._plans.get(plan.key) or self._remember(plan.key)
+            if again.outcome == RULED:
+                assert again.fallback is not None
+                again = again.fallback  # its rules were asked before it was held up
+            waiter.routed(again)
 
     def endpoints_in_use(self) -> set[Endpoint]:
         """The application's, and those that requests were sent to by a route that still leads there."""
@@ -194,6 +222,8 @@ class Inbound(Side):
         return {self._app, *self._led_to}
 
     def answer(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
+        if passage.expected:
+            return self._judged(passage, head)
         plan, flight = passage.plan, passage.flight
         assert plan is not None
         drop = NOTHING
@@ -213,9 +243,21 @@ class Inbound(Side):
             and flight.losses == self.correlation.losses
             and not passage.note
             and not passage.cause
+            and head.status < ERRORS
         ):
             return plan.answer, drop
-        return Addition((self.served_by(passage, plan.item), *self.proof(passage))), drop
+        item = plan.item if head.status < ERRORS else plan.item + status(head.status)
+        return Addition((self.served_by(passage, item), *self.proof(passage))), drop
+
+    def _judged(self, passage: Passage, head: ResponseHead) -> tuple[Addition, frozenset[bytes]]:
+        """The answer, if who has served it is who was expected. Raises Refused."""
+        expected, passage.expected = passage.expected, ()
+        added, drop = self.answer(passage, head)
+        told = [value for name, value in added.fields if name == NAME] or field_values(head, NAME)
+        missing = unmet(expected, b", ".join(told))
+        if missing:
+            raise Refused(UNEXPECTED_SERVER, missing)
+        return added, drop
 
     def proof(self, passage: Passage) -> Sequence[Field]:
         return ((HOP_NAME, passage.cause),) if passage.cause else ()
@@ -245,6 +287,25 @@ class Inbound(Side):
         return plan
 
     def _plan(self, key: str) -> Plan:
+        plain = self._plain(key)
+        # Beside a shadow they were applied before: whoever calls it comes by the baseline's sidecar.
+        rules = self.rules.of_workload(key) if key and not self._sandbox else None
+        if rules is None:
+            return plain
+        counts = self.counters.requests[Action.STUB.value]
+        return ruled(
+            plain, rules, self.workload, self.settings.response_ticks, counts, lambda: self._plain(key)
+        )  # fmt: skip
+
+    def later(self, plan: Plan) -> Plan:
+        if plan.outcome != POOLS and plan.outcome != HOLD:
+            return plan
+        fresh = self._plain(plan.key)
+        fresh.rule = plan.rule
+        return fresh
+
+    def _plain(self, key: str) -> Plan:
+        """What is decided without rules of the key's own."""
         action, route = decide(key, self._table, self._sandbox, self._gave_up())
         if self._sandbox:
             return self._to_app(action, key, self._own_item() if key else b"")

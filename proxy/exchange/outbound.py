@@ -20,6 +20,7 @@ from proxy.exchange.carriers import BAGGAGE_NAME
 from proxy.exchange.passage import NO_IDS, NOTHING, Passage
 from proxy.exchange.plan import POOLS, Plan
 from proxy.exchange.ports import Pool
+from proxy.exchange.ruled import ruled
 from proxy.exchange.side import HOP_ONLY, Side, SideParts
 from proxy.routing.correlation import DISPUTED, UNKEYED, UNKNOWN
 from proxy.routing.decision import Action
@@ -112,7 +113,7 @@ class Outbound(Side):
     def _tunnel(self, endpoint: Endpoint, head: RequestHead, key: str) -> Plan:
         if head.body != NO_BODY:
             raise Refused(BAD_REQUEST, "CONNECT has no content (RFC 9110 section 9.3.6)")
-        plan = self._plan(endpoint, self.pools(endpoint), key)
+        plan = self._plain(endpoint, self.pools(endpoint), key)
         plan.pool = None  # not from the pool: a tunnel begins on a connection of its own
         return plan
 
@@ -204,7 +205,32 @@ class Outbound(Side):
         plan = self._fixed[key] = self._plan(target, self.pools(target), key)
         return plan
 
+    def rules_changed(self) -> None:
+        """Forget what followed from the rules of keys."""
+        self._fixed.clear()
+        for side in self._others():
+            side.rules_changed()
+
+    def ruled(self, passage: Passage, branch: Plan) -> None:
+        """No sidecar stands before a host that could tell it."""
+        super().ruled(passage, branch)
+        if passage.flight is not None:
+            passage.flight.collect(branch.item)
+
     def _plan(self, target: Endpoint, pool: Pool, key: str) -> Plan:
+        plain = self._plain(target, pool, key)
+        if not key:
+            return plain
+        # Where the caller chose the target it is an address: then the request says which host is meant.
+        rules = self.rules.of_any_host(key) if self._relays else self.rules.of_host(key, target.host, target.port)
+        if rules is None:
+            return plain
+        counts = self.counters.requests[Action.STUB.value]
+        return ruled(
+            plain, rules, str(target), self.settings.response_ticks, counts, lambda: self._plain(target, pool, key)
+        )
+
+    def _plain(self, target: Endpoint, pool: Pool, key: str) -> Plan:
         return Plan(
             POOLS,
             Action.FORWARD,

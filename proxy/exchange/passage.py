@@ -21,6 +21,7 @@ from proxy.exchange.plan import Plan
 from proxy.exchange.ports import Pool
 from proxy.exchange.rewriting import Rewriter
 from proxy.routing.correlation import Flight
+from proxy.routing.expect import Expected
 from proxy.routing.template import Template
 from proxy.telemetry.hops import Capture
 from proxy.wire.body import BodyReader
@@ -45,6 +46,7 @@ class Passage:
     ids:     the names of its trace ids, when they were entered into the correlation.
     flight:  its claim to them; of a call, that of the request in flight that caused it. None without either.
     told:    its answer says who served it.
+    expected: who has to serve it, as it says itself; judged by the entry.
     note:    parameters of our item there that concern this request alone.
 
     pool:    where its upstream comes from.
@@ -82,6 +84,7 @@ class Passage:
         "capture",
         "cause",
         "drop",
+        "expected",
         "fields",
         "filling",
         "first_byte",
@@ -122,6 +125,7 @@ class Passage:
         self.ids = NO_IDS
         self.flight: Flight | None = None
         self.told = False
+        self.expected: Sequence[Expected] = ()
         self.note = b""
         self.pool: Pool | None = None
         self.attempt = 0

@@ -14,6 +14,7 @@ from proxy.contract.routes import Route
 from proxy.errors import Failure
 from proxy.exchange.ports import Pool
 from proxy.routing.decision import Action
+from proxy.routing.rules import Rules
 from proxy.routing.served import NAME
 from proxy.wire.fields import Addition, Field
 
@@ -21,9 +22,13 @@ POOLS: Final = 0
 HOLD: Final = 1
 FAULT: Final = 2
 REPLY: Final = 3
+RULED: Final = 4
+LATE: Final = 5
+CUT: Final = 6
 """What becomes of the request: it is sent to an endpoint of `pools`; it waits for another plan, for `wait` ticks at
-most; it is answered by `failure`, or by `reply`. Whatever else may become of one is another outcome, a branch more in
-`Way.routed`."""
+most; it is answered by `failure`, or by `reply`. Of keys with rules: `rules` say which of `branches` it is, or
+`fallback`; it waits for `wait` ticks and goes on with `fallback`; its connection is reset. Whatever else may become of
+one is another outcome, a branch more in `Way.routed`."""
 
 
 class Reply:
@@ -42,7 +47,7 @@ class Reply:
 
 class Plan:
     """
-    outcome:  POOLS, HOLD or FAULT.
+    outcome:  POOLS, HOLD, FAULT, or one of those of rules.
     action:   the decision that it follows from.
     tally:    the request counter of this action, by status class.
     key:      the routing key, "" for none.
@@ -57,12 +62,15 @@ class Plan:
     fallback: the plan to go on with instead of that answer, None when there is none.
     reply:    the answer of REPLY.
     chained:  the next sidecar is told which hop caused the request.
+    rule:     the name of the rule that it follows from, "" for none.
+    rules, branches: of RULED.
     hops:     what the hops of its requests have in common, b"" before the first of them (`proxy.exchange.recorder`).
     """
 
     __slots__ = (
         "action",
         "answer",
+        "branches",
         "chained",
         "detail",
         "failure",
@@ -76,6 +84,8 @@ class Plan:
         "reply",
         "request",
         "route",
+        "rule",
+        "rules",
         "tally",
         "turn",
         "wait",
@@ -115,6 +125,9 @@ class Plan:
         self.fallback = fallback
         self.chained = chained
         self.reply = reply
+        self.rule = ""
+        self.rules: Rules | None = None
+        self.branches: Sequence[Plan] = ()
         self.hops = b""
         self.turn = 0
 

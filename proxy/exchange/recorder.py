@@ -135,6 +135,8 @@ class HopRecorder:
             known["sandbox"], known["revision"] = plan.route.sandbox, plan.route.revision
         if not self._inbound and plan.pools:
             known["peer"] = str(plan.pools[0].endpoint)
+        if plan.rule:
+            known["stub"] = plan.rule
         if lost:
             known["lost"] = True
         return json.dumps(known, separators=(",", ":"))[1:-1].encode()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol
 
 from proxy.contract.hops import HOP_FIELD
 from proxy.contract.hops import HOP_ID as A_HOP
+from proxy.errors import UNEXPECTED_SERVER, Refused
 from proxy.exchange.caching import UNCACHED
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.h2.kinds import Kinds
@@ -23,7 +24,9 @@ from proxy.exchange.ports import Clock, Pool, PoolSource, Reporter, Splicer, Str
 from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import ExchangeSettings
 from proxy.routing.correlation import UNKEYED, Correlation
-from proxy.routing.served import LOST_KEY, NAME, error_item
+from proxy.routing.expect import unmet
+from proxy.routing.rules import RuleTable
+from proxy.routing.served import LOST_KEY, NAME, error_item, stub
 from proxy.routing.trace import TraceReader, hexadecimal_id, text_id
 from proxy.telemetry.counters import SideCounters
 from proxy.wire.fields import Addition, Field
@@ -67,6 +70,7 @@ class SideParts:
     prefix:   what the ids of requests begin with then: eight hexadecimal digits that nobody guesses.
     reset:    aborts a connection so that its other end sees that, and not an orderly end.
     splicer:  moves large bodies without their being read, None where nothing can.
+    rules:    those of all keys that concern this sidecar.
     """
 
     workload: str
@@ -85,6 +89,7 @@ class SideParts:
     prefix: bytes = b"00000000"
     reset: Callable[[Stream], None] = _abort
     splicer: Splicer | None = None
+    rules: RuleTable = field(default_factory=lambda: RuleTable(""))
 
 
 class Side(ABC):
@@ -120,6 +125,7 @@ class Side(ABC):
         self.hop_ids = parts.hops.ids if parts.hops is not None else count(1)
         self.reset = parts.reset
         self.splicer = parts.splicer
+        self.rules = parts.rules
         self.default_host = default_host.encode()
         self.default_pool = default_pool
         self.forwarded = forwarded
@@ -143,6 +149,23 @@ class Side(ABC):
         """What is added to the answer and the names of fields to drop from it. Asked when the passage's `told` is set,
         or the head `claims` something. May set the passage's `rewriter` for a client of HTTP/1.1, and then drops
         what frames the body."""
+
+    def ruled(self, passage: Passage, branch: Plan) -> None:
+        """A rule of its key is applied to a request."""
+        passage.note += stub(branch.rule)
+
+    def later(self, plan: Plan) -> Plan:
+        """The plan to go on with after a rule has let a request wait, instead of this one of then."""
+        return plan
+
+    def canned_fields(self, passage: Passage) -> Sequence[Field]:
+        """What is added to the answer of a rule. Raises Refused when another one was expected."""
+        assert passage.plan is not None
+        who = passage.plan.item
+        fields = [self.served_by(passage, who.partition(b";stub=")[0]), *self.proof(passage)]
+        if passage.expected:  # which nobody meets who is not even asked
+            raise Refused(UNEXPECTED_SERVER, unmet(passage.expected, fields[0][1]))
+        return [*fields, *UNCACHED.fields] if self.settings.uncached else fields
 
     def ids(self, head: RequestHead) -> list[bytes]:
         """The trace ids that a head names."""
@@ -231,5 +254,6 @@ class Side(ABC):
                 passage.ids = NO_IDS
         if passage.told:
             passage.told = False
+            passage.expected = ()
             passage.note = passage.hop = passage.cause = b""
             passage.rewriter = None

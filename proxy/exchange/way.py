@@ -14,12 +14,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Final
 
-from proxy.errors import Failure
+from proxy.errors import Failure, Refused
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, IDLE, ROUTING, TUNNEL, WAITING
-from proxy.exchange.plan import HOLD, POOLS, REPLY, Plan, Reply
+from proxy.exchange.plan import FAULT, HOLD, LATE, POOLS, REPLY, RULED, Plan, Reply
 from proxy.exchange.ports import Pool, Receiver, Stream, Upstream
 from proxy.exchange.relay import AHEAD, FULL, TURN, Relay
+from proxy.exchange.ruled import chosen, whole_reply
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.exchange.side import Side
 from proxy.exchange.tunnel import BULK_BYTES
@@ -72,6 +73,10 @@ class Way(Relay):
     def reply(self, reply: Reply) -> None:
         """Answer the request ourselves, with what its plan says."""
 
+    @abstractmethod
+    def cut(self, how: str = "cut") -> None:
+        """End it so that the client cannot take what it got, if anything, for the whole answer. how: for its hop."""
+
     # -- to an upstream -------------------------------------------------------------------------------------------
 
     def routed(self, plan: Plan) -> None:
@@ -87,11 +92,29 @@ class Way(Relay):
                 side.waiters.add(self)
                 self.phase = ROUTING
                 self.arm(plan.wait)
-        elif plan.outcome == REPLY:
-            assert plan.reply is not None
-            self.reply(plan.reply)
-        else:
+        elif plan.outcome == FAULT:
             self.fail(plan.failure, plan.detail)
+        else:
+            self._follow(plan)
+
+    def _follow(self, plan: Plan) -> None:
+        """It is answered here, or its key has rules of its own."""
+        side, passage = self.side, self.passage
+        if plan.outcome == REPLY:
+            try:
+                reply = whole_reply(plan, passage, side)
+            except Refused as refused:
+                self.fail(refused.failure, refused.detail)
+                return
+            self.reply(reply)
+        elif plan.outcome == RULED:
+            self.routed(chosen(plan, passage, side))
+        elif plan.outcome == LATE:
+            self.phase = ROUTING
+            self.arm(plan.wait)
+        else:
+            side.counters.failures[plan.failure.code] += 1
+            self.cut(plan.failure.code)
 
     def _acquire(self, pool: Pool) -> None:
         self.passage.pool = pool
@@ -126,15 +149,18 @@ class Way(Relay):
 
     def waited(self) -> None:
         """The time for a route, or for a connection, is over."""
-        timeouts = self.side.counters.timeouts
+        timeouts, plan = self.side.counters.timeouts, self.passage.plan
+        assert plan is not None
+        if plan.outcome == LATE:
+            assert plan.fallback is not None
+            self.routed(self.side.later(plan.fallback))
+            return
         if self not in self.side.waiters:
             timeouts["connect"] += 1
             self.stop_waiting()
             self.dial_failed("no connection in time")
             return
         timeouts["hold"] += 1
-        plan = self.passage.plan
-        assert plan is not None
         if plan.fallback is not None:
             self.routed(plan.fallback)
         else:

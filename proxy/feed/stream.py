@@ -6,7 +6,7 @@ Rules, beside those of `proxy.contract.watch`:
   restored from an older store, and it is the authority.
 - `put` and `delete` between the pieces of a snapshot belong to the snapshot.
 - A `put` or `delete` older than what is in force is skipped and counted.
-- `keys` and `capture` are collected until `synced`, which puts them in force; after it they are changes.
+- `keys`, `capture` and `rules` are collected until `synced`, which puts them in force; after it they are changes.
 - So are `previews`, where somebody wants them.
 - `synced` without a snapshot says that a resumed table is complete. It cannot be older than what is in force.
 - Anything else is nonsense: ContractError, and the connection is dropped. What was in force stays.
@@ -19,7 +19,8 @@ import re
 from proxy.contract.names import ROUTING_KEY
 from proxy.contract.previews import HASH, LINKS_IN_EVENT, MAX_LINKS, PREVIEWS, Link, decode_link
 from proxy.contract.routes import Route, decode_tombstone
-from proxy.contract.watch import CAPTURE, DELETE, KEYS, KEYS_IN_EVENT, PUT, SNAPSHOT, SYNCED, Event
+from proxy.contract.rules import Rule, decode_rules
+from proxy.contract.watch import CAPTURE, DELETE, KEYS, KEYS_IN_EVENT, PUT, RULES, SNAPSHOT, SYNCED, Event
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
 from proxy.feed.snapshot import Snapshot, check_size, check_workload, decode, discard, parse
@@ -48,15 +49,19 @@ class WatchStream:
         self._floors: dict[str, int] = {}
         self._links = links
         self._told_links: dict[str, Link] = {}
+        self._rules: dict[str, tuple[Rule, ...]] = {}
         self._last = 0
         """Of this stream."""
 
     async def apply(self, event: Event) -> bool:
         """True when what is in force has changed or was confirmed. Raises ContractError."""
-        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS, CAPTURE, PREVIEWS):
+        if event.name not in (SNAPSHOT, SYNCED, PUT, DELETE, KEYS, CAPTURE, PREVIEWS, RULES):
             return False
         if event.name == CAPTURE:
             self._change_captures(event.data)
+            return False
+        if event.name == RULES:
+            self._change_rules(event.data)
             return False
         if event.name == KEYS:
             self._change_keys(event.data)
@@ -90,6 +95,8 @@ class WatchStream:
             whole = isinstance(told, dict) and told.get(PREVIEWS) is True
             self._links.replace(self._told_links.values() if whole else ())  # nobody vouches for them otherwise
             self._told_links = {}
+        self._table.replace_rules(self._rules)
+        self._rules = {}
         if self._snapshot is not None:
             old = self._snapshot.swap()
             self._snapshot = None
@@ -175,6 +182,14 @@ class WatchStream:
             self._told_links.pop(hashed, None)
         if len(self._told_links) > MAX_LINKS:
             raise ContractError([("", f"more than {MAX_LINKS} previews")])
+
+    def _change_rules(self, data: str) -> None:
+        key, rules = decode_rules(parse(data))
+        if self.synced:
+            self._table.put_rules(key, rules)
+        else:
+            self._rules[key] = rules
+            check_size(self._rules)
 
     def _deleted(self, data: str) -> tuple[str, Route | None]:
         """The key, and its tombstone when there is one."""

@@ -32,6 +32,8 @@ class Action(Enum):
     ERROR = "error"
     FORWARD = "forward"
     """The outbound side carries it on."""
+    STUB = "stub"
+    """A rule of the key's own answers, or keeps it from being answered (`proxy.routing.rules`)."""
     HOLD_PENDING = "hold-pending"
     HOLD_UNSYNCED = "hold-unsynced"
 

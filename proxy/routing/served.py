@@ -11,6 +11,8 @@ An item's value is the workload, its parameters say which copy answered:
     error=CODE      nobody did: the sidecar itself
     key=TOKEN       what is the matter with the key: `unknown` when no sandbox has it, `invalid` when it cannot be read
     conflict=KEY    the request named this key as well, which lost
+    status=N        of an answer that is 400 or above
+    stub=NAME       a rule of the key's own has answered, failed or delayed it
     lost=1          a call that the application made meanwhile may have lost the key
 
 An item `truncated` at the end says that there were more than fit.
@@ -19,6 +21,7 @@ An item `truncated` at the end says that there were more than fit.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 NAME: Final = b"skycap-served-by"
@@ -58,6 +61,33 @@ def sandbox_item(workload: str, sandbox: str, revision: int, key: str = "") -> b
 def error_item(workload: str, code: str) -> bytes:
     """Nobody answered: the sidecar of this workload did, with an error of its own."""
     return f"{_bare_item(workload)};error={code}".encode()
+
+
+def stub_item(who: str, name: str, code: str = "") -> bytes:
+    """A rule of the key's own stands for a workload, or for a host. code: of the error that it made, "" for none."""
+    return f"{_bare_item(who)}{f';error={code}' if code else ''}".encode() + stub(name)
+
+
+def stub(name: str) -> bytes:
+    """The parameter that names the rule which had to do with an answer."""
+    return f";stub={_bare_item(name)}".encode()
+
+
+def status(code: int) -> bytes:
+    """The parameter of an answer that is no good one."""
+    return b";status=%d" % code
+
+
+def items(value: bytes) -> Iterator[tuple[str, bytes]]:
+    """The items of a list, each with the workload that it is about, as far as it is a list."""
+    start = 0
+    while start < len(value):
+        match = _ITEM.match(value, start)
+        if match is None:
+            return
+        start = match.end()
+        bare = match[1].partition(b";")[0].decode("latin-1")
+        yield bare.strip('"'), match[1]
 
 
 LOST_KEY: Final = b";lost=1"

@@ -9,10 +9,12 @@ a request waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from proxy.contract.routes import Route
+from proxy.contract.rules import Rule
 from proxy.routing.captures import Captures
+from proxy.routing.rules import RuleTable
 
 
 class RouteTable:
@@ -20,14 +22,16 @@ class RouteTable:
 
     workload: `namespace/name`; routes of other workloads must not be put here.
     captures: of which keys other messages are kept than of most.
+    rules:    what keys have of rules; changed by `put_rules` and `replace_rules`.
     synced:   a whole table has been received at least once (from a file or a registry). It never goes back:
               the last good table serves until a better one comes.
     """
 
-    __slots__ = ("_keys", "_routes", "callers", "captures", "synced", "watchers", "workload")
+    __slots__ = ("_keys", "_routes", "callers", "captures", "rules", "synced", "watchers", "workload")
 
     def __init__(self, workload: str) -> None:
         self.workload = workload
+        self.rules = RuleTable(workload)
         self.synced = False
         self.watchers: list[Callable[[], None]] = []
         self.callers: list[Callable[[str], None]] = []
@@ -87,6 +91,16 @@ class RouteTable:
         """A request waits for a shadow that sleeps."""
         for caller in self.callers:
             caller(key)
+
+    def put_rules(self, key: str, rules: Sequence[Rule]) -> None:
+        """Take over all rules of a key."""
+        if self.rules.put(key, rules):
+            self._changed()
+
+    def replace_rules(self, said: Mapping[str, Sequence[Rule]]) -> None:
+        """Take over the rules of all keys."""
+        if self.rules.replace(said):
+            self._changed()
 
     def _changed(self) -> None:
         for watcher in self.watchers:

@@ -14,13 +14,13 @@ from collections import Counter
 INBOUND = "inbound"
 OUTBOUND = "outbound"
 
-DECISIONS = ("baseline", "shadow", "fallback", "unsynced", "error", "forward")
+DECISIONS = ("baseline", "shadow", "fallback", "unsynced", "error", "forward", "stub")
 """What became of a request.
 
 baseline: no key, or no route for it          shadow:   carried to a shadow
 fallback: the shadow was unavailable and its policy is `baseline`
 unsynced: no table came in time, so baseline  error:    answered by the sidecar itself
-forward:  carried on by the outbound side
+forward:  carried on by the outbound side     stub:     answered by a rule of the key's own
 """
 
 OPAQUE = ("tls", "server-first", "declared", "other")

@@ -218,7 +218,7 @@ _CAPTURED: Final = (
     + _CONNECTION % 9
     + rb"|skycap-hop: ([0-9a-f]{16})(?=\r\n\r\n)"
 )
-_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-visited|skycap-hop"
+_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-(?:visited|hop|expect)"
 _HOP_LINE_BYTES: Final = len("skycap-hop: 0123456789abcdef\r\n")
 _TRACE_NAMES: Final = (
     rb"traceparent|x-(?:request-id|b3-[a-z]++|datadog-[a-z\-]++|amzn-trace-id|cloud-trace-context)|b3|request-id"

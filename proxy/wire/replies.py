@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from proxy.errors import Failure
 from proxy.wire.fields import Field, lines_of
@@ -15,6 +16,7 @@ REASONS = {
     403: b"Forbidden",
     404: b"Not Found",
     408: b"Request Timeout",
+    421: b"Misdirected Request",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",
@@ -23,6 +25,21 @@ REASONS = {
     505: b"HTTP Version Not Supported",
     508: b"Loop Detected",
 }
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+"""Those that only a rule asks for."""
+
+
+def reason(status: int) -> bytes:
+    """The phrase behind a status, which means nothing to programs (RFC 9112 section 4); b"" for one without."""
+    return REASONS.get(status) or _PHRASES.get(status, b"")
+
+
+def reply_head(status: int, fields: Sequence[Field], length: int, *, close: bool) -> bytes:
+    """The head of an answer of which all but its length is known. close: announce that the connection is closed."""
+    framing = b"" if status == 204 or status == 304 else b"content-length: %d\r\n" % length
+    end = b"connection: close\r\n" if close else b""
+    return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason(status), lines_of(fields), framing, end)
+
 
 CONNECTED = b"HTTP/1.1 200 OK\r\n\r\n"
 """The answer to CONNECT; no framing fields (RFC 9110 section 9.3.6)."""
@@ -51,7 +68,7 @@ def problem(
     body = json.dumps({name: value for name, value in document.items() if value != ""}).encode() + b"\n"
     head = b"HTTP/1.1 %d %b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nskycap-error: %b\r\n" % (
         failure.status,
-        REASONS[failure.status],
+        reason(failure.status),
         len(body),
         failure.code.encode(),
     )
@@ -60,12 +77,3 @@ def problem(
     if close:
         head += b"connection: close\r\n"
     return head + lines_of(fields) + b"\r\n", body
-
-
-def reply_head(status: int, fields: Sequence[Field], length: int, *, close: bool) -> bytes:
-    """The head of an answer of our own that is no failure. length: of its body, in bytes."""
-    reason = REASONS.get(status, b"")
-    connection = b"connection: close\r\n" if close else b""
-    return b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n%b\r\n" % (
-        status, reason, lines_of(fields), length, connection,
-    )  # fmt: skip

@@ -14,6 +14,7 @@ from proxy.errors import (
     DRAINING,
     UPSTREAM_RESET,
     Failure,
+    Refused,
 )
 from proxy.exchange.caching import CACHING, UNCACHED
 from proxy.exchange.h2.flow import EARLY, KEPT, LAST, OVER
@@ -22,9 +23,12 @@ from proxy.exchange.h2.kinds import AnswerKind, RequestKind
 from proxy.exchange.h2.replies import field_literals, own_answer
 from proxy.exchange.h2.way import StreamWay
 from proxy.exchange.phase import ANSWERING, CLOSED, ROUTING, WAITING
+from proxy.exchange.plan import Reply
 from proxy.routing.captures import ERRORS
+from proxy.wire.fields import lines_of
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, StreamFault
 from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames
+from proxy.wire.h2.hpack import literals
 from proxy.wire.h2.template import without
 from proxy.wire.head import ResponseHead
 
@@ -78,7 +82,12 @@ class StreamExchange(StreamWay):
         passage.status = kind.status
         side.has_answer = True
         if passage.told or kind.claims:
-            block = self._edited(kind, block)
+            try:
+                block = self._edited(kind, block)
+            except Refused as refused:
+                self.phase = WAITING
+                self.fail(refused.failure, refused.detail)
+                return
         if passage.hop and side.hops is not None:
             passage.first_byte = side.clock()
             self._answer_block = block
@@ -184,14 +193,36 @@ class StreamExchange(StreamWay):
         self._close()
         self._settled(reply.status, failure.code)
 
-    def cut(self, code: int) -> None:
+    def reply(self, reply: Reply) -> None:
+        client, passage, side = self.client, self.passage, self.client.side
+        bodiless = passage.head.method == b"HEAD" or min(self.answer.window, client.window) < len(reply.body)
+        body = b"" if bodiless else reply.body
+        fields = list(reply.fields)
+        if reply.status not in (204, 304) and not self.head.grpc:
+            fields.append((b"content-length", b"%d" % len(reply.body)))
+        block = literals([(b":status", b"%d" % reply.status), *fields])
+        client.write(header_frames(self.sid, 0 if body else END_STREAM, client.first(block)))
+        if body:
+            self.answer.window -= len(body)
+            client.window -= len(body)
+            client.write(data_frame(self.sid, END_STREAM, body))
+        if not self.request.state & LAST:
+            client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
+        if passage.hop and side.hops is not None and reply.status >= ERRORS:
+            shown = b"HTTP/2 %d\r\n%b\r\n" % (reply.status, lines_of(fields))
+            side.hops.answered_here(passage, shown, body)
+        self.answer.bytes = len(body)
+        self._close()
+        self._settled(reply.status, "")
+
+    def cut(self, code: int, how: str = "cut") -> None:
         self.client.reset_stream(self.sid, code)
         server = self.server
         if server is not None and self.phase != ROUTING:
             server.reset_stream(self.sid, CANCEL)
         self.client.side.waiters.discard(self)
         self._close()
-        self._settled(self.passage.status, "cut")
+        self._settled(self.passage.status, how)
 
     def reset_by_client(self, code: int) -> None:
         server = self.server

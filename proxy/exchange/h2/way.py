@@ -24,8 +24,9 @@ from proxy.exchange.h2.kinds import RequestKind
 from proxy.exchange.h2.replies import request_literals
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, PHASES, ROUTING, WAITING
-from proxy.exchange.plan import HOLD, POOLS, Plan
+from proxy.exchange.plan import FAULT, HOLD, LATE, POOLS, REPLY, RULED, Plan, Reply
 from proxy.exchange.ports import Pool
+from proxy.exchange.ruled import chosen, whole_reply
 from proxy.exchange.way import IDEMPOTENT
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, header_frames, window_frame
@@ -76,8 +77,12 @@ class StreamWay(ABC):
         """Answer it ourselves."""
 
     @abstractmethod
-    def cut(self, code: int) -> None:
-        """End the stream so that the client cannot take what it got for the whole answer."""
+    def reply(self, reply: Reply) -> None:
+        """Answer it ourselves, with what its plan says."""
+
+    @abstractmethod
+    def cut(self, code: int, how: str = "cut") -> None:
+        """End the stream so that the client cannot take what it got for the whole answer. how: for its hop."""
 
     @abstractmethod
     def over(self) -> None:
@@ -147,9 +152,29 @@ class StreamWay(ABC):
                 self._arm(plan.wait)
         else:
             side.waiters.discard(self)
-            self.fail(plan.failure, plan.detail)
+            self._follow(plan)
         if before is not None:
             self.client.flush()
+
+    def _follow(self, plan: Plan) -> None:
+        """It is answered here, or its key has rules of its own."""
+        passage, side = self.passage, self.client.side
+        if plan.outcome == FAULT:
+            self.fail(plan.failure, plan.detail)
+        elif plan.outcome == REPLY:
+            try:
+                reply = whole_reply(plan, passage, side)
+            except Refused as refused:
+                self.fail(refused.failure, refused.detail)
+                return
+            self.reply(reply)
+        elif plan.outcome == RULED:
+            self.routed(chosen(plan, passage, side))
+        elif plan.outcome == LATE:
+            self._arm(plan.wait)
+        else:
+            side.counters.failures[plan.failure.code] += 1
+            self.cut(CANCEL, plan.failure.code)
 
     def _acquire(self, pool: Pool) -> None:
         self.due = 0
@@ -273,9 +298,13 @@ class StreamWay(ABC):
         side, passage = self.client.side, self.passage
         timeouts = side.counters.timeouts
         self.due = 0
+        plan = passage.plan
+        if plan is not None and plan.outcome == LATE:
+            assert plan.fallback is not None
+            self.routed(side.later(plan.fallback))
+            return
         if self in side.waiters:
             timeouts["hold"] += 1
-            plan = passage.plan
             assert plan is not None
             side.waiters.discard(self)
             if plan.fallback is not None:

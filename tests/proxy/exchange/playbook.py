@@ -595,6 +595,7 @@ class Playbook:
             spans=self.spans,
             reset=_reset,
             splicer=self.splicer if self._splices else None,
+            rules=self.table.rules,
         )
 
     def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False) -> Inbound:

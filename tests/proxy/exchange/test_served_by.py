@@ -115,7 +115,7 @@ def test_a_sidecar_tells_the_one_before_it_that_it_is_one(
     assert b"skycap-hop" not in app.got
     app.send(answer)
     assert field_lines(client.got, "skycap-hop") == ["0123456789abcdef"]
-    assert served_by(client.new()) == [BASELINE]
+    assert served_by(client.new()) == [BASELINE + (";status=404" if b"404" in answer else "")]
     client.send(keyed("agent-42", "/", TRACE))
     app.send(answer)
     assert field_lines(client.new(), "skycap-hop") == [], "and nothing to those who told nothing"

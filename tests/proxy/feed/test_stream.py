@@ -194,7 +194,7 @@ class TestNewer:
         stream = side.connect(resumed=True)
         await stream.apply(put(11, "c", 3, weight=7))
         await stream.apply(put(12, "d", 4, state="paused"))
-        assert not await stream.apply(Event("rules", '{"rules":[]}', "13"))
+        assert not await stream.apply(Event("weights", '{"weights":[]}', "13"))
         await stream.apply(Event("synced", '{"more":1}', "13"))
         assert side.routes == {"a": 1, "b": 2, "c": 3, "d": 4}
         paused = side.table.lookup("d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.contract.routes import Endpoint, Route
+from proxy.contract.rules import Rule
 from proxy.routing.table import RouteTable
 
 
@@ -110,3 +111,15 @@ def test_a_caller_is_told_of_a_key_that_a_request_waits_for() -> None:
     table.callers.append(heard.append)
     table.call("a")
     assert heard == ["a"]
+
+
+def test_rules_that_are_as_they_were_are_no_change() -> None:
+    changes: list[int] = []
+    table = RouteTable("shop/users")
+    table.watchers.append(lambda: changes.append(table.rules.version))
+    rule = Rule(name="a", effect="reset", workload="shop/users")
+    table.put_rules("k", [rule])
+    table.put_rules("k", [rule])
+    table.replace_rules({"k": [rule]})
+    table.replace_rules({})
+    assert changes == [1, 2]
