@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +34,7 @@ from controlplane.model.report import Report
 from controlplane.model.sandbox import SETTLED, Sandbox
 from controlplane.model.service_map import ServiceMap
 from controlplane.model.sidecar import Sidecar, SidecarReport
+from controlplane.model.stub import Stub
 from controlplane.model.workload import Workload
 from controlplane.rest import DEFAULT_LINES, MAX_WAIT_SECONDS
 from proxy.contract.watch import Event
@@ -196,6 +197,15 @@ class Client(Connection):
         digest = hashlib.sha256(data).hexdigest()
         await self._call("PUT", f"/v1/files/{digest}", data=data)
         return digest
+
+    async def stubs(self, name: str) -> list[Stub]:
+        """The stubs of a sandbox, in their order."""
+        return read_items(Stub, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/stubs"))
+
+    async def set_stubs(self, name: str, stubs: Sequence[Stub]) -> list[Stub]:
+        """Replace the stubs of a sandbox; none end them."""
+        items = [stub.model_dump(mode="json", by_alias=True, exclude_none=True) for stub in stubs]
+        return read_items(Stub, await self._call("PUT", f"/v1/sandboxes/{_segment(name)}/stubs", body={"items": items}))
 
     async def files(self, name: str, workload: str = "") -> list[PushedFile]:
         """The files in which the forks of a sandbox differ from the baseline, with their differences."""

@@ -6,6 +6,7 @@ and what it should have been.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from proxy.base.listen import Listen, parse_listen
 from proxy.contract.routes import Endpoint, parse_endpoint
+from proxy.contract.rules import Rule, decode_rules
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -96,6 +98,17 @@ def existing_file(text: str) -> Path:
     if not path.is_file():
         raise ValueError(f"{text}: no such file")
     return path
+
+
+def rules_file(text: str) -> tuple[str, tuple[Rule, ...]]:
+    """One event of rules (`proxy.contract.rules`), as a file."""
+    path = existing_file(text)
+    try:
+        return decode_rules(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{text}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
 
 
 def path_of_file(text: str) -> Path:

@@ -87,6 +87,8 @@ class Sidecar:
         self._descriptors = Descriptors(self.counters)
         self._splicer = self._open_splicer()
         self.table = RouteTable(settings.workload)
+        if settings.rules is not None:
+            self.table.put_rules(*settings.rules)
         self._link = _open_link(settings)
         self._hops = _open_hops(settings, self._link)
         self._sides = Sides(

@@ -23,6 +23,7 @@ from proxy.base.problems import ConfigurationError
 from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
 from proxy.contract.names import DEFAULT_KEY_NAMES, DNS_LABEL, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint
+from proxy.contract.rules import Rule
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.flags import (
     Flag,
@@ -35,6 +36,7 @@ from proxy.flags import (
     number,
     outbound_listener,
     path_of_file,
+    rules_file,
     switch,
     url,
 )
@@ -78,6 +80,7 @@ class Settings:
     token_file:   file with the bearer token for the registry, or None.
     instance:     names this sidecar at the registry, unique: a pod's name.
     sandbox, routing_key, revision: beside a shadow, whose it is; "" and 0 beside the baseline.
+    rules:        a key and what becomes of its calls to hosts, or None.
     admin:        listener for probes, metrics and people, or None.
     key_names:    members of `baggage` and `tracestate` that carry the key, in order of precedence.
     key_headers:  plain headers that carry it, after those.
@@ -106,6 +109,7 @@ class Settings:
     instance: str
     sandbox: str
     routing_key: str
+    rules: tuple[str, tuple[Rule, ...]] | None
     revision: int
     admin: Listen | None
     key_names: tuple[str, ...]
@@ -175,6 +179,7 @@ _FLAGS = (
         "routing-key", "KEY", matching(ROUTING_KEY, "1 to 63 characters of A-Za-z0-9._-"),
         "the sandbox's key", "", "the sandbox's name",
     ),
+    Flag("rules", "FILE", rules_file, "what becomes of calls of one key to hosts without a sidecar, beside a shadow"),
     Flag("revision", "N", number(1, 2**53), "the shadow's revision", 1, "1"),
     Flag("admin", "LISTEN", parse_listen, "serve /live /ready /metrics /routes /connections at LISTEN"),
     Flag("key-names", "NAME", _NAME, "baggage members that carry the key (repeatable)", DEFAULT_KEY_NAMES,

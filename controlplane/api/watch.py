@@ -99,17 +99,27 @@ async def _catch_up(
         await _write(response, event)
     captures = dict(published.captures)
     await _write(response, b"".join(encoded_captures(captures)))
+    rules = registry.rules.version
+    for event in registry.rules.told():
+        await _write(response, event)
     if gateway:
         registry.watchers.add_gateway(watcher)
         # In one write: what changes from here on is written behind it.
         await _write(response, b"".join(registry.handoffs.told()))
     await _write(response, synced(at, previews=gateway))
-    while (later := published.since(watcher.workload, at)) or keys != published.keys or captures != published.captures:
+    while (
+        (later := published.since(watcher.workload, at))
+        or keys != published.keys
+        or captures != published.captures
+        or rules != registry.rules.version
+    ):
         if later is None:
             break
         changed = encoded_keys(sorted(published.keys - keys), sorted(keys - published.keys))
         changed += encoded_captures(dict.fromkeys(captures, DEFAULT_CAPTURE) | published.captures)
+        changed += registry.rules.since(rules)
         at, keys, captures = published.revision, frozenset(published.keys), dict(published.captures)
+        rules = registry.rules.version
         await _write(response, _joined(later) + b"".join(changed))
     if later is None or registry.closing:
         return None

@@ -46,9 +46,12 @@ class Call:
     @property
     def who(self) -> str:
         """Who answered, as `skycap-served-by` writes it; for somebody without a sidecar, where the call went."""
+        hop, stub = self.hop, self.hop.stub
         if self.served is None:
-            return f"{self.hop.peer or 'somebody'} (no sidecar told of it)"
+            return f"{hop.peer or 'somebody'}{f';stub={stub}' if stub else ' (no sidecar told of it)'}"
         whose = f";sandbox={self.hop.sandbox};rev={self.hop.revision}" if self.hop.sandbox else ";baseline"
+        if stub:
+            whose = f";stub={stub}" if hop.decision == "stub" else f"{whose};stub={stub}"
         return f"{self.hop.workload}{whose}"
 
     @property

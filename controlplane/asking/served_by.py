@@ -34,6 +34,9 @@ class Hop:
     key:      what is the matter with the key, `unknown` or `invalid`; else "".
     conflict: another key that the request named as well, and that lost; else "".
     lost:     a call that the application made meanwhile may have lost the key.
+    status:   of its answer where that is 400 or above, else 0.
+    stub:     the rule of the key's own that answered, failed or delayed it; "" for none.
+    stubbed:  no copy answered, the stub did.
     """
 
     workload: str
@@ -44,14 +47,21 @@ class Hop:
     key: str = ""
     conflict: str = ""
     lost: bool = False
+    status: int = 0
+    stub: str = ""
+    stubbed: bool = False
 
     def __str__(self) -> str:
         """`baseline`, `sandbox agent-42, revision 3`, or `nobody (shadow-unreachable)`."""
         if self.error:
             return f"nobody ({self.error})"
-        who = f"sandbox {self.sandbox}" if self.sandbox else "baseline"
+        who = f"sandbox {self.sandbox}" if self.sandbox else f"stub {self.stub}" if self.stubbed else "baseline"
         revision = f", revision {self.revision}" if self.revision is not None else ""
         notes = [self.reason, f"key {self.key}" if self.key else "", "may have lost the key" if self.lost else ""]
+        notes += [
+            f"stub {self.stub}" if self.stub and not self.stubbed else "",
+            f"{self.status}" if self.status else "",
+        ]
         noted = ", ".join(filter(None, notes))
         return f"{who}{revision}" + (f" ({noted})" if noted else "")
 
@@ -66,6 +76,8 @@ class Hop:
             "key": self.key,
             "conflict": self.conflict,
             "lost": self.lost,
+            "status": self.status,
+            "stub": self.stub,
         }
 
 
@@ -90,7 +102,9 @@ def _hop(item: object) -> Hop:
         raise ValueError(f"rev={revision} is no number")
     name, sandbox = _text(workload), _text(parameters.get("sandbox", ""))
     error = _text(parameters.get("error", ""))
-    if not (sandbox or error or parameters.get("baseline") is True):
+    baseline, stub = parameters.get("baseline") is True, _text(parameters.get("stub", ""))
+    status = parameters.get("status", 0)
+    if not (sandbox or error or baseline or stub):
         raise ValueError(f"{name} does not say which copy answered")
     return Hop(
         name,
@@ -101,6 +115,9 @@ def _hop(item: object) -> Hop:
         _text(parameters.get("key", "")),
         _text(parameters.get("conflict", "")),
         parameters.get("lost") not in (None, 0, False),
+        status if type(status) is int else 0,
+        stub,
+        bool(stub) and not (sandbox or error or baseline),
     )
 
 

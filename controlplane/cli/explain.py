@@ -12,6 +12,7 @@ from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, NotFoundError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, registry_options
 from controlplane.terminal import Text
+from proxy.base.text import printable
 
 _STYLES = {"shadow": "bold magenta", "hold": "yellow", "error": "red", "baseline": ""}
 
@@ -26,6 +27,7 @@ class _Explanation(NamedTuple):
     known_workloads: list[str]
     in_force: bool
     sidecars: list[tuple[str, bool, bool]]
+    stubs: list[str]
 
 
 def _read(answer: Any) -> _Explanation:
@@ -37,6 +39,7 @@ def _read(answer: Any) -> _Explanation:
         list(answer.get("knownWorkloads", ())),
         answer["inForce"],
         [(item["id"], item["connected"], item["inSync"]) for item in answer.get("sidecars", ())],
+        list(answer.get("stubs", ())),
     )
 
 
@@ -57,6 +60,8 @@ def explain(key: str, workload: str, registry: Registry, output: Output) -> None
 
 def _show(output: Output, found: _Explanation) -> None:
     output.say(Text(found.decision, style=_STYLES.get(found.decision, "")).append(f": {found.reason}"))
+    for stub in found.stubs:
+        output.say(Text("before that, stub ", style="yellow").append(printable(stub)))
     if not found.sidecars:
         output.say("no sidecar of this workload is connected, so nothing is in force anywhere", "yellow")
         return

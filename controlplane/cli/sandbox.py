@@ -34,6 +34,7 @@ from controlplane.cli.push import push
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
 from controlplane.cli.report import report
 from controlplane.cli.settled import until_settled
+from controlplane.cli.stub import stub
 from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
@@ -321,6 +322,7 @@ for command in (list_sandboxes, history, changes, rollback, extend):
     sandbox.add_command(command)
 sandbox.add_command(push)
 sandbox.add_command(dev)
+sandbox.add_command(stub)
 sandbox.add_command(traffic)
 sandbox.add_command(feedback)
 sandbox.add_command(diff)

@@ -34,8 +34,9 @@ PEERS_ARE_KNOWN = sys.platform == "linux"
 _OF_THE_PARENT = frozenset(
     f"SKYCAP_{flag}"
     for flag in (
-        "WORKLOAD", "INBOUND", "OUTBOUND", "PEER_KEYS", "ROUTES", "REGISTRY", "TOKEN_FILE", "SANDBOX", "ROUTING_KEY",
-        "REVISION", "ADMIN", "TRANSPARENT", "LISTEN", "STORE", "MEMORY", "KEEP_SHADOWS", "STATE_DIR", "OUTPUT",
+        "WORKLOAD", "INBOUND", "OUTBOUND", "PEER_KEYS", "ROUTES", "RULES", "REGISTRY", "TOKEN_FILE", "SANDBOX",
+        "ROUTING_KEY", "REVISION", "ADMIN", "TRANSPARENT", "LISTEN", "STORE", "MEMORY", "KEEP_SHADOWS", "STATE_DIR",
+        "OUTPUT",
     )
 )  # fmt: skip
 """Variables of our own flags that say who or where a process is. They must not reach the processes it starts, while
@@ -119,10 +120,12 @@ def sidecar_command(
     shadow: Shadow | None = None,
     registry: RegistryAccess = NO_REGISTRY,
     admin: int | None = None,
+    rules: Path | None = None,
 ) -> Command:
     """The sidecar's process.
 
     admin: the port of its admin listener, None for none.
+    rules: a file of what becomes of calls to hosts, None for none.
 
     -P keeps a folder named `proxy` in the working directory from being taken for the sidecar.
     """
@@ -130,6 +133,8 @@ def sidecar_command(
     if shadow is not None:
         argv += ["--sandbox", shadow.sandbox, "--routing-key", shadow.routing_key]
         argv += ["--revision", str(shadow.revision)]
+    if rules is not None:
+        argv += ["--rules", str(rules)]
     if registry.url:
         argv += ["--registry", registry.url]
     if registry.token_file is not None:

@@ -15,6 +15,7 @@ from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Workload
+from proxy.contract.rules import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class LaunchRequest:
 
     fork:        what differs from the baseline.
     definition:  the baseline's definition, None when nobody registered one.
+    rules:       what becomes of calls to hosts that no sidecar stands before.
     """
 
     sandbox: str
@@ -30,6 +32,7 @@ class LaunchRequest:
     revision: int
     fork: Fork
     definition: Workload | None = None
+    rules: tuple[Rule, ...] = ()
 
     @property
     def workload(self) -> str:

@@ -13,6 +13,7 @@ middle of a start has stored no handle: `sweep` finds such shadows by their reco
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -48,12 +49,16 @@ from controlplane.process.kin import kill_kin
 from controlplane.process.limits import NO_LIMITS, ControlGroups
 from controlplane.process.listeners import instead
 from controlplane.process.ports import PortPool
+from controlplane.process.private import private_folder, write_private
 from controlplane.process.readiness import Probe, Readiness, answers
+from proxy.contract.rules import encode_rule
 
 SIDECAR_SECONDS = 30.0
 """Until a sidecar that does not listen counts as broken. It takes a fifth of a second on an idle machine."""
 PORT_ATTEMPTS = 3
 """Somebody may take a chosen port before our process does; three times in a row it is no accident."""
+RULES = "rules.json"
+"""In the folder of a shadow: what becomes of its calls to hosts."""
 LAST_LINES = 20
 """Of the output, told with a failure."""
 STARTS_PER_CORE = 2
@@ -197,10 +202,22 @@ class ProcessLauncher:
             self._environ,
             shadow,
         )
+        rules = folder / RULES if request.rules else None
         sidecar = sidecar_command(
-            request.workload, upstreams, ports, str(folder), self._environ, shadow=shadow, registry=self._registry
+            request.workload,
+            upstreams,
+            ports,
+            str(folder),
+            self._environ,
+            shadow=shadow,
+            registry=self._registry,
+            rules=rules,
         )
         try:
+            if rules is not None:
+                private_folder(folder)
+                told = {"key": request.routing_key, "rules": [encode_rule(rule) for rule in request.rules]}
+                write_private(rules, json.dumps(told))
             made = build(app.argv, cwd, app.env.get("PATH"), datetime.now(UTC), fork.files or "")
             if fork.files is not None and self._changed is not None:
                 app = await self._changed.lay(fork.files, fork.build or (), cwd, folder, app)

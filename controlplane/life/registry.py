@@ -24,6 +24,7 @@ from controlplane.life.handoffs import Handoffs
 from controlplane.life.history import History
 from controlplane.life.installation import Installation
 from controlplane.life.journal import Journal
+from controlplane.life.key_rules import KeyRules
 from controlplane.life.published import PublishedRoutes
 from controlplane.life.pushing import Pushing
 from controlplane.life.sandboxes import Sandboxes
@@ -68,6 +69,7 @@ class Registry:
         self.hops: HopStore = around.hops
         self.pushing = Pushing(sandboxes, around, files)
         self.handoffs: Handoffs = around.handoffs
+        self.rules: KeyRules = around.rules
         self.groups = groups
         self.changes: Changes = around.changes
         self.intake = Intake(around.hops, lambda key: self._owner(key) is not None, self._unserved)
@@ -123,14 +125,14 @@ class Registry:
             endpoints=tuple(map(str, route.endpoints)) if route is not None else (),
             sidecars=sidecars,
             in_force=bool(connected) and all(sidecar.in_sync for sidecar in connected),
+            stubs=self.sandboxes.stubs(owner, workload) if owner else (),
             known=workload in workloads,
             known_workloads=known_workloads,
         )
 
     def workloads(self) -> set[str]:
         """All that anybody has named: baselines, those that have a sidecar, those that a sandbox forks."""
-        baselines = {baseline.workload for baseline in self.definitions.all()}
-        return (baselines | self.sidecars.workloads() | self.published.workloads()) - {GATEWAY}
+        return self._around.known() - {GATEWAY}
 
     async def close(self, stop_shadows: bool = True) -> None:
         """`stop_shadows`: else they run on, and the next registry on this store adopts them."""
@@ -190,6 +192,7 @@ async def open_registry(
         definitions=definitions,
         installation=installation,
         hops=hops or MemoryHops(),
+        rules=KeyRules(watchers),
         changes=changes,
         handoffs=Handoffs(
             installation.gateway, journal, watchers, definitions, clock, tasks, changes, contents.handoffs

@@ -22,6 +22,7 @@ from controlplane.model.observed import Copy
 from controlplane.model.record import Record
 from controlplane.model.routes import RouteChange, RouteEvent, changes, routes_left
 from controlplane.model.sandbox import Condition, Fork, Sandbox
+from controlplane.model.stub import rules_of_hosts
 from controlplane.store.port import StoreError
 from proxy.contract.routes import Route
 
@@ -118,6 +119,7 @@ class SandboxLife:
             revision=revision,
             fork=fork,
             definition=self._around.definitions.get(fork.workload),
+            rules=rules_of_hosts(self.record.desired.spec.stubs),
         )
 
     async def create(self, instead_of: Sequence[Route] = ()) -> None:

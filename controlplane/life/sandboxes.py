@@ -75,6 +75,7 @@ class Sandboxes:
         """Take up the life of everything that was stored, and begin to watch for what expires."""
         self._around.handoffs.restore(life.record for life in self._lives.values())
         for life in self._lives.values():
+            self._around.rules.observe(life.record)
             life.restore()
         self._around.tasks.keep(self._expiry.run, "expiry")
         self._around.tasks.keep(self._idle.run, "idle sandboxes")
@@ -139,6 +140,10 @@ class Sandboxes:
     def records(self) -> list[Record]:
         """Of all that are, or are being deleted."""
         return [life.record for life in self._lives.values()]
+
+    def stubs(self, name: str, workload: str) -> tuple[str, ...]:
+        """What the stubs of a sandbox do to requests of a workload. Raises NotFound."""
+        return tuple(one.told() for one in self._life(name).record.desired.spec.stubs or () if one.workload == workload)
 
     def phases(self) -> dict[Phase, int]:
         count = dict.fromkeys(Phase, 0)
@@ -298,6 +303,7 @@ class Sandboxes:
         """A record of a sandbox was stored."""
         record = life.record
         self._around.handoffs.observe(record)
+        self._around.rules.observe(record)
         published = self._around.published
         self._around.forkers.note(record)
         self._around.groups.changed(life.name)
@@ -341,8 +347,7 @@ class Sandboxes:
             known = record.fork(fork.workload) if record is not None else None
             return known is not None and known.fork == fork
 
-        around = self._around
-        problems += around.installation.check(sandbox.spec, around.definitions.get, unchanged)
+        problems += self._around.check(sandbox.spec, unchanged)
         if problems:
             raise DocumentError(bounded(problems))
 

@@ -96,6 +96,13 @@ class Watchers:
         for watcher in tuple(self._gateways):
             self._write(watcher, chunk)
 
+    def tell_all(self, events: Iterable[bytes]) -> None:
+        """Write to everybody what is not of one workload."""
+        chunk = framed(b"".join(events))
+        for watchers in tuple(self._by_workload.values()):
+            for watcher in tuple(watchers):
+                self._write(watcher, chunk)
+
     def remove(self, watcher: Watcher) -> None:
         self._gateways.discard(watcher)
         of_workload = self._by_workload.get(watcher.workload, set())
@@ -122,10 +129,7 @@ class Watchers:
 
     def beat(self) -> None:
         """The comment that tells a quiet stream from a dead one."""
-        chunk = framed(HEARTBEAT)
-        for watchers in tuple(self._by_workload.values()):
-            for watcher in tuple(watchers):
-                self._write(watcher, chunk)
+        self.tell_all([HEARTBEAT])
 
     def close(self) -> None:
         """Cut every stream: the registry ends."""

@@ -55,6 +55,8 @@ class Explanation(Reported):
     sidecars: tuple[Sidecar, ...] = ()
     in_force: bool
     """Every connected sidecar of the workload has acknowledged all changes, and there is at least one."""
+    stubs: tuple[str, ...] = ()
+    """What its sandbox's stubs do to its requests here, before any of this."""
     known: bool = True
     known_workloads: tuple[str, ...] = ()
 

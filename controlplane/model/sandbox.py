@@ -49,9 +49,11 @@ from controlplane.model.problem import (
     bounded,
     field_problems,
 )
+from controlplane.model.stub import Stub, checked_stubs
 from controlplane.model.whole import MAX_FORKS, whole
 from controlplane.model.workload import Address, Command, Cwd, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State
+from proxy.contract.rules import MAX_RULES
 
 MAX_LABELS = 64
 
@@ -243,6 +245,9 @@ class Spec(Resource):
     )
     previews: Annotated[tuple[Preview, ...], Field(max_length=MAX_FORKS)] | None = Field(
         default=None, description="links for reviewers; an installation without a gateway refuses them"
+    )
+    stubs: Annotated[tuple[Stub, ...], Field(max_length=MAX_RULES), AfterValidator(checked_stubs)] | None = Field(
+        default=None, description="what its requests get somewhere, instead of what they would"
     )
 
 

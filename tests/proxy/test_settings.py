@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -16,7 +17,9 @@ import pytest
 from proxy.base.listen import Listen
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
+from proxy.contract.rules import Rule, encode_rule
 from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
+from proxy.flags import rules_file
 from proxy.settings import Settings, parse_settings
 from proxy.wire.head import Limits
 
@@ -50,6 +53,7 @@ def problems(*arguments: str, **environment: str) -> list[str]:
     return raised.value.problems
 
 
+RULES = str(Path(__file__).with_name("rules.json"))
 LISTS = {"inbound", "outbound", "opaque", "key-names", "key-headers", "trace-headers", "redact"}
 
 SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
@@ -74,6 +78,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "instance": ("users-7f9c", {}),
     "sandbox": ("agent-42", {}),
     "routing-key": ("A.b_c-1", {"sandbox": "agent-42"}),
+    "rules": (RULES, {}),
     "revision": ("7", {"sandbox": "agent-42"}),
     "admin": ("127.0.0.1:15000", {}),
     "key-names": ("my-key,other-key", {}),
@@ -167,6 +172,7 @@ def test_what_is_not_said_has_its_default() -> None:
         instance=settings.instance,
         sandbox="",
         routing_key="",
+        rules=None,
         revision=0,
         admin=None,
         key_names=("routing-key", "sd-routing-key"),
@@ -509,3 +515,16 @@ def test_a_clean_end_is_zero() -> None:
     assert sidecar.returncode == 0
     assert "drained" in rest
     assert "Traceback" not in rest
+
+
+def test_rules_of_calls_are_read_from_a_file(tmp_path: Path) -> None:
+    rule = Rule(name="bank", effect="reset", host="api.bank.example")
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps({"key": "agent-42", "rules": [encode_rule(rule)]}))
+    assert rules_file(str(file)) == ("agent-42", (rule,))
+    for text, said in (("{", "Expecting"), ("{}", "legal key"), ("\udcff", "codec")):
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ValueError, match=said):
+            rules_file(str(file))
+    with pytest.raises(ValueError, match="no such file"):
+        rules_file(str(tmp_path / "nothing"))
