@@ -150,7 +150,9 @@ def await_answer(port: str) -> None:
 @pytest.mark.timeout(180)
 def test_the_readme_from_the_routes_to_the_end(terminals: list[Terminal], ports: dict[str, str]) -> None:
     first, second = terminals
-    made, tried, routes, ask, orders, end, up, sandbox, run = (here(block, ports) for block in blocks("README.md"))
+    made, tried, routes, ask, orders, end, up, sandbox, push, stubs, link, run = (
+        here(block, ports) for block in blocks("README.md")
+    )
     for block in (made, *blocks("benchmarks/README.md")):
         for line in filter(None, (line.partition("#")[0].strip() for line in block.splitlines())):
             if line.startswith("make "):
@@ -175,6 +177,11 @@ def test_the_readme_from_the_routes_to_the_end(terminals: list[Terminal], ports:
     said = second.paste(sandbox)
     assert "sandbox agent-42 is Ready, revision 1" in said
     assert "sandbox agent-42, revision 1" in said
+    said = second.paste(push)
+    assert "shop/users in sandbox agent-7, revision 1: Ready" in said
+    assert '"tier": "gold"' in said
+    assert "sold-out" in second.paste(stubs)
+    assert "http" in second.paste(link)
     said = second.paste(run)
     assert "shop/users: sandbox agent-42, revision 1" in said
 
@@ -200,7 +207,7 @@ def test_every_block_of_commands_is_one_that_runs_here() -> None:
 
 
 def test_every_command_of_the_readme_exists() -> None:
-    pattern = re.compile(r"^skycap ([a-z]+)(?: (apply|wait|logs|get|list|delete))?", re.MULTILINE)
+    pattern = re.compile(r"^skycap ([a-z]+)(?: (apply|wait|logs|get|list|delete|push|stub))?", re.MULTILINE)
     commands = set(pattern.findall((ROOT / "README.md").read_text()))
     assert {("proxy", ""), ("request", ""), ("up", ""), ("run", ""), ("sandbox", "apply")} <= commands
     context = click.Context(skycap)
