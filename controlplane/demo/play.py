@@ -1,27 +1,34 @@
 """The demo's play: what is done, and what has to come of it.
 
 Two engineers change `users` at the same time. One adds a loyalty tier, the other accounts in several currencies,
-whose first attempt breaks what `payments` expects. Both send the same request through the shop that everybody
-shares, each with a routing key of their own. The scenes are the same for the audience and for `--check`: each one
-looks at what really came back and says every way in which it is not what it has to be.
+whose first attempt breaks what `payments` expects. Each pushes a diff, and both send the same request through the shop
+that everybody shares, each with a routing key of their own. Feedback says what broke, another diff mends it, an
+assertion proves that the mended copy served, and a link hands it on. The scenes are the same for the audience and for
+`--check`: each one looks at what really came back and says every way in which it is not what it has to be.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from controlplane.asking.answer import Answer, send
 from controlplane.asking.served_by import FIELD, Hop
 from controlplane.client import Client
+from controlplane.model.assertion import Claim
+from controlplane.model.feedback import Verdict
+from controlplane.model.handoff import PreviewRequest
+from controlplane.model.push import Push
 from controlplane.model.sandbox import Phase, Sandbox
-from controlplane.rest import API_VERSION, SANDBOX
 
 NAMESPACE = "shop"
+USERS = f"{NAMESPACE}/users"
 CHECKOUT = "/checkout?user=ada&item=tea"
 
 LOYALTY = "loyalty"
@@ -32,8 +39,17 @@ TREE = (
 )  # fmt: skip
 """Who takes part in a checkout and how many calls deep, in the order of the calls."""
 
+CHANGES = Path(__file__).with_name("changes")
+"""What the two push: a diff each, and one that mends."""
+
 READY_SECONDS = 30.0
 """For one shadow; it takes one on an idle machine."""
+
+TOLD_SECONDS = 10.0
+"""Until what the sidecars saw is at the registry; it takes a third of a second."""
+LOOK_SECONDS = 0.1
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +67,19 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Forked(Scene):
-    """A sandbox was applied and waited for."""
+    """A diff was pushed to a sandbox, which was waited for. lines: those that it adds and takes away."""
 
     name: str
-    file: str
+    lines: tuple[str, ...]
     sandbox: Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Told(Scene):
+    """The registry was asked about a sandbox, and this is what it says."""
+
+    heading: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +106,10 @@ class Play:
 
         Raises RegistryError and NoAnswerError when the registry or the shop does not answer at all.
         """
-        for name, file in ((LOYALTY, "users_v2.py"), (CURRENCIES, "users_v3_buggy.py")):
-            forked = await self._fork(f"sandbox {name} forks users and is ready", name, file, revision=1)
+        for name in (LOYALTY, CURRENCIES):
+            forked = await self._push(
+                f"a diff makes the sandbox {name}, and its users are ready", name, name, revision=1
+            )
             yield forked
             if forked.problems:
                 return
@@ -92,9 +118,8 @@ class Play:
             f"key {LOYALTY} reaches its users through every service", LOYALTY, _paid(LOYALTY, 1, "10.80 EUR", "gold")
         )
         yield await self._ask(f"key {CURRENCIES}: payments refuses, and its own words come back", CURRENCIES, _refused)
-        fixed = await self._fork(
-            "the fix is revision 2 under the same key", CURRENCIES, "users_v3_fixed.py", revision=2
-        )
+        yield await self._feedback()
+        fixed = await self._push("the fix is revision 2 under the same key", CURRENCIES, "fix", revision=2)
         yield fixed
         if fixed.problems:
             return
@@ -102,20 +127,65 @@ class Play:
             f"key {CURRENCIES}: the same request now passes", CURRENCIES, _paid(CURRENCIES, 2, "11.28 CHF", "standard")
         )
         yield await self._ask(f"key {LOYALTY} noticed nothing", LOYALTY, _paid(LOYALTY, 1, "10.80 EUR", "gold"))
+        yield await self._proof()
+        yield await self._link()
 
-    async def _fork(self, title: str, name: str, file: str, revision: int) -> Forked:
+    async def _push(self, title: str, name: str, change: str, revision: int) -> Forked:
         started = time.monotonic()
-        # The interpreter that runs this has what the shop needs; the `python` of the PATH may not.
-        fork = {"workload": f"{NAMESPACE}/users", "command": [sys.executable, file]}
-        await self._registry.apply(
-            {"apiVersion": API_VERSION, "kind": SANDBOX, "metadata": {"name": name}, "spec": {"forks": [fork]}}
-        )
+        diff = (CHANGES / f"{change}.diff").read_text()
+        pushed = await self._registry.push(name, Push(workload=USERS, diff=diff), READY_SECONDS)
         sandbox = await self._registry.wait(name, READY_SECONDS)
-        return Forked(title, tuple(_unready(sandbox, revision)), time.monotonic() - started, name, file, sandbox)
+        problems = _unready(sandbox, revision)
+        if [file.path for file in pushed.files_changed] != ["users.py"]:
+            problems.append(f"the push changed {[file.path for file in pushed.files_changed]}, not users.py")
+        lines = tuple(line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+        return Forked(title, tuple(problems), time.monotonic() - started, name, lines, sandbox)
+
+    async def _feedback(self) -> Told:
+        started = time.monotonic()
+        found = await _until(lambda: self._registry.feedback(CURRENCIES), lambda one: one.verdict is Verdict.FAILING)
+        problems = [] if found.verdict is Verdict.FAILING else [f"the verdict is {found.verdict.value}, not failing"]
+        if "shop/payments failed (400)" not in found.summary or "ada's currency must be" not in found.summary:
+            problems.append(f"this does not name payments and its words: {found.summary}")
+        title = f"feedback on {CURRENCIES} names payments, its words and the suspect"
+        return Told(title, tuple(problems), time.monotonic() - started, "What feedback makes of it", (found.summary,))
+
+    async def _proof(self) -> Told:
+        started = time.monotonic()
+        claim = Claim(workload=USERS, revision=2, requests=3)
+        judged = await _until(lambda: self._registry.assert_routed(CURRENCIES, claim), lambda one: one.holds)
+        problems = () if judged.holds else (judged.sentence, *judged.objections)
+        title = "the assertion holds: revision 2 served, and nothing else in its name"
+        return Told(title, problems, time.monotonic() - started, "The proof", (judged.sentence,))
+
+    async def _link(self) -> Told:
+        started = time.monotonic()
+        wanted = PreviewRequest(workload=f"{NAMESPACE}/frontend", note="ada pays in francs")
+        made = await self._registry.create_preview(CURRENCIES, wanted)
+        # A browser takes what is below localhost for this machine; not every resolver does.
+        where = urlsplit(made.url or "")
+        here, named = f"http://127.0.0.1:{where.port}/health", [("host", where.netloc)]
+        # The gateway is told of the link a moment later than we are.
+        live = await _until(lambda: send("GET", here, "", named), lambda answer: answer.status == 200)
+        leads = dict(live.headers).get("skycap-sandbox", "")
+        problems = [] if leads == CURRENCIES else [f"the link answers {live.status} and leads to {leads or 'nobody'}"]
+        lines = (made.url or "", "leads a browser into the change, for whoever has it, until the sandbox ends.")
+        title = "a link for a reviewer leads into the change"
+        return Told(title, tuple(problems), time.monotonic() - started, "A link for the reviewer", lines)
 
     async def _ask(self, title: str, key: str, problems: Callable[[Answer], list[str]]) -> Asked:
         answer = await send("POST", self._url, key)
         return Asked(title, tuple(problems(answer)), answer.seconds, key, answer)
+
+
+async def _until(ask: Callable[[], Awaitable[_T]], good: Callable[[_T], bool]) -> _T:
+    """What the registry answers as soon as that is good, or after TOLD_SECONDS."""
+    deadline = time.monotonic() + TOLD_SECONDS
+    while True:
+        found = await ask()
+        if good(found) or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _unready(sandbox: Sandbox, revision: int) -> list[str]:
@@ -141,7 +211,7 @@ def _paid(sandbox: str, revision: int, charged: str, tier: str) -> Callable[[Ans
 
 
 def _refused(answer: Answer) -> list[str]:
-    problems = _hops(answer, CURRENCIES, 1)
+    problems = _hops(answer, CURRENCIES, 1, failed=("frontend", "orders", "payments"))
     if answer.status != 400:
         problems.append(f"status {answer.status}, not 400")
     if answer.error:
@@ -152,12 +222,14 @@ def _refused(answer: Answer) -> list[str]:
     return problems
 
 
-def _hops(answer: Answer, sandbox: str, revision: int) -> list[str]:
+def _hops(answer: Answer, sandbox: str, revision: int, failed: tuple[str, ...] = ()) -> list[str]:
     if answer.malformed:
         return [answer.malformed]
     names = dict.fromkeys(name for name, _ in TREE)  # the field names each of them once
     expected = tuple(
-        Hop(f"{NAMESPACE}/{name}", sandbox, revision) if name == "users" else Hop(f"{NAMESPACE}/{name}")
+        Hop(USERS, sandbox, revision)
+        if name == "users"
+        else Hop(f"{NAMESPACE}/{name}", status=400 if name in failed else 0)
         for name in names
     )
     if answer.hops == expected:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 
 from controlplane.cli.output import Output
-from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, receipt
+from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, Told, receipt
 from controlplane.local.events import Ended, Event, Ready, Stopped, Stopping
 from controlplane.terminal import Text
 from proxy.base.text import printable
@@ -24,6 +25,8 @@ FORWARDS = {
     "payments": "only B3",
 }
 
+WIDTH = 80
+
 STYLES = {LOYALTY: "bold magenta", CURRENCIES: "bold cyan"}
 
 SHOWN = """
@@ -31,7 +34,9 @@ SHOWN = """
 - catalog, orders and payments forward no routing key: the sidecars carried it
   across them, by the one tracing header that each of them does forward.
 - Every answer to a key says who served it, so no test passes on the wrong code.
-- The failing service's own words came back, and the fix needed one process.
+- The failing service's own words came back, with the suspect. Pushing a diff
+  was the fix: no build, no image, the baseline's files never touched.
+- An assertion proved it, and a link hands it to whoever reviews it.
 """
 
 
@@ -67,6 +72,11 @@ class Story:
         elif isinstance(scene, Forked):
             self.told()
             self._forked(scene)
+        elif isinstance(scene, Told):
+            self.told()
+            self._heading(scene.heading)
+            for line in scene.lines:
+                self._lines(printable(line))
         elif not scene.problems:
             self._say(f"Five services run, a sidecar beside each, and the registry ({scene.seconds:.1f} s).")
         for problem in scene.problems:
@@ -104,12 +114,15 @@ class Story:
     def _forked(self, scene: Forked) -> None:
         revision = scene.sandbox.status.revision if scene.sandbox.status else 0
         if revision == 1 and scene.name == LOYALTY:
-            self._heading("Two sandboxes replace users: one process each, nothing else is copied")
+            self._heading("Two diffs of users, pushed: one process each, nothing else is copied")
         elif revision != 1:
             self._heading("The fix, under the same key")
         line = Text(f"  {scene.name:12}", style=STYLES[scene.name])
-        line.append(f"revision {revision}   {scene.file:18}   ready in {scene.seconds:.1f} s")
+        line.append(f"revision {revision}   ready {scene.seconds:.1f} s after the push")
         self._say(line)
+        for change in scene.lines:
+            text = f"    {printable(change)}"
+            self._say(text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}...", "green" if change[0] == "+" else "red")
 
     def _side_by_side(self, asked: Sequence[Asked]) -> None:
         keys = (f"key {scene.key}" if scene.key else "no key" for scene in asked)
@@ -123,6 +136,11 @@ class Story:
         if not asked[0].key:
             self._say()
             self._say("  Without a key nothing is added to the answer: the baseline served it, as ever.", "dim")
+
+    def _lines(self, text: str) -> None:
+        """A long text, without cutting what has no spaces."""
+        for line in textwrap.wrap(text, WIDTH - 2, break_long_words=False, break_on_hyphens=False):
+            self._say(f"  {line}")
 
     def _verbatim(self, scene: Asked) -> None:
         self._say(f"  HTTP {scene.answer.status} {printable(scene.answer.reason)}", "bold red")

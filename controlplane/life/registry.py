@@ -113,6 +113,7 @@ class Registry:
         if workload not in workloads:
             unheard, known_workloads = unknown(workload, workloads)
             reason = f"{unheard}; {reason}"
+        stubs = self.sandboxes.get(owner).spec.stubs or () if owner is not None else ()
         sidecars = tuple(self.sidecars.of(workload))
         connected = [sidecar for sidecar in sidecars if sidecar.connected]
         return Explanation(
@@ -125,7 +126,7 @@ class Registry:
             endpoints=tuple(map(str, route.endpoints)) if route is not None else (),
             sidecars=sidecars,
             in_force=bool(connected) and all(sidecar.in_sync for sidecar in connected),
-            stubs=self.sandboxes.stubs(owner, workload) if owner else (),
+            stubs=tuple(stub.told() for stub in stubs if stub.workload == workload),
             known=workload in workloads,
             known_workloads=known_workloads,
         )

@@ -141,10 +141,6 @@ class Sandboxes:
         """Of all that are, or are being deleted."""
         return [life.record for life in self._lives.values()]
 
-    def stubs(self, name: str, workload: str) -> tuple[str, ...]:
-        """What the stubs of a sandbox do to requests of a workload. Raises NotFound."""
-        return tuple(one.told() for one in self._life(name).record.desired.spec.stubs or () if one.workload == workload)
-
     def phases(self) -> dict[Phase, int]:
         count = dict.fromkeys(Phase, 0)
         for life in self._lives.values():

@@ -184,7 +184,10 @@ class WatchStream:
             raise ContractError([("", f"more than {MAX_LINKS} previews")])
 
     def _change_rules(self, data: str) -> None:
-        key, rules = decode_rules(parse(data))
+        document = parse(data)
+        if not isinstance(document, dict) or "key" not in document:
+            return  # of a later version
+        key, rules = decode_rules(document)
         if self.synced:
             self._table.put_rules(key, rules)
         else:

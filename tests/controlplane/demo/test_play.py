@@ -19,9 +19,17 @@ WORDS = {"service": "payments", "error": "ada's currency must be one of EUR, not
 RECEIPT = {"charged": "10.80 EUR", "tier": "gold"}
 
 
-def hops(sandbox: str, revision: int) -> tuple[Hop, ...]:
+def hops(sandbox: str, revision: int, *failed: str) -> tuple[Hop, ...]:
     names = dict.fromkeys(name for name, _ in TREE)
-    return tuple(Hop("shop/users", sandbox, revision) if name == "users" else Hop(f"shop/{name}") for name in names)
+    return tuple(
+        Hop("shop/users", sandbox, revision)
+        if name == "users"
+        else Hop(f"shop/{name}", status=400 if name in failed else 0)
+        for name in names
+    )
+
+
+FAILED = ("frontend", "orders", "payments")
 
 
 def answer(status: int = 200, body: Any = None, **said: Any) -> Answer:
@@ -38,7 +46,7 @@ paid = _paid(LOYALTY, 1, "10.80 EUR", "gold")
 
 def test_what_has_to_be_is_no_problem() -> None:
     assert paid(answer(200, RECEIPT)) == []
-    assert _refused(answer(400, WORDS, hops=hops(CURRENCIES, 1))) == []
+    assert _refused(answer(400, WORDS, hops=hops(CURRENCIES, 1, *FAILED))) == []
     assert _baseline(answer(200, {"charged": "12.00 EUR", "tier": "standard"}, hops=())) == []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from proxy.contract.previews import LINKS_IN_EVENT, PREVIEWS
 from proxy.contract.routes import State
+from proxy.contract.rules import Rule, encode_rule
 from proxy.contract.watch import Event
 from proxy.errors import ContractError
 from proxy.feed import snapshot as pieces
@@ -438,3 +439,33 @@ async def test_links_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_of_events, "MAX_LINKS", 1)
     with pytest.raises(ContractError):
         await gateway(previews(put=[link("a"), link("b")]))
+
+
+class TestRules:
+    """Rules of keys, beside the routes."""
+
+    RULE = Rule(name="a", effect="reset", workload="shop/users")
+
+    def event(self, key: str, *rules: Rule, **more: object) -> Event:
+        return Event("rules", json.dumps({"key": key, "rules": [encode_rule(rule) for rule in rules], **more}))
+
+    async def test_they_are_collected_until_synced_and_changes_after_it(self) -> None:
+        side = Side()
+        stream = side.connect()
+        side.table.put_rules("old", [self.RULE])
+        assert not await stream.apply(self.event("a", self.RULE, later=1))
+        assert side.table.rules.of_workload("a") is None
+        await stream.apply(Event("snapshot", '{"routes":[]}', "10"))
+        await stream.apply(synced(10))
+        assert side.table.rules.of_workload("a") is not None
+        assert side.table.rules.of_workload("old") is None
+        await stream.apply(self.event("b", self.RULE))
+        await stream.apply(self.event("a"))
+        assert side.table.rules.of_workload("b") is not None
+        assert side.table.rules.of_workload("a") is None
+
+    async def test_what_a_later_version_may_say_is_passed_over_and_nonsense_is_not(self) -> None:
+        stream = Side().connect()
+        assert not await stream.apply(Event("rules", '{"later":[]}'))
+        with pytest.raises(ContractError):
+            await stream.apply(Event("rules", '{"key":"a b","rules":[]}'))
