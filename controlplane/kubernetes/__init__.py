@@ -19,7 +19,7 @@ The engine of a cluster:
 engine.py       what the composition root needs, in the order in which it does; settings.py what it is told
 client.py       the API server: JSON in, JSON out; credentials.py who we are; informer.py list and watch, for ever
 operator.py     what people write with kubectl, brought to the registry
-store.py        records as the status of Sandboxes
+store.py        records as the status of Sandboxes; kept.py what is no Sandbox, as ConfigMaps
 launcher.py     shadows as Deployments; shadow.py makes one, pods.py judges its pods (both pure)
 lease.py        one leader among the replicas
 review.py       whose token it is

@@ -66,7 +66,7 @@ class Cluster:
         self._context: ssl.SSLContext | None = None
         self._operator: Operator | None = None
         self.review = TokenReview(self.kubernetes)
-        self.store = KubernetesStore(self.kubernetes, int(time.time() * 1000))
+        self.store = KubernetesStore(self.kubernetes, settings.namespace, int(time.time() * 1000))
         self.launcher = KubernetesLauncher(self.kubernetes, self.store.uid, namespaces=settings.namespaces)
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""Sandboxes as custom resources: what is wanted is their spec, what is so their status. There is no other state.
+"""Sandboxes as custom resources: what is wanted is their spec, what is so their status.
 
 The public status is what `kubectl get` and `kubectl wait` look at; beside it stands the record that it is made of,
 which the next control plane starts from. A Sandbox that came by REST is made here; one that somebody has deleted is
-not made again.
+not made again. What is no Sandbox, or no longer, is kept beside them (`kept.py`). There is no other state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
+from controlplane.kubernetes.kept import Kept
 from controlplane.model.desired import resolved
+from controlplane.model.group import GroupRecord
+from controlplane.model.handoff import Handoff
 from controlplane.model.problem import DocumentError
 from controlplane.model.record import Record
 from controlplane.model.sandbox import Spec, parse_sandbox
@@ -27,15 +30,22 @@ PLURAL = "sandboxes"
 OWNER, DESCRIPTION = "skycap.dev/owner", "skycap.dev/description"
 """Annotations of a Sandbox: what REST has as `metadata.owner` and `metadata.description`."""
 
+ENDED = "ended"
+"""What is kept of a Sandbox that is gone."""
+
 AT_ONCE = 16
 """Requests of one write: the API server takes some hundreds from everybody."""
 
 
 class KubernetesStore:
-    """first_revision: where the ids of route changes begin, larger than all before."""
+    """
+    namespace:      of the control plane, where it keeps what is no Sandbox.
+    first_revision: where the ids of route changes begin, larger than all before.
+    """
 
-    def __init__(self, kubernetes: Kubernetes, first_revision: int) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str, first_revision: int) -> None:
         self._kubernetes = kubernetes
+        self._kept = Kept(kubernetes, namespace)
         self._revision = first_revision
         self._known: dict[str, Object] = {}
         """The resources, as we last saw them."""
@@ -50,6 +60,9 @@ class KubernetesStore:
     async def load(self) -> Contents:
         try:
             listed = await self._kubernetes.get(path(API_VERSION, PLURAL))
+            ended = await self._kept.load(ENDED, Record)
+            handoffs = await self._kept.load("handoff", Handoff)
+            groups = await self._kept.load("group", GroupRecord)
         except KubernetesError as error:
             raise StoreError(_told(error)) from None
         records = []
@@ -58,12 +71,14 @@ class KubernetesStore:
             if (record := _record(item)) is not None:
                 records.append(record)
                 self._specs[record.name] = record.desired.spec
-        return Contents(self._revision, self._revision, records, [], [])
+        living = {record.name for record in records}
+        records += [record for record in ended if record.name not in living]
+        return Contents(self._revision, self._revision, records, [], [], handoffs, groups)
 
     async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
-        newest = {entry.name: entry for entry in entries}
+        newest = {(entry.kind, entry.name): entry for entry in entries}
         written = dict(zip(newest, await asyncio.gather(*map(self._write, newest.values())), strict=True))
-        return [written[entry.name] for entry in entries]
+        return [written[entry.kind, entry.name] for entry in entries]
 
     async def close(self) -> None:
         return None
@@ -106,13 +121,14 @@ class KubernetesStore:
     async def _write(self, entry: Entry) -> StoreError | None:
         if entry.events:
             self._revision = max(self._revision, entry.events[-1].id)
-        if entry.kind == "handoff" and entry.document is not None:
-            return StoreError("links and reviews of a sandbox are not kept in a cluster yet")
-        if entry.kind != "sandbox":
+        if entry.kind == "workload":
             return None  # baselines are what the cluster runs
         async with self._room:
             try:
-                await self._put(entry.name, entry.document)
+                if entry.kind == "sandbox":
+                    await self._put(entry.name, entry.document)
+                else:
+                    await self._kept.put(entry.kind, entry.name, entry.document)
             except KubernetesError as error:
                 return StoreError(_told(error))
         return None
@@ -120,10 +136,12 @@ class KubernetesStore:
     async def _put(self, name: str, record: object) -> None:
         if not isinstance(record, Record) or record.deleting:
             self._specs.pop(name, None)
+            await self._kept.put(ENDED, name, record if isinstance(record, Record) and record.tombstones else None)
             if name in self._known:
                 await self._kubernetes.delete(path(API_VERSION, PLURAL, name), uid=self.uid(name))
             return
         known, wanted = self._known.get(name), record.desired.spec
+        await self._kept.put(ENDED, name, None)  # its own record has the keys that it once had
         if self._specs.get(name) != wanted:
             if known is None or not says(known, record):
                 self._known[name] = await self._kubernetes.apply(path(API_VERSION, PLURAL, name), resource(record))
