@@ -29,6 +29,9 @@ def record(name: str, port: int = 1) -> Record:
 
 @pytest.fixture
 async def kubernetes(node: Node) -> AsyncIterator[Kubernetes]:
+    """Alone on the cluster: a control plane that other tests have installed would act on what is written here."""
+    node.kubectl("-n", "skycap-system", "scale", "deployment/skycap", "--replicas=0", check=False)
+    node.kubectl("-n", "skycap-system", "wait", "--for=delete", "pod", "--all", "--timeout=60s", check=False)
     node.kubectl("apply", "-f", str(REPOSITORY / "manifests/base/crds.yaml"))
     node.kubectl("wait", "--for=condition=Established", "crd/sandboxes.skycap.dev", "--timeout=60s")
     client = Kubernetes(find({"KUBECONFIG": str(node.kubeconfig)}))
@@ -36,6 +39,7 @@ async def kubernetes(node: Node) -> AsyncIterator[Kubernetes]:
     await client.close()
     node.kubectl("delete", "sandboxes", "--all")
     node.kubectl("-n", "default", "delete", "configmaps", "-l", "skycap.dev/kept")
+    node.kubectl("-n", "skycap-system", "scale", "deployment/skycap", "--replicas=2", check=False)
 
 
 def store(kubernetes: Kubernetes) -> KubernetesStore:

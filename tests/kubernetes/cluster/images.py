@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.cluster.programs import BIN, CACHE, IMAGES, unpack
+from tests.kubernetes.cluster.programs import BIN, CACHE, IMAGES, know_packages, unpack
 
 REPOSITORY = Path(__file__).parents[3]
 PAUSE, SKYCAP = "skycap.test/pause:1", "skycap.test/skycap:dev"
@@ -110,6 +110,7 @@ def _constraints() -> bytes:
 
 def _packages() -> tuple[str, ...]:
     """What is wanted and what that needs."""
+    know_packages()
     less = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     command = ["apt-cache", "depends", "--recurse", *less, *_WANTED]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

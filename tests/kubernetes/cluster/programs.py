@@ -86,8 +86,15 @@ def build() -> None:
         unpack(PACKAGES, ROOT)
 
 
+def know_packages() -> None:
+    """A fresh machine has no lists of what there is to download."""
+    if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+
+
 def unpack(packages: tuple[str, ...], root: Path) -> None:
     """Debian packages into a folder, without installing anything."""
+    know_packages()
     debs = root.parent / f"{root.name}.debs"
     shutil.rmtree(debs, ignore_errors=True)
     debs.mkdir(parents=True)
