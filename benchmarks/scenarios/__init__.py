@@ -1,7 +1,19 @@
 """The scenarios, in the order in which they run."""
 
 from benchmarks.scenario import Scenario
-from benchmarks.scenarios import agents, bodies, connections, http1, latency, micro, outbound, propagation, routes
+from benchmarks.scenarios import (
+    agents,
+    bodies,
+    connections,
+    feedback,
+    hops,
+    http1,
+    latency,
+    micro,
+    outbound,
+    propagation,
+    routes,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
@@ -12,6 +24,8 @@ SCENARIOS: dict[str, Scenario] = {
         connections.SCENARIO,
         routes.SCENARIO,
         propagation.SCENARIO,
+        hops.SCENARIO,
+        feedback.SCENARIO,
         agents.SCENARIO,
         outbound.SCENARIO,
         micro.SCENARIO,
