@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 
@@ -14,6 +15,8 @@ from controlplane.cli.command import Command
 from controlplane.cli.failures import FAILED, NOT_FOUND, CommandError, InvalidError, NotFoundError
 from controlplane.cli.options import checked_key, expectations
 from controlplane.cli.output import Output, output_option
+from controlplane.cli.registry import Registry, registry_options, segment
+from controlplane.rest import DEFAULT_URL
 
 _PROXY = ("HTTP_PROXY", "http_proxy")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -37,28 +40,51 @@ _NO_PROXY = ("NO_PROXY", "no_proxy")
     callback=expectations,
     help="Fail unless a shadow of it served, of this revision; may be repeated.",
 )
+@registry_options
 @output_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND")
-def run(key: str, expected: list[Expected], output: Output, command: tuple[str, ...]) -> None:
+def run(key: str, expected: list[Expected], registry: Registry, output: Output, command: tuple[str, ...]) -> None:
     """Run COMMAND so that its HTTP requests carry the routing key KEY.
 
     \b
     skycap run --key agent-42 --expect shop/users -- pytest tests/
 
     It is told a forward proxy in HTTP_PROXY, which adds the key, and the key itself in SKYCAP_ROUTING_KEY. Requests by
-    HTTPS carry no key. At the end standard error says who served them.
+    HTTPS carry no key. At the end standard error says who served them, and the registry keeps the outcome for the
+    sandbox's report, where there is one.
     """
     with Forwarder(key) as forwarder:
         code = _ended(command, forwarder.url, key)
-    for line in told(forwarder, key):
+    lines = told(forwarder, key)
+    for line in lines:
         output.remark(line)
     unmet = [missing for each in expected if (missing := each.unmet(forwarder.hops))]
     if unmet and not forwarder.counts["requests"]:
         unmet = ["no request came through the proxy: does the command heed HTTP_PROXY?"]
+    ended = f"it ended with exit code {code}" if code else unmet[0] if unmet else "it ended well"
+    detail = "\n".join([*unmet, *lines])
+    outcome = {
+        "title": shlex.join(command)[:500], "passed": not code and not unmet,
+        "sentence": f"{ended}; {lines[0]}"[:1000], "detail": detail[:8000],
+    }  # fmt: skip
+    _keep(registry, key, outcome, output)
     if code:
         raise click.exceptions.Exit(code)
     if unmet:
         raise CommandError(*unmet)
+
+
+def _keep(registry: Registry, key: str, outcome: dict[str, object], output: Output) -> None:
+    """Tell the registry how it ended. The routes may come from a file: then there is nobody to tell."""
+    try:
+        every = registry.get("sandboxes", lambda answer: list(answer["items"]))
+        name = next(one["metadata"]["name"] for one in every if one["spec"].get("routingKey") == key)
+        registry.post(f"sandboxes/{segment(name)}/evidence", outcome, lambda answer: answer["title"])
+    except (StopIteration, KeyError):
+        return
+    except CommandError as error:
+        if registry.url != DEFAULT_URL:
+            output.remark(f"the outcome is not in the sandbox's report: {error}")
 
 
 def _ended(command: tuple[str, ...], proxy: str, key: str) -> int:

@@ -181,8 +181,9 @@ class TextConsole:
         for problem in up.problems:
             self._writer.write(self._paint(_RED, plain(problem)))
         self._writer.write("")
+        page = f"The page is at {up.registry}/; `skycap page` prints a link that signs you in."
         where = f"Preview links begin with {up.gateway}; `skycap sandbox link NAME` makes one."
-        for line in (*next_steps(up, invocation()), where, "Ctrl-C stops everything."):
+        for line in (*next_steps(up, invocation()), page, where, "Ctrl-C stops everything."):
             self._writer.write(line)
         self._writer.write("")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.controlplane.cli.conftest import Origin
+from tests.controlplane.running import environment, start
+from tests.controlplane.sandboxes import sandbox
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -78,6 +82,24 @@ def test_the_exit_code_is_that_of_the_command(run: Run) -> None:
 def test_the_command_is_told_the_key(run: Run) -> None:
     shown = run("--key", "agent-42", command=("sh", "-c", 'echo "$SKYCAP_ROUTING_KEY ${HTTP_PROXY%%1*} [$NO_PROXY]"'))
     assert shown.stdout == "agent-42 http:// []\n"
+
+
+async def test_its_outcome_is_kept_for_the_report(tmp_path: Path) -> None:
+    registry = await start(tmp_path, "--listen", "127.0.0.1:0", "--memory", "--state-dir", str(tmp_path / "shadows"))
+    try:
+        async with registry.client() as client:
+            await client.apply(sandbox("agent-42", routingKey="other-key"))
+            for command in ("true", "false"):
+                program = (sys.executable, "-c", "from controlplane.cli import main; main()", "run")
+                ended = await asyncio.create_subprocess_exec(
+                    *program, "--key", "other-key", "--registry", registry.url, "--", command, env=environment(tmp_path)
+                )
+                assert await ended.wait() == (command == "false")
+            kept = (await client.handoff("agent-42")).evidence
+        assert [(one.kind, one.title, one.passed) for one in kept] == [("run", "true", True), ("run", "false", False)]
+        assert kept[1].sentence == "it ended with exit code 1; 0 requests with the key other-key"
+    finally:
+        await registry.end()
 
 
 def test_used_wrongly(run: Run) -> None:

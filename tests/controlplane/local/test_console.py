@@ -145,6 +145,7 @@ Next, a second copy of frontend for the routing key my-change; put the command o
   skycap sandbox apply my-change --registry http://127.0.0.1:7171 --fork shop/frontend --command 'python f.py'
   skycap sandbox wait my-change --registry http://127.0.0.1:7171
   skycap request my-change http://127.0.0.1:18080/health
+The page is at http://127.0.0.1:7171/; `skycap page` prints a link that signs you in.
 Preview links begin with http://localhost:7080; `skycap sandbox link NAME` makes one.
 Ctrl-C stops everything.
 
@@ -154,8 +155,9 @@ Ctrl-C stops everything.
 
 def test_without_anything_to_try_the_end_is_told() -> None:
     up = Up("shop", "http://127.0.0.1:7070", GATEWAY_URL, "users", (USERS,), ("registry: is not ready",))
+    page = "The page is at http://127.0.0.1:7070/; `skycap page` prints a link that signs you in.\n"
     link = "Preview links begin with http://localhost:7080; `skycap sandbox link NAME` makes one.\n"
-    assert text(up).endswith(f"registry: is not ready\n\n{link}Ctrl-C stops everything.\n\n")
+    assert text(up).endswith(f"registry: is not ready\n\n{page}{link}Ctrl-C stops everything.\n\n")
     assert "registry  http://127.0.0.1:7070   -                -      not ready\n" in text(up)
 
 
