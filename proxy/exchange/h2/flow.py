@@ -37,6 +37,9 @@ class Flow:
     expects: how many of them were announced, -1 when none were.
     """
 
+    __deletable__ = ("back", "exchange")
+    """When a stream is settled, so that its objects are no cycle, for which the garbage collector would have to run."""
+
     __slots__ = ("back", "bytes", "exchange", "expects", "queue", "sink", "state", "window")
 
     back: Flow

@@ -279,3 +279,5 @@ class StreamExchange(StreamWay):
             side.counters.grpc[self.grpc_status] += 1
             passage.further = b'%b,"grpcStatus":%d' % (_HTTP2, self.grpc_status)
         side.settled(passage, status, failure)
+        request, answer = self.request, self.answer
+        del request.back, request.exchange, answer.back, answer.exchange
