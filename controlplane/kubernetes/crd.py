@@ -145,7 +145,9 @@ def _structural(schema: Schema, known: Schema) -> Schema:
     for choice in ("anyOf", "allOf"):
         if choice in schema:
             shapes = [item for item in schema[choice] if item.get("type") != "null"]
-            assert len(shapes) == 1, f"a structural schema has no choice between shapes: {schema}"
+            if len(shapes) > 1:  # no structural schema can tell; the control plane does, as a condition
+                free: Schema = {"x-kubernetes-preserve-unknown-fields": True}
+                return {**free, **({"description": schema["description"]} if "description" in schema else {})}
             rest = {name: value for name, value in schema.items() if name != choice}
             return _structural({**shapes[0], **rest}, known)
     made = {name: value for name, value in schema.items() if name not in _LEFT_OUT}
