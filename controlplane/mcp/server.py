@@ -19,6 +19,7 @@ from controlplane.mcp.tools.judging import JudgingTools
 from controlplane.mcp.tools.previews import PreviewTools
 from controlplane.mcp.tools.sandboxes import SandboxTools
 from controlplane.mcp.tools.sending import SendingTools
+from controlplane.mcp.tools.stubs import StubTools
 from controlplane.mcp.tools.traffic import TrafficTools
 
 
@@ -43,6 +44,7 @@ def tools(registry: Client) -> list[Checked]:
         checked(judging.get_logs, READS, "Show output"),
         checked(judging.assert_routed, READS, "Prove that requests reached a copy"),
         checked(judging.diff_sandbox, READS, "Compare with the baseline"),
+        checked(StubTools(registry).set_stubs, CHANGES, "Stub answers and faults"),
         checked(previews.get_report, READS, "Report for a pull request"),
         checked(previews.create_preview, ACTS, "Make a link for a reviewer"),
         checked(previews.revoke_preview, ENDS, "Revoke a link"),

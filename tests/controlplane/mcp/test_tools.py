@@ -424,6 +424,18 @@ async def test_words_of_a_reviewer_reach_the_agent(agent: Agent, api: Served, us
     assert "gold is not spelt so" in await agent.text("get_report", name=KEY)
 
 
+async def test_stubs_are_set_and_ended(agent: Agent, api: Served, users: None) -> None:
+    await agent.call("apply_sandbox", name=KEY, forks=[FORK])
+    stub = {"name": "no-stock", "workload": "shop/users", "respond": {"status": 404, "body": "{}"}}
+    (told,) = (await agent.call("set_stubs", name=KEY, stubs=[stub]))["stubs"]
+    assert (told["name"], told["respond"]["status"]) == ("no-stock", 404)
+    assert [one.name for one in await api.client.stubs(KEY)] == ["no-stock"]
+    wrong = await agent.refused("set_stubs", name=KEY, stubs=[{**stub, "match": {"path": "items"}}])
+    assert wrong["problems"][0]["path"] == "stubs[0].match.path"
+    assert (await agent.call("set_stubs", name=KEY, stubs=[])).get("stubs", []) == []
+    assert await api.client.stubs(KEY) == []
+
+
 async def test_a_request_to_nobody(agent: Agent, users: None) -> None:
     told = await agent.refused("send_request", key=KEY, workload="shop/users")
     assert told["code"] == "no-answer"
