@@ -80,7 +80,7 @@ class Span(Reported):
 class Printed(Reported):
     """What one copy wrote around the time of a failure, newest line last.
 
-    window: within which the lines came: of a shadow's rather a little more, as its lines have no times.
+    window: within which the lines came.
     """
 
     workload: str
