@@ -6,11 +6,10 @@ baseline, and only what is not here is uploaded.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import stat
+from binascii import b2a_base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,6 +102,8 @@ def _uploaded(
     registry: Registry, name: str, workload: str, named: list[dict[str, Any]], files: Files
 ) -> list[dict[str, Any]]:
     """Those of the files that are otherwise in the sandbox, their contents uploaded."""
+    import hashlib
+
     changed: list[dict[str, Any]] = []
     for start in range(0, len(named), ASKED_FILES):
         part = named[start : start + ASKED_FILES]
@@ -151,10 +152,12 @@ def _along(place: str, path: Path) -> dict[str, Any]:
     try:
         return document | {"text": data.decode()}
     except UnicodeDecodeError:
-        return document | {"base64": base64.b64encode(data).decode()}
+        return document | {"base64": b2a_base64(data, newline=False).decode()}
 
 
 def _named(place: str, path: Path) -> dict[str, Any]:
+    import hashlib  # only who names a content waits for it
+
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": place, "digest": digest, "size": path.stat().st_size, "executable": _may_run(path)}

@@ -102,6 +102,7 @@ async def test_what_each_role_may(api: Served) -> None:
     assert {one for one in may[Role.USER] if not one.startswith("GET ")} == {
         "PUT /v1/sandboxes/a", "DELETE /v1/sandboxes/a", "PUT /v1/workloads/shop/a", "DELETE /v1/workloads/shop/a",
         "PUT /v1/sidecars/sidecar-1", "POST /v1/hops", *asks,
+        "PUT /v1/sandboxes/a/stubs",
         "POST /v1/sandboxes/a/rollback", "POST /v1/sandboxes/a/extend", "POST /v1/sandboxes/a/diff",
         "PUT /v1/groups/a", "DELETE /v1/groups/a", "POST /v1/sandboxes/a/push", f"PUT /v1/files/{'0' * 64}",
         "POST /v1/sandboxes/a/previews", "DELETE /v1/sandboxes/a/previews/web", "POST /v1/sandboxes/a/reviews",

@@ -123,7 +123,7 @@ def test_the_story_and_what_it_tells_to_try(terminal: Terminal, environment: dic
         r"  status +200 +200 +400",
         r"  charged +12\.00 EUR +10\.80 EUR +refused",
         r'    "error": "ada\'s currency must be one of EUR, CHF, GBP, not \[\'CHF\', \'EUR\'\]"',
-        r"What feedback makes of it\n\n  shop/payments failed \(400\) right after revision 1",
+        r"What feedback makes of it\n\n  shop/payments failed \(400\) right after your shop/users revision 1",
         r"The proof\n\n  \S.*",
         r"A link for the reviewer\n\n  http://\S+",
         r"        users +currencies rev 2 +loyalty rev 1",
