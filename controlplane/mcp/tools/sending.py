@@ -173,7 +173,11 @@ class SendingTools:
         if found is None or found.routing_key != key:
             every = await self._registry.sandboxes()
             found = next((sandbox for sandbox in every if sandbox.routing_key == key), None)
-        return await self._registry.feedback(found.name, f"{seconds}s") if found is not None else None
+        if found is None:
+            return None
+        updated = found.status.updated.timestamp() if found.status is not None else 0.0
+        # What an older revision did a moment ago says nothing about this one: then the window begins at the update.
+        return await self._registry.feedback(found.name, f"{seconds}s" if time.time() - updated > seconds else "")
 
 
 def _wrong(path: str, message: str) -> ToolError:
