@@ -14,6 +14,10 @@ pytestmark = pytest.mark.parametrize("side", ["inbound", "outbound"])
 MIB = 1 << 20
 
 
+NO_ANSWER = (b"upstream-reset", b"client-ended")
+"""Whether the sidecar has heard of the client's half-close by then depends on who is faster."""
+
+
 async def asked(sidecar: Subject, side: str, data: bytes) -> tuple[bytes, bytes, str]:
     """Send `data` on a connection of its own. Returns the answer's head and the rest, and how the connection ended;
     a half-close says that there is no more to come, so that the sidecar ends it too, and
@@ -37,7 +41,7 @@ async def test_ends_as_soon_as_it_has_accepted(sidecar: Subject, origin: Origin,
     origin.script = script
     head, _, ended = await asked(sidecar, side, request(method=b"POST", body=b"x" * 9))
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert error_code(head) in (b"upstream-reset", b"app-unreachable")
+    assert error_code(head) in (*NO_ANSWER, b"app-unreachable")
     assert ended == "closed"
     assert origin.connections == 1
 
@@ -51,7 +55,7 @@ async def test_ends_before_the_head(sidecar: Subject, origin: Origin, side: str,
     origin.script = script
     head, body, ended = await asked(sidecar, side, request())
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert error_code(head) == b"upstream-reset"
+    assert error_code(head) in NO_ANSWER
     assert (b"reset" if how == "reset" else b"closed") in body
     assert ended == "closed"
     assert len(origin.requests) == 1  # a fresh connection that ends is the application's word, not bad luck
@@ -70,7 +74,7 @@ async def test_ends_inside_the_head(sidecar: Subject, origin: Origin, side: str,
     origin.script = script
     head, _, _ = await asked(sidecar, side, request())
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert error_code(head) == b"upstream-reset"
+    assert error_code(head) in NO_ANSWER
     assert len(origin.requests) == 1
 
 

@@ -225,7 +225,9 @@ async def test_a_refused_upgrade_arrives_as_such(pair: Pair, end: End, status: i
                 pass
         assert refused.value.response.status_code == status
         assert refused.value.response.body == b"not /closed"
-        assert refused.value.response.headers.get("skycap-served-by", "") == end.name
+        assert refused.value.response.headers.get("skycap-served-by", "") == (
+            end.name and f"{end.name};status={status}"
+        )
         async with websocket(pair, end, "/open") as client:
             await client.send("in")
             assert await client.recv() == "in"
