@@ -14,7 +14,7 @@ from tests.controlplane.cli.conftest import Origin, Skycap
 
 SERVED = ("skycap-served-by", "shop/frontend;baseline, shop/users;sandbox=agent-42;rev=3")
 
-FINE = {"key": "", "conflict": "", "lost": False}
+FINE = {"key": "", "conflict": "", "lost": False, "status": 0, "stub": ""}
 
 
 def test_the_key_goes_into_the_baggage(skycap: Skycap, origin: Origin) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.contract.routes import Endpoint
-from proxy.exchange import outbound
+from proxy.exchange.outbound import MAX_ON_BEHALF
 from proxy.routing.trace import TRACE_FIELDS
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.playbook import (
@@ -446,9 +446,8 @@ def test_a_destination_that_is_none(make_book: MakeBook, step: int, target: str,
     assert client.calls == ["write_eof"]
 
 
-def test_calls_of_a_shadows_process_have_its_key(book: Playbook, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_of_a_shadows_process_have_its_key(book: Playbook) -> None:
     """A shadow that was not told of its own sidecar calls that of the baseline."""
-    monkeypatch.setattr(outbound, "MAX_ON_BEHALF", 2)
     side = book.outbound()
     behalf = [side.on_behalf(key) for key in ("agent-42", "agent-7")]
     assert side.on_behalf("agent-42") is behalf[0]
@@ -460,6 +459,6 @@ def test_calls_of_a_shadows_process_have_its_key(book: Playbook, monkeypatch: py
         mail.send(OK)
     side.drain()
     assert behalf[0].draining
-    third = side.on_behalf("agent-9")
-    assert third.draining
+    for number in range(MAX_ON_BEHALF):
+        assert side.on_behalf(f"more-{number}").draining
     assert side.on_behalf("agent-42") is not behalf[0], "more of them than are kept"
