@@ -223,7 +223,8 @@ async def test_what_is_not_ready_is_named_and_the_rest_works(make: Make, events:
         assert len(of(events, NotReady, "orders")) == 1
 
 
-async def test_insisting_leaves_nothing_either(make: Make, marked: Marked) -> None:
+async def test_insisting_leaves_nothing_either(make: Make, marked: Marked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("controlplane.local.environment.GRACE_SECONDS", 600.0)
     deaf = f"import signal, runpy; signal.signal(15, signal.SIG_IGN); runpy.run_path({APP!r}, run_name='__main__')"
     async with make(*shop(command=["python3", "-c", deaf])) as running:
         await running.ready()
@@ -232,7 +233,7 @@ async def test_insisting_leaves_nothing_either(make: Make, marked: Marked) -> No
         stopping = asyncio.gather(running.stop())
         await eventually(lambda: running.pid("users/sidecar") is None)
         running.kill()
-        async with asyncio.timeout(4):  # less than the grace that a deaf application is given
+        async with asyncio.timeout(30):  # less than the grace that a deaf application is given
             await stopping
         assert marked.alive() == {}
 
