@@ -150,7 +150,8 @@ class Link(Outlet):
                     if rest < len(data) and not self.closed:
                         self._frames(data[rest:])
         except ConnectionFault as fault:
-            self.failed(fault)
+            if not self.closed:  # else a frame before it has ended the connection
+                self.failed(fault)
         self.client.flush()
 
     def _frames(self, data: bytes) -> None:
