@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.__main__ import TARGETS, fuzz, main
+from tests.fuzz.frames import one_input
 from tests.fuzz.seeds import seeds
 
 CHANGES = 400
@@ -76,3 +77,9 @@ def test_an_input_can_be_run_again(tmp_path: Path, capsys: pytest.CaptureFixture
     path.write_bytes(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
     assert main(["request_heads", "--replay", str(path)]) == 0
     assert capsys.readouterr().out == "the invariant holds\n"
+
+
+def test_a_fault_behind_a_frame_that_has_ended_the_connection() -> None:
+    """An upstream of HTTP/2 says GOAWAY and breaks a rule in the same read."""
+    goaway = bytes.fromhex("0000080700000000000080")
+    one_input(b"\x01\x05" + goaway + bytes(41) + b"\x01" + bytes(15) + b"\xff" * 14 + bytes(3))

@@ -341,19 +341,6 @@ def test_an_upstream_that_breaks_a_rule_while_others_wait(book: Playbook) -> Non
         assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
 
 
-def test_a_fault_behind_a_goaway_that_ends_the_connection(book: Playbook) -> None:
-    client = Caller(book, book.inbound())
-    sid = client.ask()
-    server = Service(book.app)
-    server.flush()
-    server.upstream.send_once(frame(GOAWAY, 0, 0, bytes(8)) + b"\xff" * 9)
-    assert server.recorded.closing
-    other = Service(book.app)
-    other.flush()
-    other.answer(sid)
-    assert client.answers[sid].fields[b":status"] == b"200"
-
-
 def test_what_a_leaving_upstream_says_behind_its_last_answer(book: Playbook) -> None:
     client = Caller(book, book.inbound())
     sid = client.ask()
