@@ -341,6 +341,18 @@ def test_an_upstream_that_breaks_a_rule_while_others_wait(book: Playbook) -> Non
         assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
 
 
+def test_a_fault_behind_a_frame_that_has_ended_the_connection(book: Playbook) -> None:
+    """The fuzzer's: it says GOAWAY and breaks a rule in the same read."""
+    client = Caller(book, book.inbound(), greets=False)
+    client.send(PREFACE + frame(SETTINGS, 0, 0))
+    client.ask(key="")
+    server = book.app.accept()
+    server.send(frame(SETTINGS, 0, 0))
+    goaway = bytes.fromhex("0000080700000000000080")
+    server.send_once(goaway + bytes(41) + b"\x01" + bytes(15) + b"\xff" * 14 + bytes(3))
+    assert server.recorded.closing
+
+
 def test_what_a_leaving_upstream_says_behind_its_last_answer(book: Playbook) -> None:
     client = Caller(book, book.inbound())
     sid = client.ask()
