@@ -134,11 +134,10 @@ class Link(Outlet):
         if self.closed:
             return
         try:
-            held = self.held
+            held, self.held = self.held, b""
             if not held:
                 self._frames(data)
             else:
-                self.held = b""
                 # Only the frame that was cut is joined; what follows it stays where it is.
                 rest = HEAD_BYTES + (head_of(held)[0] >> 8) - len(held) if len(held) >= HEAD_BYTES else 0
                 if rest <= 0 or held[3] == HEADERS:
