@@ -81,12 +81,21 @@ class Terminal:
                 pytest.fail(f"no {pattern!r} in {said}")
         return said
 
+    def _await_group(self) -> None:
+        """What it ran ends in order: `skycap up` that is killed leaves its services."""
+        deadline = time.monotonic() + START_SECONDS
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self._shell.pid, 0)
+                time.sleep(0.05)
+
     def close(self) -> None:
         with suppress(OSError):
             os.killpg(self._shell.pid, signal.SIGTERM)
             self.type("exit\n")
         try:
             self._shell.wait(20)
+            self._await_group()
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self._shell.pid, signal.SIGKILL)
