@@ -17,7 +17,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,67 +98,83 @@ async def _serve(
 ) -> None:
     """cluster: that we lead, None on one machine."""
     keep = settings.keep_shadows or cluster is not None
-    sockets = _bound(settings.listen)
-    tasks = Tasks("runtime")
-    tokens: Tokens | None = None
-    process: ProcessLauncher | None = None
-    try:
-        files = FileStore(settings.state_dir / FILES)
-        groups = control_groups(settings.limits, settings.state_dir) if cluster is None else NO_LIMITS
-        launchers: dict[str, Launcher] = {
-            "static": StaticLauncher(Rules(settings.endpoint_networks, list(map(_address, sockets))))
-        }
-        if cluster is not None:
-            access = await _access(settings, cluster)
-            launchers |= {"kubernetes": cluster.launcher, "process": cluster.launcher}
-            store: Store = cluster.store
-        else:
-            tokens = _tokens(settings, sockets, environ)
-            access = tokens.access
-            own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
-            process = ProcessLauncher(settings.state_dir, files=files, registry=own_access, groups=groups)
-            launchers["process"] = process
-            store = _store(settings)
-        installation = Installation(
-            launchers,
-            gateway=settings.gateway,
-            ended=settings.ended_keys,
-            quota=settings.quota,
-            limits=groups.limits.told(),
-            unlimited=groups.why_not,
-        )
-        registry = await _opened(settings, store, installation, files)
-    except BaseException:
-        for bound in sockets:
-            bound.close()
-        if tokens is not None:
-            tokens.remove()
-        raise
-    connections = Connections(room())
-    server = runner(application(registry, access, connections))
-    servers: list[asyncio.Server] = []
-    try:
-        await server.setup()
-        servers = await listen(connections, server, sockets, BACKLOG, tasks)
-        listening(_url(settings.listen, sockets[0]))
-        gc.collect()
-        gc.freeze()  # 50,000 objects of modules and models: half of what a full collection would stop us for (40 ms)
-        if process is not None:
-            tasks.spawn(_sweep(registry, process), "sweep")
-        if cluster is not None:
-            cluster.begin(registry)
-        tasks.keep(registry.pushing.sweep, "sweep of files")
-        await stop.wait()
-    finally:
-        log.info("shutting down, the shadows %s", "run on" if keep else "are stopped")
-        for each in servers:
-            each.close()
-        await tasks.close()
-        await registry.close(stop_shadows=not keep)
-        await server.cleanup()
-        groups.close()
-        if tokens is not None:
-            tokens.remove()
+    with ExitStack() as undo:
+        sockets = [undo.enter_context(bound) for bound in _bound(settings.listen)]
+        parts = await _parts(settings, environ, sockets, cluster, undo)
+        registry = await _opened(settings, parts)
+        tasks = Tasks("runtime")
+        connections = Connections(room())
+        server = runner(application(registry, parts.access, connections))
+        servers: list[asyncio.Server] = []
+        try:
+            await server.setup()
+            servers = await listen(connections, server, sockets, BACKLOG, tasks)
+            listening(_url(settings.listen, sockets[0]))
+            gc.collect()
+            gc.freeze()  # 50,000 objects of modules and models: half of the 40 ms of a full collection
+            if parts.process is not None:
+                tasks.spawn(_sweep(registry, parts.process), "sweep")
+            if cluster is not None:
+                cluster.begin(registry)
+            tasks.keep(registry.pushing.sweep, "sweep of files")
+            await stop.wait()
+        finally:
+            log.info("shutting down, the shadows %s", "run on" if keep else "are stopped")
+            for each in servers:
+                each.close()
+            await tasks.close()
+            await registry.close(stop_shadows=not keep)
+            await server.cleanup()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a registry stands on.
+
+    process: its own launcher of processes; None in a cluster.
+    """
+
+    access: Access
+    store: Store
+    files: FileStore
+    installation: Installation
+    process: ProcessLauncher | None
+
+
+async def _parts(
+    settings: Settings,
+    environ: Mapping[str, str],
+    sockets: Sequence[socket.socket],
+    cluster: Cluster | None,
+    undo: ExitStack,
+) -> _Parts:
+    """undo: is told what has to be taken back at the end, or as soon as something fails."""
+    files = FileStore(settings.state_dir / FILES)
+    static = StaticLauncher(Rules(settings.endpoint_networks, list(map(_address, sockets))))
+    launchers: dict[str, Launcher] = {"static": static}
+    groups, process = NO_LIMITS, None
+    if cluster is not None:
+        access = await _access(settings, cluster)
+        store: Store = cluster.store
+        launchers |= {"kubernetes": cluster.launcher, "process": cluster.launcher}
+    else:
+        groups = control_groups(settings.limits, settings.state_dir)
+        undo.callback(groups.close)
+        tokens = _tokens(settings, sockets, environ)
+        undo.callback(tokens.remove)
+        access, store = tokens.access, _store(settings)
+        own_access = RegistryAccess(_reached(settings.listen, sockets[0]), settings.sidecar_token_file)
+        process = ProcessLauncher(settings.state_dir, files=files, registry=own_access, groups=groups)
+        launchers["process"] = process
+    installation = Installation(
+        launchers,
+        gateway=settings.gateway,
+        ended=settings.ended_keys,
+        quota=settings.quota,
+        limits=groups.limits.told(),
+        unlimited=groups.why_not,
+    )
+    return _Parts(access, store, files, installation, process)
 
 
 async def _access(settings: Settings, cluster: Cluster) -> Access:
@@ -207,10 +224,10 @@ def _tokens(settings: Settings, sockets: Sequence[socket.socket], environ: Mappi
         raise ConfigurationError([f"{problem}; set HOME or XDG_STATE_HOME to a folder that can"]) from None
 
 
-async def _opened(settings: Settings, store: Store, installation: Installation, files: FileStore) -> Registry:
+async def _opened(settings: Settings, parts: _Parts) -> Registry:
     try:
         return await open_registry(
-            store, installation, SystemClock(), settings.default_ttl, files, hops=_hops(settings)
+            parts.store, parts.installation, SystemClock(), settings.default_ttl, parts.files, hops=_hops(settings)
         )
     except StoreError as error:
         raise ConfigurationError([f"--store: {error}"]) from None
