@@ -16,6 +16,7 @@ from enum import Enum
 
 from aiohttp import web
 
+from controlplane.api.refused import Refused
 from proxy.base import access
 
 
@@ -35,6 +36,17 @@ class Visitor:
 
     role: Role
     namespace: str = ""
+
+
+NAMESPACE = web.RequestKey("namespace", str)
+"""Whose workloads the sender of a request may speak of, "" for any."""
+
+
+def within(request: web.Request, workload: str) -> None:
+    """A sidecar of one namespace speaks of no other's workloads. Raises Refused."""
+    namespace = request[NAMESPACE]
+    if namespace and workload.partition("/")[0] != namespace:
+        raise Refused(403, "foreign-namespace", f"A sidecar in {namespace} may not speak of {workload}")
 
 
 Reviewer = Callable[[str], Awaitable[Visitor | None]]

@@ -12,9 +12,10 @@ from collections.abc import Set
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from controlplane.api.access import ROLE, Access, Visitor
+from controlplane.api.access import NAMESPACE, ROLE, Access, Visitor, within
 from controlplane.api.refused import Refused
 from controlplane.api.sessions import Sessions
+from proxy.contract.previews import GATEWAY, PREVIEWS
 
 
 def guard(access: Access, open_paths: Set[str], sessions: Sessions) -> Middleware:
@@ -27,7 +28,8 @@ def guard(access: Access, open_paths: Set[str], sessions: Sessions) -> Middlewar
         if _route(request) not in open_paths:
             visitor = await _visitor(request, access, sessions)
             request[ROLE] = visitor.role
-            _within(request, visitor.namespace)
+            request[NAMESPACE] = visitor.namespace
+            _asked(request)
         return await handler(request)
 
     return guarded
@@ -38,11 +40,12 @@ def _route(request: web.Request) -> str:
     return resource.canonical if resource is not None else ""
 
 
-def _within(request: web.Request, namespace: str) -> None:
-    """A sidecar of one namespace asks for no other's routes."""
-    workload = request.query.get("workload", "")
-    if namespace and workload and workload.partition("/")[0] != namespace:
-        raise Refused(403, "foreign-namespace", f"A sidecar in {namespace} may not ask for {workload}")
+def _asked(request: web.Request) -> None:
+    """A sidecar of one namespace asks for no other's routes, nor for the preview links, which are of all of them."""
+    if workload := request.query.get("workload", ""):
+        within(request, workload)
+    if request.query.get(PREVIEWS) == "true":
+        within(request, GATEWAY)
 
 
 async def _visitor(request: web.Request, access: Access, sessions: Sessions) -> Visitor:

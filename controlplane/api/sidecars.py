@@ -7,6 +7,7 @@ import re
 from aiohttp import web
 from pydantic import ValidationError
 
+from controlplane.api.access import within
 from controlplane.api.body import read_json
 from controlplane.api.operations import (
     AT_WORKLOAD,
@@ -59,7 +60,11 @@ async def _put(request: web.Request, values: Values) -> web.Response:
         report = SidecarReport.model_validate(await read_json(request), by_alias=True, by_name=False)
     except ValidationError as error:
         raise DocumentError(bounded(field_problems(error))) from None
+    within(request, report.workload)
     registry = request.app[REGISTRY]
+    known = registry.sidecars.get(values["id"])
+    if known is not None:
+        within(request, known.workload)  # an id is no secret
     # An id that we never gave out belongs to another registry: it acknowledges nothing of ours.
     applied = report.applied_revision if report.applied_revision <= registry.published.revision else 0
     registry.sidecars.reported(values["id"], report.workload, applied, report.version)

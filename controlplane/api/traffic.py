@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.api.access import NAMESPACE
 from controlplane.api.operations import (
     LAST_EVENT_ID,
     REGISTRY,
@@ -115,7 +116,7 @@ async def _post(request: web.Request, _: Values) -> web.Response:
                 parts.append(part)
     except TimeoutError:
         raise Refused(408, "body-timeout", "The body did not arrive in time") from None
-    await request.app[REGISTRY].intake.take(b"".join(parts))
+    await request.app[REGISTRY].intake.take(b"".join(parts), request[NAMESPACE])
     return web.Response(status=204)
 
 

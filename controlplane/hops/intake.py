@@ -27,7 +27,8 @@ class Intake:
     """owned: whether a sandbox has a routing key. Hops of other keys are dropped and counted.
 
     kept, dropped, strange, malformed: lines since the start that were kept, that the store could not take, that had the
-    key of no sandbox, or were no hops.
+    key of no sandbox, or were no hops, or of a workload that
+    their sender may not speak of.
     strangers: the keys that no sandbox had, the latest last, with the requests that came in with each.
     learned:   who calls whom, from all hops.
     unserved:  is called with the keys of requests that have waited for their shadow in vain.
@@ -49,8 +50,8 @@ class Intake:
     def __repr__(self) -> str:
         return f"<Intake kept={self.kept} strange={self.strange} malformed={self.malformed}>"
 
-    async def take(self, batch: bytes) -> None:
-        """Keep what is of use in one batch."""
+    async def take(self, batch: bytes, namespace: str = "") -> None:
+        """Keep what is of use in one batch. namespace: whose workloads its sender may tell of, "" for any."""
         by_key: dict[str, list[Line]] = {}
         unserved: set[str] = set()
         for count, text in enumerate(batch.splitlines(keepends=True)[:MAX_BATCH_HOPS], 1):
@@ -63,6 +64,10 @@ class Intake:
             except HopError as error:
                 self.malformed += 1
                 log.debug("a hop is dropped: %s", error)
+                continue
+            if namespace and hop.workload.partition("/")[0] != namespace:
+                self.malformed += 1
+                log.debug("a hop is dropped: a sidecar in %s tells of %s", namespace, hop.workload)
                 continue
             self.learned.see(hop)
             if self._owned(hop.key):

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from controlplane.api.access import Access, Role
+from controlplane.api.access import Access, Reviewer, Role
 from controlplane.api.application import application, runner
 from controlplane.client import Client
 from controlplane.files.store import FileStore
@@ -74,6 +74,7 @@ async def served(
     host: str = "127.0.0.1",
     port: int = 0,
     gateway: str = "http://localhost:7080",
+    review: Reviewer | None = None,
 ) -> AsyncIterator[Served]:
     store = store or TroubledStore()
     launcher = MemoryLauncher(machine or Machine())
@@ -81,7 +82,7 @@ async def served(
     installation = Installation({"static": static, "process": launcher}, gateway=gateway)
     files = FileStore(Path(tempfile.mkdtemp(prefix="skycap-files-")))
     registry = await open_registry(store, installation, SystemClock(), 3600, files)
-    app = application(registry, Access(TOKENS))
+    app = application(registry, Access(TOKENS, review))
     server = runner(app)
     await server.setup()
     site = web.TCPSite(server, host, port)
