@@ -173,7 +173,7 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
 
 
 OF_A_CLUSTER = ("webhook_listen", "sidecar_image", "sidecar_pull_policy", "sidecar_registry", "shadow_namespaces")
-OF_A_MACHINE = ("store", "memory", "keep_shadows", "gateway")
+OF_A_MACHINE = ("store", "memory", "keep_shadows")
 
 
 def _cluster(given: Mapping[str, Any], environ: Mapping[str, str], problems: list[str]) -> ClusterSettings | None:

@@ -99,6 +99,13 @@ class KubernetesLauncher:
         """Everything that can be forked, sorted."""
         return sorted({f"{key[0]}/{key[1]}" for informer in self._baselines.values() for key in informer.objects})
 
+    def baselines(self) -> list[Object]:
+        """The same as they are. A name that two kinds have is that of the first."""
+        found: dict[Key, Object] = {}
+        for informer in self._baselines.values():
+            found = {**informer.objects, **found}
+        return list(found.values())
+
     # -- the port -----------------------------------------------------------------------------------------------------
 
     def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:

@@ -12,11 +12,15 @@ MAX_WORKLOADS = 10_000
 
 
 class Definitions:
-    """Workloads by name, stored."""
+    """Workloads by name: those that were registered, which are stored, and those that the cluster shows.
+
+    What was registered goes first.
+    """
 
     def __init__(self, journal: Journal, stored: Iterable[Workload]) -> None:
         self._journal = journal
         self._workloads = {workload.workload: workload for workload in stored}
+        self._learned: dict[str, Workload] = {}
         self.watchers: list[Callable[[str], None]] = []
         """Told of every name whose baseline is another one, or none any more."""
 
@@ -24,11 +28,18 @@ class Definitions:
         return f"<Definitions {len(self._workloads)} workloads>"
 
     def get(self, name: str) -> Workload | None:
-        return self._workloads.get(name)
+        return self._workloads.get(name) or self._learned.get(name)
 
     def all(self) -> list[Workload]:
         """By name."""
-        return [workload for _, workload in sorted(self._workloads.items())]
+        return [workload for _, workload in sorted((self._learned | self._workloads).items())]
+
+    def learn(self, workloads: Iterable[Workload]) -> None:
+        """These are all that the cluster shows."""
+        before, self._learned = self._learned, {workload.workload: workload for workload in workloads}
+        for name in sorted(before.keys() | self._learned.keys()):
+            if before.get(name) != self._learned.get(name):
+                self._changed(name)
 
     async def put(self, workload: Workload) -> bool:
         """Register or replace; running shadows keep what they were started with. True: it is new.
