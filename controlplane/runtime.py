@@ -170,6 +170,7 @@ async def _parts(
         launchers,
         gateway=settings.gateway,
         ended=settings.ended_keys,
+        forkable=cluster.launcher.workloads if cluster is not None else tuple,
         quota=settings.quota,
         limits=groups.limits.told(),
         unlimited=groups.why_not,
@@ -184,8 +185,8 @@ async def _access(settings: Settings, cluster: Cluster) -> Access:
         named[Role.USER] = await cluster.user_token()
 
     async def review(token: str) -> Visitor | None:
-        namespace = await cluster.review(token)
-        return Visitor(Role.SIDECAR, namespace) if namespace is not None else None
+        found = await cluster.review(token)
+        return Visitor(Role(found.role), found.namespace) if found is not None else None
 
     return Access(named, review)
 

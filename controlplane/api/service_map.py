@@ -30,5 +30,6 @@ async def _map(request: web.Request, _: Values) -> web.Response:
             registry.sandboxes.all(),
             Counter(sidecar.workload for sidecar in registry.sidecars.all() if sidecar.connected),
             registry.intake.learned,
+            registry.installation.forkable(),
         )
     )

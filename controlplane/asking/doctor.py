@@ -44,25 +44,34 @@ class Check:
     advice: str = ""
 
 
+START_IT = "start it with `skycap proxy --registry URL`, or look into its log if it runs"
+"""A sidecar of a machine that nobody hears of."""
+
+
 async def examine(
-    workloads: Sequence[Workload], sidecars: Sequence[Sidecar], sandboxes: Sequence[Sandbox]
+    workloads: Sequence[Workload],
+    sidecars: Sequence[Sidecar],
+    sandboxes: Sequence[Sandbox],
+    *,
+    cluster: bool = False,
 ) -> list[Check]:
     """Every check of what a registry knows, in the order in which a person should act on them.
 
-    Dials the sidecar of every workload.
+    Dials the sidecar of every workload. cluster: whose workloads nobody registers, and whose pods start sidecars.
     """
     checks = []
-    if not workloads:
+    start = "see the log of the container skycap-proxy in its pods" if cluster else START_IT
+    if not workloads and not cluster:
         advice = "start an environment with `skycap up FILE`"
         checks.append(Check(True, "workloads", "none is registered", advice))
     dials = asyncio.Semaphore(MAX_DIALS)
     reachable = await asyncio.gather(*(_reach(workload, dials) for workload in workloads))
     for workload, check in zip(workloads, reachable, strict=True):
         own = [sidecar for sidecar in sidecars if sidecar.workload == workload.workload]
-        checks += [check, _sync(workload.workload, own)]
+        checks += [check, _sync(workload.workload, own, start)]
     known = {workload.workload for workload in workloads}
     for name in sorted({sidecar.workload for sidecar in sidecars} - known):
-        checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name]))
+        checks.append(_sync(name, [sidecar for sidecar in sidecars if sidecar.workload == name], start))
     return checks + [_serving(sandbox) for sandbox in sandboxes]
 
 
@@ -164,12 +173,11 @@ def _serving(sandbox: Sandbox) -> Check:
     return Check(False, subject, f"{phase.value}: {'; '.join(said) or serves}", advice)
 
 
-def _sync(workload: str, sidecars: Sequence[Sidecar]) -> Check:
+def _sync(workload: str, sidecars: Sequence[Sidecar], start: str) -> Check:
     connected = [sidecar for sidecar in sidecars if sidecar.connected]
     behind = [sidecar for sidecar in connected if not sidecar.in_sync]
     if not connected:
-        advice = "start it with `skycap proxy --registry URL`, or look into its log if it runs"
-        return Check(False, workload, "no sidecar is connected, so its routes are in force nowhere", advice)
+        return Check(False, workload, "no sidecar is connected, so its routes are in force nowhere", start)
     if behind:
         far = ", ".join(f"{item.id} ({item.applied_revision} of {item.sent_revision})" for item in behind)
         return Check(False, workload, f"behind the registry: {far}", "look again, then restart that sidecar")

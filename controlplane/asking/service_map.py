@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -39,17 +39,19 @@ def chart(
     sandboxes: Iterable[Sandbox],
     sidecars: Mapping[str, int],
     learned: Learned,
+    forkable: Collection[str] = (),
 ) -> ServiceMap:
     """The map.
 
     workloads: all names that anybody has named.
     sidecars:  workload -> how many of its sidecars are connected.
+    forkable:  those that a fork can start from although nobody has registered them.
     """
     baselines = {definition.workload: definition for definition in definitions}
     ways = _ways(baselines, learned)
     forks = _forks(sandboxes)
-    names = {*workloads, *baselines, *forks, *learned.asked, *(caller for caller, _ in ways)}
-    answering = {*baselines, *learned.answers.values()}
+    names = {*workloads, *forkable, *baselines, *forks, *learned.asked, *(caller for caller, _ in ways)}
+    answering = {*forkable, *baselines, *learned.answers.values()}
     names |= {callee for _, callee in ways if callee in answering}
     names.discard(GATEWAY)  # a way in, and no service
     calls: dict[str, list[Calls]] = {}
@@ -66,7 +68,7 @@ def chart(
             Service(
                 workload=name,
                 address=address,
-                baseline=definition is not None,
+                baseline=definition is not None or name in forkable,
                 program=definition.command if definition else (),
                 cwd=(definition.cwd or None) if definition else None,
                 sidecars=sidecars.get(name, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import asdict
 
@@ -11,7 +12,7 @@ import click
 from controlplane.asking.answer import NoAnswerError, send
 from controlplane.asking.doctor import Check, clock, examine, lost_keys, ports, versions
 from controlplane.cli.command import Command
-from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS
+from controlplane.cli.failures import FAILED, INTERRUPTED, MEANINGS, UnreachableError
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, refusal, registry_options
 from controlplane.client import Client, RegistryError
@@ -37,8 +38,12 @@ def doctor(registry: Registry, output: Output) -> None:
     Asks the registry, the sidecar and the application of every workload, the
     phase of every sandbox, and where its requests may have lost the key; looks
     for versions and clocks that are too far apart, and for addresses that two share.
+
+    On a cluster it looks, as you, at the webhook and its certificate, at what the
+    control plane may do, at workloads without a sidecar and why, and at Services
+    that select a shadow.
     """
-    checks = asyncio.run(_checks(registry))
+    checks = asyncio.run(_all(registry))
     good = all(check.ok for check in checks)
 
     def show() -> None:
@@ -54,6 +59,24 @@ def doctor(registry: Registry, output: Output) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
+async def _all(registry: Registry) -> list[Check]:
+    if registry.context is None:
+        return await _checks(registry)
+    from controlplane.kubernetes.client import Kubernetes
+    from controlplane.kubernetes.credentials import find
+    from controlplane.kubernetes.examination import examine_cluster
+
+    kubernetes = Kubernetes(find(os.environ, registry.context, within=False))
+    try:
+        checks = await examine_cluster(kubernetes)
+    finally:
+        await kubernetes.close()
+    try:
+        return checks + await _checks(registry)
+    except UnreachableError as error:
+        return [*checks, Check(False, "registry", error.message.replace("\n", " "), error.hint)]
+
+
 async def _checks(registry: Registry) -> list[Check]:
     """The registry itself, and what it knows. Without a registry there is but one check."""
     try:
@@ -64,12 +87,13 @@ async def _checks(registry: Registry) -> list[Check]:
     except RegistryError as error:
         failure = refusal(error, registry.url)
         return [Check(False, "registry", failure.message.replace("\n", " "), failure.hint)]
+    cluster = registry.context is not None  # whose addresses are not those of this machine
     return [
-        Check(True, "registry", f"{registry.url} answers"),
+        Check(True, "registry", f"{registry.place} answers"),
         *versions(__version__, theirs, known[1]),
         *await _clock(registry.url),
-        *ports(known[0]),
-        *await examine(*known),
+        *(ports(known[0]) if not cluster else ()),
+        *await examine([] if cluster else known[0], *known[1:], cluster=cluster),
         *lost,
     ]
 

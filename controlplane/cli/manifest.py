@@ -24,6 +24,7 @@ def by_hand(
     env: tuple[str, ...],
     endpoints: tuple[str, ...],
     *,
+    image: str | None = None,
     no_dial: bool = False,
 ) -> dict[str, Any]:
     """The document of one fork that was given by flags."""
@@ -33,6 +34,8 @@ def by_hand(
             fork["command"] = shlex.split(command)
         except ValueError as error:
             raise click.BadParameter(f"{command!r}: {error}".lower(), param_hint="--command") from None
+    if image:
+        fork["image"] = image
     if endpoints:
         fork["endpoints"] = list(endpoints)
     if no_dial:
@@ -73,13 +76,13 @@ def place(document: dict[str, Any], folder: Path) -> list[str]:
     """Let every command run in `folder` that does not say where, or says it as seen from there.
 
     Returns one line per fork whose folder the document has not: a copy that runs another folder's code than the one
-    that its author stands in would answer, and be believed.
+    that its author stands in would answer, and be believed. An image has folders of its own.
     """
     spec = document.get("spec")
     forks = spec.get("forks") if isinstance(spec, dict) else None
     told = []
     for fork in forks if isinstance(forks, list) else ():
-        if not isinstance(fork, dict) or fork.get("command") is None:
+        if not isinstance(fork, dict) or fork.get("command") is None or fork.get("image") is not None:
             continue
         if fork.get("cwd") is None:
             fork["cwd"] = str(folder)

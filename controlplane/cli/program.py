@@ -33,6 +33,7 @@ COMMANDS = {
     "group": ("controlplane.cli.group:group", "Try the changes of several sandboxes together."),
     "request": ("controlplane.cli.request:request", "Send a request with a routing key; see who served it."),
     "run": ("controlplane.cli.run:run", "Run a command whose requests carry a routing key."),
+    "workloads": ("controlplane.cli.workloads:workloads", "List what can be forked, and who does."),
     "trace": ("controlplane.cli.traffic:trace", "Show what a request led to, as a tree."),
     "page": ("controlplane.cli.page:page", "Show the environment in a browser."),
     "explain": ("controlplane.cli.explain:explain", "Say where a request with a key goes, and why."),
@@ -119,6 +120,12 @@ def skycap() -> None:
     Every option can be given as an environment variable instead: the one that help shows as [env var], else
     SKYCAP_COMMAND_OPTION, as SKYCAP_REQUEST_TIMEOUT for skycap request --timeout.
     """
+
+
+def kubectl() -> None:
+    """`kubectl skycap`: the same program, which looks into the cluster of the kubeconfig."""
+    os.environ.setdefault("SKYCAP_REGISTRY", "kubernetes")
+    main()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

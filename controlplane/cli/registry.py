@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ from controlplane.cli.exchange import Reply, exchange
 from controlplane.cli.failures import CommandError, InvalidError, NotFoundError, UnreachableError
 from controlplane.rest import DEFAULT_URL, MAX_WAIT_SECONDS
 from proxy.base.access import USER, local_token
+from proxy.base.problems import ConfigurationError
 from proxy.base.token import read_token
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 10.0
 """For one answer, beside the time that the registry is asked to wait."""
+
+KUBERNETES = "kubernetes"
+"""Instead of a URL: the control plane of a cluster."""
 
 _META_NAME = "skycap.registry-token"
 
@@ -43,14 +48,27 @@ _KINDS: dict[int, type[CommandError]] = {
 
 
 class Registry:
-    """One registry: `url`, and the bearer `token` that it wants; "": that of the registry of our own user here.
+    """One registry: where it is, and the bearer `token` that it wants; "": that of the registry of our own user here.
+
+    reach: called once, when something is asked: the URL. It raises CommandError or ConfigurationError.
 
     A command that asks one thing asks it here, one that asks much at once through `client`.
     """
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url = url
+    def __init__(self, place: str, reach: Callable[[], str], token: str) -> None:
+        self.place = place
+        self._reach = reach
         self._token = token
+
+    @cached_property
+    def url(self) -> str:
+        """`http://HOST:PORT`."""
+        return self._reach()
+
+    @property
+    def context(self) -> str | None:
+        """Of the kubeconfig, where the registry is that of a cluster: "" for the current one. None on a machine."""
+        return context_of(self.place)
 
     def client(self) -> Client:
         """Must be called where an event loop runs."""
@@ -191,7 +209,11 @@ def _foreign(url: str, said: str) -> UnreachableError:
     return UnreachableError(f"the answer of {url} does not come from a registry: {said}", hint=hint, document=document)
 
 
-def _registry(context: click.Context, _parameter: click.Parameter, value: str) -> Registry:
+def _registry(context: click.Context, _parameter: click.Parameter, value: str | None) -> Registry:
+    value = value or found_place(os.environ)
+    token = context.meta.get(_META_NAME, "")
+    if context_of(value) is not None:
+        return Registry(value, lambda: _tunnel(context, value), token)
     try:
         url = urlsplit(value)
         valid = url.scheme in {"http", "https"} and bool(url.hostname) and url.path in {"", "/"} and not url.query
@@ -200,7 +222,38 @@ def _registry(context: click.Context, _parameter: click.Parameter, value: str) -
         valid = False
     if not valid:
         raise click.BadParameter(f"{value!r} is not http://HOST:PORT")
-    return Registry(value.rstrip("/"), context.meta.get(_META_NAME, ""))
+    url_given = value.rstrip("/")
+    return Registry(url_given, lambda: url_given, token)
+
+
+def found_place(environ: Mapping[str, str]) -> str:
+    """Where the registry is that nobody has named: on this machine, or, where none of ours runs and there is a
+    kubeconfig, in its cluster."""
+    if local_token(DEFAULT_URL, USER, environ):
+        return DEFAULT_URL
+    named = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
+    files = named or [Path(environ.get("HOME") or "/") / ".kube" / "config"]
+    return KUBERNETES if any(file.exists() for file in files) else DEFAULT_URL
+
+
+def context_of(place: str) -> str | None:
+    """That of `kubernetes:CONTEXT`, "" of `kubernetes`, None of a URL."""
+    kind, _, context = place.partition(":")
+    return context if kind == KUBERNETES else None
+
+
+def _tunnel(context: click.Context, place: str) -> str:
+    """Open the way to the control plane of a cluster, until the command ends. Raises UnreachableError."""
+    from controlplane.kubernetes.credentials import find
+    from controlplane.kubernetes.tunnel import Tunnel  # with it comes an HTTP library
+
+    try:
+        opened = Tunnel(find(os.environ, context_of(place) or "", within=False), os.environ)
+    except ConfigurationError as error:
+        hint = f"or say where the registry is with --registry; without one here, {place} is looked at"
+        raise UnreachableError(*error.problems, hint=hint) from None
+    context.call_on_close(opened.close)
+    return opened.url
 
 
 def _token(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -226,11 +279,12 @@ def registry_options(command: _F) -> _F:
     )
     registry = click.option(
         "--registry",
-        default=DEFAULT_URL,
         envvar="SKYCAP_REGISTRY",
         show_envvar=True,
         callback=_registry,
-        metavar="URL",
-        help="Where the registry answers.",
+        metavar="URL|kubernetes[:CONTEXT]",
+        help="Where the registry answers; `kubernetes`: in the cluster of the kubeconfig, which says who you are too.  "
+        f"[default: {DEFAULT_URL}, or the cluster, where there is a kubeconfig and none of yours runs here]",
+        show_default=False,
     )
     return registry(token(command))

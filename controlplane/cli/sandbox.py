@@ -69,7 +69,10 @@ def sandbox() -> None:
     "--fork", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Without a file: the workload to replace."
 )
 @click.option("--command", metavar="COMMAND", help="With --fork: the command that starts the shadow.")
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="With --command: one variable; may be repeated.")
+@click.option(
+    "--image", metavar="IMAGE", help="With --fork, on a cluster: the image that the shadow's pod has instead."
+)
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="With those: one variable; may be repeated.")
 @click.option("--endpoint", "endpoints", multiple=True, metavar="HOST:PORT", help="With --fork: where it already runs.")
 @click.option("--no-dial", is_flag=True, help="With --endpoint: the registry cannot reach it and does not look.")
 @click.option(
@@ -100,6 +103,7 @@ def apply(
     path: str | None,
     fork: str | None,
     command: str | None,
+    image: str | None,
     env: tuple[str, ...],
     endpoints: tuple[str, ...],
     no_dial: bool,
@@ -116,20 +120,21 @@ def apply(
     skycap sandbox apply -f sandbox.yaml
     skycap sandbox apply agent-42 --fork shop/users --command 'python users_v2.py'
     skycap sandbox apply agent-42 --fork shop/users --endpoint 127.0.0.1:9102
+    skycap sandbox apply agent-42 --fork shop/users --image users:pr-7
     """
-    by_flags = bool(name or fork or command or env or endpoints or no_dial)
+    by_flags = bool(name or fork or command or image or env or endpoints or no_dial)
     if bool(path) == by_flags:
         raise click.UsageError("say either -f FILE, or NAME with --fork")
     if path:
         document = load(path)
     else:
-        if not name or not fork or bool(command) == bool(endpoints):
-            raise click.UsageError("without a file, say NAME, --fork and one of --command and --endpoint")
+        if not name or not fork or bool(command or image) == bool(endpoints):
+            raise click.UsageError("without a file, say NAME, --fork and one of --command, --image and --endpoint")
         if no_dial and not endpoints:
             raise click.UsageError("--no-dial is for --endpoint, which is not given")
-        document = by_hand(name, fork, command, env, endpoints, no_dial=no_dial)
+        document = by_hand(name, fork, command, env, endpoints, image=image, no_dial=no_dial)
     complete(document, said)
-    folder = None if endpoints else _folder(path, said["cwd"])
+    folder = None if endpoints or registry.context is not None else _folder(path, said["cwd"])
     placed = place(document, folder) if folder else []
     applied = _apply(document, path, registry, "true" if restart else "")
     if not wait:

@@ -52,7 +52,7 @@ def definitions(baselines: Iterable[Object], services: Iterable[Object]) -> list
     by_namespace: dict[str, list[Object]] = {}
     for service in sorted(services, key=lambda one: str(one["metadata"]["name"])):
         by_namespace.setdefault(service["metadata"]["namespace"], []).append(service)
-    found = {}
+    found: dict[str, Workload] = {}
     for baseline in baselines:
         namespace, name = baseline["metadata"]["namespace"], baseline["metadata"]["name"]
         template = baseline["spec"]["template"]

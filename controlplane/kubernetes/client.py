@@ -75,8 +75,8 @@ class Kubernetes:
         """Raises KubernetesError, as all of these."""
         return await self._json("GET", place, query)
 
-    async def create(self, place: str, document: Object) -> Object:
-        return await self._json("POST", place, {"fieldManager": MANAGER}, document)
+    async def create(self, place: str, document: Object, **query: str) -> Object:
+        return await self._json("POST", place, {"fieldManager": MANAGER, **query}, document)
 
     async def replace(self, place: str, document: Object) -> Object:
         """Fails with status 409 when `document` has a resource version that is not the current one."""
@@ -127,6 +127,20 @@ class Kubernetes:
                         yield event["type"], event["object"]
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise _silence(error) from None
+
+    async def socket(self, place: str, protocol: str, **query: str) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket, for what is no request and answer: the ports of a pod."""
+        token = await asyncio.to_thread(self._credentials.token)
+        headers = {"user-agent": "skycap"} | ({"authorization": f"Bearer {token}"} if token else {})
+        self.requests += 1
+        try:
+            return await self._session.ws_connect(
+                self._credentials.server + place, params=query, protocols=[protocol], headers=headers, max_msg_size=0
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise KubernetesError(error.status, "", f"the API server answers {error.status}: {error.message}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _silence(error) from None
 
     async def _json(
         self, method: str, place: str, query: Mapping[str, str], document: Object | None = None, media: str = ""

@@ -38,17 +38,22 @@ class Credentials:
     token: Callable[[], str]
 
 
-def find(environ: Mapping[str, str], context: str = "") -> Credentials:
-    """Those of this process. context: of the kubeconfig; "" takes its current one. Raises ConfigurationError."""
+def find(environ: Mapping[str, str], context: str = "", *, within: bool = True) -> Credentials:
+    """Those of this process. Raises ConfigurationError.
+
+    context: of the kubeconfig; "" takes its current one. within: the service account of a pod will do.
+    """
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    if host and not environ.get("KUBECONFIG"):
+    if host and within and not environ.get("KUBECONFIG"):
         return _of_account(host, port)
     named = [Path(part) for part in environ.get("KUBECONFIG", "").split(os.pathsep) if part]
     default = Path(environ.get("HOME", "/")) / ".kube" / "config"
     files = [file for file in named or [default] if file.exists()]
     if not files:
         where = ", ".join(map(str, named or [default]))
-        raise ConfigurationError([f"there is no cluster to speak to: {where} does not exist, and this is no pod"])
+        raise ConfigurationError(
+            [f"there is no cluster to speak to: {where} does not exist{', and this is no pod' if within else ''}"]
+        )
     return _of_kubeconfig(files, context)
 
 

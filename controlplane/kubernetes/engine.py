@@ -19,13 +19,15 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from controlplane.kubernetes.catalogue import Catalogue
 from controlplane.kubernetes.certificates import Certificates
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from controlplane.kubernetes.credentials import find
 from controlplane.kubernetes.decision import Installation as Injection
+from controlplane.kubernetes.informer import Informer
 from controlplane.kubernetes.launcher import KubernetesLauncher
 from controlplane.kubernetes.lease import Lease
-from controlplane.kubernetes.names import GROUP
+from controlplane.kubernetes.names import LEADER
 from controlplane.kubernetes.operator import Operator
 from controlplane.kubernetes.review import TokenReview
 from controlplane.kubernetes.settings import ClusterSettings
@@ -47,9 +49,6 @@ NAME = "skycap"
 """Of the Lease, the Secrets and the webhook's configuration."""
 
 WEBHOOK = "skycap-webhook"
-LEADER = f"{GROUP}/leader"
-"""Label of the pod that leads."""
-
 TOKENS = "skycap-tokens"
 
 
@@ -65,7 +64,7 @@ class Cluster:
         self._runner: web.AppRunner | None = None
         self._context: ssl.SSLContext | None = None
         self._operator: Operator | None = None
-        self.review = TokenReview(self.kubernetes)
+        self.review = TokenReview(self.kubernetes, settings.namespace)
         self.store = KubernetesStore(self.kubernetes, settings.namespace, int(time.time() * 1000))
         self.launcher = KubernetesLauncher(self.kubernetes, self.store.uid, namespaces=settings.namespaces)
 
@@ -165,6 +164,10 @@ class Cluster:
         """Bring Sandboxes to the registry from now on."""
         operator = self._operator = Operator(self.kubernetes, registry, self.store, self._tasks)
         self._tasks.keep(operator.run, "operator")
+        services = Informer(self.kubernetes, path("v1", "services"), lambda _key, _object: None)
+        self._tasks.keep(services.run, "services")
+        catalogue = Catalogue(self.launcher.baselines, services.objects.values, registry.definitions.learn)
+        self._tasks.keep(catalogue.run, "catalogue")
         self._tasks.spawn(self._settle(operator, registry), "what was left over")
         self._tasks.spawn(self._lead_here(), "leader's label")
 

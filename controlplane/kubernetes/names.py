@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from proxy.base.access import USER, VIEWER
+
 GROUP = "skycap.dev"
 
 INJECT = f"{GROUP}/inject"
@@ -38,6 +40,18 @@ ADMIN_PORT_NAME = "skycap-admin"
 
 AUDIENCE = "skycap"
 """Whom a sidecar's service-account token is for."""
+
+SYSTEM = "skycap-system"
+"""Our own namespace, as the manifests have it."""
+
+ACCOUNTS = {"skycap-user": USER, "skycap-viewer": VIEWER}
+"""Service accounts of our own namespace whose tokens people show us -> their role, the mightiest first."""
+
+GATEWAY_ACCOUNT = "skycap-gateway"
+"""Service account of our own namespace that may watch what sidecars watch, of all namespaces."""
+
+LEADER = f"{GROUP}/leader"
+"""Label of the pod that leads."""
 
 SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """They keep the cluster itself running (kubernetes.io/docs/concepts/overview/working-with-objects/namespaces)."""

@@ -2,6 +2,10 @@
 
 A sidecar shows its pod's service-account token, which is for us alone (audience `skycap`) and says in which namespace
 the pod is: it may watch workloads of that namespace and no others.
+
+A person shows a token of the service account `skycap-user` or `skycap-viewer` of our own namespace, which the API
+server issues, for an hour, to whoever may create tokens of that account: so the cluster's RBAC says who is who, in
+whichever way one logs in there, and nobody's own token is ever shown to us.
 """
 
 from __future__ import annotations
@@ -9,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from typing import NamedTuple
 
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, path
-from controlplane.kubernetes.names import AUDIENCE
+from controlplane.kubernetes.names import ACCOUNTS, AUDIENCE, GATEWAY_ACCOUNT
+from proxy.base.access import SIDECAR
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +29,29 @@ MAX_KEPT = 20_000
 _ACCOUNT = "system:serviceaccount:"
 
 
-class TokenReview:
-    """Called with a token: the namespace of the pod whose sidecar shows it, or None."""
+class Reviewed(NamedTuple):
+    """Whose token it is.
 
-    def __init__(self, kubernetes: Kubernetes) -> None:
+    role:      as in `proxy.base.access`.
+    namespace: of a sidecar's pod; "" for a person and the gateway.
+    """
+
+    role: str
+    namespace: str
+
+
+class TokenReview:
+    """Called with a token: whose it is, or None. namespace: our own."""
+
+    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
         self._kubernetes = kubernetes
-        self._kept: dict[bytes, tuple[float, str | None]] = {}
+        self._namespace = namespace
+        self._kept: dict[bytes, tuple[float, Reviewed | None]] = {}
 
     def __repr__(self) -> str:
         return f"<TokenReview {len(self._kept)} kept>"
 
-    async def __call__(self, token: str) -> str | None:
+    async def __call__(self, token: str) -> Reviewed | None:
         if token.count(".") != 2:  # no JWT (RFC 7519): nothing that a cluster issues
             return None
         now = asyncio.get_running_loop().time()
@@ -51,7 +69,7 @@ class TokenReview:
         self._kept[digest] = (now, found)
         return found
 
-    async def _ask(self, token: str) -> str | None:
+    async def _ask(self, token: str) -> Reviewed | None:
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -64,4 +82,8 @@ class TokenReview:
             return None
         if not name.startswith(_ACCOUNT):
             return None
-        return name.removeprefix(_ACCOUNT).partition(":")[0]
+        namespace, _, account = name.removeprefix(_ACCOUNT).partition(":")
+        if namespace == self._namespace:
+            role = SIDECAR if account == GATEWAY_ACCOUNT else ACCOUNTS.get(account)
+            return Reviewed(role, "") if role is not None else None  # our own pods have no sidecar
+        return Reviewed(SIDECAR, namespace)

@@ -6,7 +6,7 @@ its name, before anything is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from controlplane.launch.absent import AbsentLauncher
@@ -25,6 +25,7 @@ class Installation:
     baselines: where what they write is found.
     gateway:   the URL at which previews are served; "" where there is no gateway.
     ended:     what a request with the key of a sandbox that has ended gets.
+    forkable:  workloads that can be forked although nobody has registered them: those of a cluster.
     quota:     how many sandboxes there may be.
     limits:    those that processes which we start were to have, "" for none; unlimited: why they have not.
     """
@@ -33,6 +34,7 @@ class Installation:
     baselines: BaselineOutput = field(default_factory=LoggedBaselines)
     gateway: str = ""
     ended: OnUnavailable = OnUnavailable.ERROR
+    forkable: Callable[[], Collection[str]] = tuple
     quota: Quota = field(default_factory=Quota)
     limits: str = ""
     unlimited: str = ""

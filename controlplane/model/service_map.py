@@ -57,7 +57,7 @@ class Service(Reported):
     """One workload.
 
     address:   where its callers reach its baseline, HOST:PORT; absent where no baseline is registered.
-    baseline:  a baseline is registered, so that a fork can start from it.
+    baseline:  a fork can start from it: a baseline is registered, or it is one of a cluster.
     program:   what the baseline runs, its argument vector; empty where somebody else runs it.
     cwd:       where it runs it.
     sidecars:  how many are connected.

@@ -139,7 +139,6 @@ def test_the_engine_of_a_cluster() -> None:
     [
         ({"memory": "1"}, "--memory: is for --engine local"),
         ({"store": "a"}, "--store: is for --engine local"),
-        ({"gateway": "http://a"}, "--gateway: is for --engine local"),
         (
             {"engine": "local", "sidecar_image": "a", "listen": "127.0.0.1:0"},
             "--sidecar-image: is for --engine kubernetes",

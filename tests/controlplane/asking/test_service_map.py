@@ -102,3 +102,8 @@ def test_who_forks_it_now() -> None:
     found = chart([], [], [sandbox("agent-42")], {}, Learned())
     (fork,) = service(found, "shop/users").forks
     assert (fork.sandbox, fork.routing_key, fork.state) == ("agent-42", "agent-42", State.PENDING)
+
+
+def test_what_a_cluster_runs_can_be_forked_although_nobody_registered_it() -> None:
+    found = chart(["shop/orders"], [], [], {}, Learned(), ["shop/users"])
+    assert (service(found, "shop/users").baseline, service(found, "shop/orders").baseline) == (True, False)

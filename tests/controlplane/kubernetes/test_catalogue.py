@@ -8,7 +8,7 @@ from controlplane.kubernetes.catalogue import definitions
 
 
 def deployment(name: str = "users", **probe: Any) -> dict[str, Any]:
-    container = {"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}
+    container: dict[str, Any] = {"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}
     container |= {"readinessProbe": {"httpGet": probe}} if probe else {}
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
     return {"metadata": {"namespace": "shop", "name": name}, "spec": {"template": template}}
