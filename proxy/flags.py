@@ -6,6 +6,7 @@ and what it should have been.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable
@@ -41,6 +42,20 @@ def certificate_and_key(text: str) -> tuple[Path, Path]:
     if not chain or not comma or not key or "," in key:
         raise ValueError(f"{text!r} is not CERT,KEY, two files in PEM")
     return Path(chain), Path(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Whom an application's certificate has to be from; None: anybody."""
+
+    ca: Path | None
+
+
+def trusted(text: str) -> Trusted | None:
+    """A file of certificates, or whether there is TLS without one."""
+    with contextlib.suppress(ValueError):
+        return Trusted(None) if switch(text) else None
+    return Trusted(path_of_file(text))
 
 
 def outbound_listener(text: str) -> tuple[Listen, Endpoint | None]:
@@ -127,6 +142,7 @@ class Flag:
     default: the value when nothing is given; `shown` is how the help writes it.
     many:    it may be repeated; a variable is a comma-separated list.
     switch:  it stands alone; its variable says true or false.
+    alone:   the value that it has when it stands alone; "" where it needs one.
     """
 
     name: str
@@ -137,6 +153,7 @@ class Flag:
     shown: str = ""
     many: bool = False
     switch: bool = False
+    alone: str = ""
 
     @property
     def variable(self) -> str:

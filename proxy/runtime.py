@@ -42,6 +42,7 @@ from proxy.feed.link import RegistryLink
 from proxy.feed.registry import RegistryFeed
 from proxy.net.addresses import OwnAddresses, OwnConnections
 from proxy.net.allocator import keep_freed_memory
+from proxy.net.app_tls import AppTls
 from proxy.net.descriptors import Descriptors, raise_limit
 from proxy.net.drain import drain
 from proxy.net.listener import Entrance, FixedEntrance, Listener, bind
@@ -86,6 +87,7 @@ class Sidecar:
         self.counters = Counters()
         self._descriptors = Descriptors(self.counters)
         self._splicer = self._open_splicer()
+        self._app_tls = AppTls(settings.app_tls.ca) if settings.app_tls is not None else None
         self.table = RouteTable(settings.workload)
         if settings.rules is not None:
             self.table.put_rules(*settings.rules)
@@ -101,6 +103,7 @@ class Sidecar:
             descriptors=self._descriptors,
             tracing=tracing,
             splicer=self._splicer,
+            app_tls=self._app_tls,
             hops=self._hops,
             gave_up=lambda: self.feed_state.given_up,
             in_hand=self._in_hand,
@@ -137,7 +140,7 @@ class Sidecar:
             wanted += [(INBOUND, each, sides.serve_links(self._link.authorization), None) for each in settings.gateway]
         for direction, listen, side, known in wanted:
             try:
-                certificate = _certificate(settings, side)
+                certificate = _certificate(settings, side, self._app_tls)
                 sockets = bind(listen.host, listen.port)
             except ConfigurationError as error:
                 problems += error.problems
@@ -202,7 +205,7 @@ class Sidecar:
         """Judge what can be judged without listening. Raises ConfigurationError with every problem."""
         for _, app in self._settings.inbound:
             if self._settings.inbound_tls is not None:
-                Certificate(*self._settings.inbound_tls, app)
+                Certificate(*self._settings.inbound_tls, app, self._app_tls)
         if self._feed is not None:
             await self._feed.check()
 
@@ -415,8 +418,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _certificate(settings: Settings, side: Side) -> Certificate | None:
+def _certificate(settings: Settings, side: Side, app_tls: AppTls | None) -> Certificate | None:
     """What the clients of a listener are shown, None where they speak without TLS."""
     if settings.inbound_tls is None or not isinstance(side, Inbound) or side.default_pool is None:
         return None
-    return Certificate(*settings.inbound_tls, side.default_pool.endpoint)
+    return Certificate(*settings.inbound_tls, side.default_pool.endpoint, app_tls)

@@ -11,7 +11,6 @@ import argparse
 import os
 import re
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,11 @@ from proxy.contract.interception import INBOUND_PORT, OUTBOUND_PORT
 from proxy.contract.names import DEFAULT_KEY_NAMES, DNS_LABEL, ROUTING_KEY, SANDBOX, WORKLOAD
 from proxy.contract.routes import Endpoint
 from proxy.contract.rules import Rule
+from proxy.contradictions import contradictions, redirected
 from proxy.exchange.settings import NO_LIMIT, TICK_SECONDS, ExchangeSettings
 from proxy.flags import (
     Flag,
+    Trusted,
     certificate_and_key,
     choice,
     duration,
@@ -38,6 +39,7 @@ from proxy.flags import (
     path_of_file,
     rules_file,
     switch,
+    trusted,
     url,
 )
 from proxy.wire.head import Limits
@@ -66,6 +68,7 @@ class Settings:
     workload:     whom it stands beside, `namespace/name`.
     inbound:      listeners that guard the application, each with the address of the application.
     inbound_tls:  the certificate and its key that their clients are shown, None where they speak without TLS.
+    app_tls:      whom the applications behind them are verified by, None where they speak without TLS.
     outbound:     listeners that carry its calls, each with its one upstream; None makes a forward proxy.
     gateway:      listeners that serve preview links, and the domain below which their hosts are.
     transparent:  where redirected connections arrive, or None.
@@ -94,6 +97,7 @@ class Settings:
     workload: str
     inbound: tuple[tuple[Listen, Endpoint], ...]
     inbound_tls: tuple[Path, Path] | None
+    app_tls: Trusted | None
     outbound: tuple[tuple[Listen, Endpoint | None], ...]
     gateway: tuple[Listen, ...]
     gateway_domain: str
@@ -149,6 +153,10 @@ _FLAGS = (
     Flag("inbound-tls", "CERT,KEY", certificate_and_key,
          "clients of --inbound listeners speak TLS, and are shown this certificate (PEM, read again when it changes)",
          None),
+    Flag("app-tls", "CA", trusted,
+         "behind --inbound-tls, the application and its shadows speak TLS as well, with certificates of CA (PEM, read "
+         "again when it changes); without CA, an application on this machine, which is not verified",
+         alone="true"),
     Flag("gateway", "LISTEN", parse_listen, "serve the registry's preview links at LISTEN (repeatable)", (), many=True),
     Flag("gateway-domain", "NAME", matching(_DOMAIN, "a host's name"), "below which the hosts of preview links are",
          "localhost", "localhost"),
@@ -239,6 +247,9 @@ def _argument_parser() -> argparse.ArgumentParser:
         if flag.switch:
             parser.add_argument(f"--{flag.name}", help=flag.help, action="store_const", const="true")
             continue
+        if flag.alone:
+            parser.add_argument(f"--{flag.name}", metavar=flag.metavar, help=flag.help, nargs="?", const=flag.alone)
+            continue
         parser.add_argument(
             f"--{flag.name}", metavar=flag.metavar, help=flag.help + shown, action="append" if flag.many else "store"
         )
@@ -270,81 +281,10 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
             values[flag.field] = tuple(parsed_values) if flag.many else parsed_values[0]
         else:
             bad.add(flag.field)
-    problems += _contradictions(values, bad)
+    problems += contradictions(values, bad)
     if problems:
         raise ConfigurationError(problems)
     return _assemble(values)
-
-
-def _contradictions(values: Mapping[str, Any], bad: set[str]) -> list[str]:
-    """bad: fields that were given, but not well, and so have their default in `values`."""
-    problems = []
-    if not values["workload"] and "workload" not in bad:
-        problems.append("--workload is required (or SKYCAP_WORKLOAD)")
-    ways_in = {"inbound", "outbound", "transparent", "gateway"}
-    if not any(values[way] for way in ways_in) and not bad & ways_in:
-        problems.append("give at least one --inbound, --outbound or --gateway listener, or --transparent")
-    if values["gateway"] and not values["registry"] and "registry" not in bad:
-        problems.append("--gateway needs --registry, which has the preview links")
-    if values["routes"] and values["registry"]:
-        problems.append("--routes and --registry exclude each other: a table has one source")
-    if values["token_file"] and not values["registry"]:
-        problems.append("--token-file is for --registry, which is not given")
-    if values["routing_key"] and not values["sandbox"]:
-        problems.append("--routing-key is for --sandbox, which is not given")
-    if values["forwarded"] and not values["inbound"] and not values["transparent"] and not bad & ways_in:
-        problems.append("--forwarded is for requests to the application: give --inbound or --transparent")
-    if values["inbound_tls"] and not values["inbound"] and "inbound" not in bad:
-        problems.append("--inbound-tls is for --inbound listeners, of which there is none")
-    if values["peer_keys"] and not values["outbound"] and "outbound" not in bad:
-        problems.append("--peer-keys is for calls of processes of this machine: give --outbound")
-    listens = [listen for listen, _ in (*values["inbound"], *values["outbound"])]
-    listens += values["gateway"]
-    listens += [values["admin"]] if values["admin"] else []
-    fixed = [str(listen) for listen in listens if listen.port]
-    problems += [
-        f"{address} is given to more than one listener" for address in sorted({a for a in fixed if fixed.count(a) > 1})
-    ]
-    for listen, app in values["inbound"]:
-        if listen.port == app.port and app.host in (listen.host, _LOOPBACK.get(listen.host)):
-            problems.append(f"--inbound {listen}={app}: the application cannot be the listener itself")
-    return problems + _unheard(values)
-
-
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""A listener on all addresses listens there, too."""
-
-
-def _unheard(values: Mapping[str, Any]) -> list[str]:
-    """What is said about ports that nothing arrives at."""
-    problems = []
-    if values["transparent"]:
-        inbound, outbound = _redirected(values)
-        if inbound == outbound:
-            problems.append(f"--transparent-inbound and --transparent-outbound are both {inbound}")
-        if sys.platform != "linux":
-            problems.append("--transparent needs Linux, which tells where a connection was redirected from")
-        return problems
-    problems += [
-        f"--transparent-{side} is for --transparent, which is not given"
-        for side in ("inbound", "outbound")
-        if values[f"transparent_{side}"]
-    ]
-    listeners = (*values["inbound"], *values["outbound"])
-    for port in values["opaque"]:
-        targets = [target for listen, target in listeners if listen.port == port]
-        if not targets:
-            problems.append(f"--opaque {port}: no --inbound or --outbound listener has this port")
-        elif None in targets:
-            problems.append(f"--opaque {port}: a forward proxy has to read where a request wants to go")
-    return problems
-
-
-def _redirected(values: Mapping[str, Any]) -> tuple[int, int]:
-    return (
-        values["transparent_inbound"] or TRANSPARENT.inbound,
-        values["transparent_outbound"] or TRANSPARENT.outbound,
-    )
 
 
 def _unique_name() -> str:
@@ -377,7 +317,7 @@ def _assemble(values: dict[str, Any]) -> Settings:
     limits = Limits(values.pop("max_head_bytes"), values.pop("max_header_lines"))
     values["sniff_seconds"] = values.pop("sniff_delay")
     values["opaque"] = frozenset(values["opaque"])
-    transparent = Transparent(*_redirected(values)) if values["transparent"] else None
+    transparent = Transparent(*redirected(values)) if values["transparent"] else None
     del values["transparent_inbound"], values["transparent_outbound"]
     values["transparent"] = transparent
     values["instance"] = values["instance"] or _unique_name()

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from urllib.parse import urlsplit
 
 from proxy.base.tasks import Tasks
@@ -24,6 +25,7 @@ from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.side import Side, SideParts
 from proxy.feed.hops import HopReport
 from proxy.net.addresses import OwnAddresses
+from proxy.net.app_tls import AppTls
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
 from proxy.net.peers import Peers
@@ -57,6 +59,7 @@ class Sides:
     """
     own:     what each direction must not dial. An application may call itself: its call ends at it, by way of both
              sides.
+    app_tls: how the applications behind listeners, and their shadows, are spoken to by TLS; None where they are not.
     gave_up: says that waiting for a first table is over.
     in_hand: the requests that all inbound sides have in hand.
 
@@ -78,6 +81,7 @@ class Sides:
         descriptors: Descriptors,
         tracing: Tracing | None,
         splicer: Splicer | None,
+        app_tls: AppTls | None,
         hops: HopReport | None,
         gave_up: Callable[[], bool],
         in_hand: Callable[[], Iterable[Passage]],
@@ -92,7 +96,7 @@ class Sides:
         self.correlation = Correlation(time.monotonic, b"%08x" % (_random_bits(32) | 1))
         resolver = Resolver(tasks)
 
-        def pools(direction: str, forbids: Forbids | None) -> Pools:
+        def pools(direction: str, forbids: Forbids | None, tls: AppTls | None = None) -> Pools:
             return Pools(
                 counters=counters.inbound if direction == INBOUND else counters.outbound,
                 wheel=wheel,
@@ -101,6 +105,7 @@ class Sides:
                 descriptors=descriptors,
                 resolver=resolver,
                 forbids=forbids,
+                tls=tls,
             )
 
         notices = Notices(settings.workload)
@@ -127,8 +132,12 @@ class Sides:
                 rules=table.rules,
             )
 
-        self._inbound_pools = pools(INBOUND, ShadowRules(resolver, _address_of(settings.registry)))
+        shadow_rules = ShadowRules(resolver, _address_of(settings.registry))
+        self._inbound_pools = pools(INBOUND, shadow_rules)
+        self._guarded_pools = pools(INBOUND, shadow_rules, app_tls) if app_tls is not None else self._inbound_pools
+        """Of listeners. Redirected clients speak to the application themselves, by TLS where it does."""
         self._outbound_pools = pools(OUTBOUND, None)
+        self._all_pools = {self._inbound_pools, self._guarded_pools, self._outbound_pools}
         self._inbound_parts = parts(INBOUND, self._inbound_pools)
         self._outbound_parts = parts(OUTBOUND, self._outbound_pools)
         self.inbound: list[Inbound] = []
@@ -137,7 +146,8 @@ class Sides:
         self.gateways: list[Gateway] = []
         self.inbound_destinations = Destinations(self._receive_inbound)
         self.outbound_destinations = Destinations(self._receive_outbound, self._forgot_outbound)
-        self._inbound_pools.crowded = self._outbound_pools.crowded = self.sweep
+        for each in self._all_pools:
+            each.crowded = self.sweep
         self._rules_seen = 0
         self._keys_lost = 0
         """At destinations that have been forgotten since."""
@@ -146,8 +156,9 @@ class Sides:
 
     def guard(self, app: Endpoint) -> Inbound:
         """The side of a listener that guards the application at `app`."""
-        self._inbound_pools.trust(app)
-        side = self._guard(self._inbound_parts, app)
+        pools = self._guarded_pools
+        pools.trust(app)
+        side = self._guard(replace(self._inbound_parts, pools=pools), app)
         self.inbound.append(side)
         return side
 
@@ -253,7 +264,8 @@ class Sides:
             wanted |= side.endpoints_in_use()
         for gateway in self.gateways:
             wanted |= gateway.endpoints_in_use()
-        self._inbound_pools.sweep(wanted)
+        for pools in {self._inbound_pools, self._guarded_pools}:
+            pools.sweep(wanted)
         called = {target for _, target in self._settings.outbound if target is not None}
         if self.gateways and (registry := _address_of(self._settings.registry)) is not None:
             called.add(registry)
@@ -261,12 +273,12 @@ class Sides:
 
     async def refresh(self) -> None:
         """Drain connections to names that have moved."""
-        for pools in (self._inbound_pools, self._outbound_pools):
+        for pools in self._all_pools:
             await pools.refresh()
 
     def pool_figures(self) -> Iterator[PoolFigures]:
         apps = {app for _, app in self._settings.inbound} | self.inbound_destinations.endpoints()
-        for pool in self._inbound_pools:
+        for pool in chain.from_iterable({self._inbound_pools, self._guarded_pools}):
             kind = "app" if pool.endpoint in apps else "shadow"
             yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
         for pool in self._outbound_pools:

@@ -169,8 +169,12 @@ class Downstream(asyncio.Protocol):
         streams = self.streams = ClientLink(self.side, self.stream, exchange.peer)
         self._receive_with(streams.received)
         if upstream is not None:
-            assert self.side.default_pool is not None
-            streams.adopt(self.side.default_pool, upstream)
+            pool = self.side.default_pool
+            assert pool is not None
+            if isinstance(upstream.stream, TlsStream):
+                pool.give(upstream, -1)  # HTTP/1.1 was agreed on it
+            else:
+                streams.adopt(pool, upstream)
         streams.begin(first)
 
     # -- not HTTP -------------------------------------------------------------------------------------------------

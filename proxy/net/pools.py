@@ -8,6 +8,7 @@ from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.exchange.ports import Wheel
 from proxy.net.addresses import OwnAddresses
+from proxy.net.app_tls import AppTls
 from proxy.net.descriptors import Descriptors
 from proxy.net.resolve import Resolver
 from proxy.net.upstream import ConnectionPool, Forbids
@@ -23,6 +24,7 @@ class Pools:
 
     resolver: shared by both directions; without one, a resolver of its own.
     forbids:  of endpoints that routes name; those of `trust` are the installation's own.
+    tls:      how all of them are spoken to by TLS, None where they are not.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class Pools:
         descriptors: Descriptors,
         resolver: Resolver | None = None,
         forbids: Forbids | None = None,
+        tls: AppTls | None = None,
     ) -> None:
         self._resolver = resolver or Resolver(tasks)
         self._forbids = forbids
+        self._tls = tls
         self._trusted: set[Endpoint] = set()
         self._counters = counters
         self._wheel = wheel
@@ -74,7 +78,7 @@ class Pools:
             pool = self._pools[name] = ConnectionPool(
                 endpoint, counters=self._counters, wheel=self._wheel, own=self._own, tasks=self._tasks,
                 descriptors=self._descriptors, resolver=self._resolver, loopback=loopback,
-                forbids=None if loopback or endpoint in self._trusted else self._forbids,
+                forbids=None if loopback or endpoint in self._trusted else self._forbids, tls=self._tls,
             )  # fmt: skip
         return pool
 

@@ -16,13 +16,11 @@ from typing import Any
 
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
+from proxy.net.app_tls import BOTH, HTTP1, AppTls, HandshakeError, explained
 from proxy.wire.h2.frames import HEAD_BYTES, PREFACE, SETTINGS
 from proxy.wire.h2.settings import settings_frame
 
 _log = logging.getLogger("skycap.tls")
-
-HTTP1 = ["http/1.1"]
-BOTH = ["h2", "http/1.1"]
 
 ASK_SECONDS = 2.0
 """For an answer to a preface, and between two attempts until there is one."""
@@ -35,15 +33,16 @@ HANDSHAKE_SECONDS = 10.0
 
 
 class Certificate:
-    """A certificate chain and its key, in PEM, for the clients of the application at `app`. Raises ConfigurationError
-    when they cannot be used.
+    """A certificate chain and its key, in PEM, for the clients of the application at `app`, which speaks TLS where
+    `app_tls` says how. Raises ConfigurationError when they cannot be used.
 
     context: what new connections are accepted with.
     offered: the protocols that clients are offered.
     """
 
-    def __init__(self, chain: Path, key: Path, app: Endpoint) -> None:
+    def __init__(self, chain: Path, key: Path, app: Endpoint, app_tls: AppTls | None = None) -> None:
         self._app = app
+        self._app_tls = app_tls
         self._chain = chain
         self._key = key
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -57,10 +56,10 @@ class Certificate:
     def __repr__(self) -> str:
         return f"<Certificate {self._chain} offers={','.join(self.offered)}>"
 
-    def offer(self, protocols: list[str]) -> None:
+    def offer(self, protocols: tuple[str, ...]) -> None:
         """What clients are offered from now on."""
         self.offered = protocols
-        self.context.set_alpn_protocols(protocols)
+        self.context.set_alpn_protocols(list(protocols))
 
     def refresh(self) -> None:
         """Read the files again if they have changed. What cannot be used is said once, and the last good pair stays."""
@@ -86,24 +85,36 @@ class Certificate:
 
     async def ask(self) -> None:
         """Find out what the application speaks, again and again. Never returns."""
-        app = self._app
+        app, said = self._app, ""
         while True:
-            speaks = await speaks_http2(app)
+            speaks = None
+            try:
+                speaks = await speaks_http2(app, self._app_tls)
+            except HandshakeError as error:
+                if str(error) != said:
+                    said = str(error)
+                    _log.warning("%s cannot be asked what it speaks: %s", app, said)
+            except OSError:
+                pass  # it is not there yet
             if speaks is not None and speaks != (self.offered == BOTH):
                 self.offer(BOTH if speaks else HTTP1)
                 _log.info("%s speaks HTTP/%s: clients are offered %s", app, 2 if speaks else 1, ", ".join(self.offered))
             await asyncio.sleep(ASK_SECONDS if speaks is None else AGAIN_SECONDS)
 
 
-async def speaks_http2(app: Endpoint) -> bool | None:
-    """Whether an application answers the preface of HTTP/2 as it has to (RFC 9113 section 3.4); None when it cannot be
-    asked."""
+async def speaks_http2(app: Endpoint, tls: AppTls | None = None) -> bool:
+    """Whether an application speaks HTTP/2: it chooses it by ALPN, or, without TLS, answers its preface as it has to
+    (RFC 9113 section 3.4). Raises OSError when it cannot be asked."""
+    context = tls.context(app.host, BOTH) if tls is not None else None
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            reader, writer = await asyncio.open_connection(app.host, app.port)
-    except OSError:
-        return None
+            reader, writer = await asyncio.open_connection(app.host, app.port, ssl=context)
+    except OSError as error:
+        raise (explained(error) if tls is not None else error) from None
     try:
+        if context is not None:
+            chosen: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            return chosen.selected_alpn_protocol() == BOTH[0]
         writer.write(PREFACE + settings_frame(()))
         async with asyncio.timeout(ASK_SECONDS):
             head = await reader.readexactly(HEAD_BYTES)
@@ -115,7 +126,7 @@ async def speaks_http2(app: Endpoint) -> bool | None:
 
 
 class TlsStream:
-    """A client's connection with TLS, as the port `Stream` has it.
+    """A connection with TLS, as the port `Stream` has it.
 
     There is no half of an end in asyncio's TLS: to end it is to close, when all that was written is sent.
     """

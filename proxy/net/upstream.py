@@ -15,14 +15,17 @@ from typing import Final, cast
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.errors import LOOP, OVERLOADED
+from proxy.exchange.h2.server import ServerLink
 from proxy.exchange.ports import FAR, Borrower, Stream, Upstream, Wheel
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.addresses import Ends, ForbiddenError, OwnAddresses
+from proxy.net.app_tls import HTTP1, HTTP2, AppTls, HandshakeError
 from proxy.net.descriptors import Descriptors
 from proxy.net.idle import IdleLimit
 from proxy.net.racing import first_connected
 from proxy.net.reset import left_behind
 from proxy.net.resolve import Resolver, UnresolvedError, is_address
+from proxy.net.tls import TlsStream
 from proxy.net.tuning import tune
 from proxy.telemetry.counters import SideCounters
 
@@ -68,6 +71,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.stream = transport  # type: ignore[assignment] # uvloop's transports do not derive from asyncio's
         tune(transport)
+        if self.pool.tls is not None:
+            self.stream = TlsStream(cast(asyncio.Transport, transport))
         self.pool.open.add(self)
 
     def note_ends(self) -> Ends:
@@ -99,7 +104,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         if self.borrower is not None:
-            return self.borrower.upstream_eof()
+            keep = self.borrower.upstream_eof()
+            return keep and self.pool.tls is None  # an end of TLS is one of both directions
         if self.early is None:
             self.pool.ended(self)  # at once: until the loop says that it is lost, it could be lent
         return False
@@ -132,6 +138,7 @@ class ConnectionPool:
     loopback: the endpoint is an application on this machine, which is dialled on loopback first, and on the endpoint's
               own address when it does not listen there.
     forbids:  says why an address must not be dialled, "" when it may be.
+    tls:      how it is spoken to by TLS, None where it is not.
     limit:    how long its connections may be idle.
     resting:  those that are not lent yet, because their last answer may have a body behind it, with the ticks until
               which they may be.
@@ -140,7 +147,7 @@ class ConnectionPool:
     __slots__ = (
         "_counters", "_descriptors", "_dials", "_forbids", "_hosts", "_moved", "_numeric", "_own", "_resolver",
         "_speaks_late", "_tasks", "_wheel",
-        "endpoint", "idle", "limit", "open", "resting",
+        "endpoint", "idle", "limit", "open", "resting", "tls",
     )  # fmt: skip
 
     def __init__(
@@ -155,8 +162,10 @@ class ConnectionPool:
         resolver: Resolver,
         forbids: Forbids | None = None,
         loopback: bool = False,
+        tls: AppTls | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.tls = tls
         near = ["::1" if ":" in endpoint.host else "127.0.0.1"] if loopback else []
         # RFC 6761 section 6.3: `localhost` is the loopback address, of both kinds, and no name server is asked for it.
         # A server that is told to listen on it may have chosen either (Node.js 17 and later: ::1).
@@ -277,7 +286,7 @@ class ConnectionPool:
     async def _dial(self, borrower: Borrower) -> None:
         self._counters.upstream_dials += 1
         try:
-            upstream = await self._connect()
+            upstream = await self._connect(HTTP2 if isinstance(borrower, ServerLink) else HTTP1)
         except _OwnListenerError:
             self._dials.pop(borrower, None)
             borrower.dial_refused(LOOP, self._is_ours)
@@ -307,9 +316,9 @@ class ConnectionPool:
         else:
             borrower.dial_failed(_reason(error))
 
-    async def _connect(self) -> UpstreamConnection:
+    async def _connect(self, protocols: tuple[str, ...]) -> UpstreamConnection:
         """Dial exactly those addresses that were checked. Raises OSError when none accepts, that of the first one: a
-        machine may have no IPv6 to try behind it."""
+        machine may have no IPv6 to try behind it. protocols: what TLS offers."""
         port = self.endpoint.port
         found = self._hosts if self._numeric else await self._resolve()
         for address in found:
@@ -317,7 +326,7 @@ class ConnectionPool:
                 raise _OwnListenerError
             if self._forbids is not None and (why := await self._forbids(address, port)):
                 raise ForbiddenError(f"{address} {why}")
-        return await first_connected(found, self._attempt, _superfluous)
+        return await first_connected(found, lambda address: self._attempt(address, protocols), _superfluous)
 
     async def _resolve(self) -> tuple[str, ...]:
         found: list[str] = []
@@ -342,11 +351,14 @@ class ConnectionPool:
                 else:
                     self._moved.add(upstream)
 
-    async def _attempt(self, host: str) -> UpstreamConnection:
+    async def _attempt(self, host: str, protocols: tuple[str, ...]) -> UpstreamConnection:
         upstream = UpstreamConnection(self, host)
         self._descriptors.dialling(upstream)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: upstream, host, self.endpoint.port)
+            if self.tls is None:
+                await asyncio.get_running_loop().create_connection(lambda: upstream, host, self.endpoint.port)
+            else:
+                await self.tls.connect(upstream, host, self.endpoint, protocols)
         except BaseException:
             # Also when the borrower waits no more: uvloop closes a connection that was just made without telling it.
             self._discount(upstream)
@@ -371,7 +383,7 @@ class _OwnListenerError(Exception):
 
 
 def _reason(error: OSError) -> str:
-    if isinstance(error, UnresolvedError | ForbiddenError):
+    if isinstance(error, UnresolvedError | ForbiddenError | HandshakeError):
         return str(error)
     if isinstance(error, ConnectionRefusedError):
         return "connection refused"

@@ -18,25 +18,13 @@ from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
 from proxy.net.tls import Certificate, speaks_http2
 from proxy.wire.h2.settings import settings_frame
+from tests.certificates import issue
 from tests.http2.conftest import KEY, Place
 from tests.proxy.net.rig import on_uvloop, origin
 from tests.tools import require
 
 pytestmark = pytest.mark.timeout(180)
 APP = Endpoint("127.0.0.1", 9)
-
-
-def issue(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate of its own for 127.0.0.1."""
-    require("openssl")
-    chain, key = folder / "chain.pem", folder / "key.pem"
-    command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout", str(key), "-out", str(chain),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    return chain, key
 
 
 def curl(place: Place, chain: Path, *more: str) -> bytes:
@@ -125,4 +113,5 @@ async def test_what_an_application_speaks() -> None:
         assert await speaks_http2(app.endpoint) is True
     async with origin(greeting=b"HTTP/1.1 400 Bad Request\r\n") as app:
         assert await speaks_http2(app.endpoint) is False
-    assert await speaks_http2(app.endpoint) is None
+    with pytest.raises(ConnectionRefusedError):
+        await speaks_http2(app.endpoint)

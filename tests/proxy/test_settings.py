@@ -19,7 +19,7 @@ from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
 from proxy.contract.rules import Rule, encode_rule
 from proxy.exchange.settings import NO_LIMIT, ExchangeSettings
-from proxy.flags import rules_file
+from proxy.flags import Trusted, rules_file
 from proxy.settings import Settings, parse_settings
 from proxy.wire.head import Limits
 
@@ -61,6 +61,7 @@ SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
     "inbound": ("0.0.0.0:8080=127.0.0.1:9001,[::]:8081=app:80", {}),
     "outbound": ("127.0.0.1:7001=payments.shop:80,127.0.0.1:7002", {}),
     "inbound-tls": ("/etc/tls/tls.crt,/etc/tls/tls.key", {}),
+    "app-tls": ("/etc/tls/ca.crt", {"inbound-tls": "/etc/tls/tls.crt,/etc/tls/tls.key"}),
     "gateway": ("127.0.0.1:7080", {"registry": "http://127.0.0.1:7070"}),
     "gateway-domain": ("previews.example.org", {}),
     "transparent": ("true", {}),
@@ -151,12 +152,30 @@ def test_a_sidecar_has_a_name() -> None:
     assert all(re.fullmatch(rf"{re.escape(host)}-[0-9a-f]{{8}}", name) for name in unnamed)
 
 
+def test_tls_to_the_application() -> None:
+    clients = ("--workload", "a/b", "--inbound-tls", "c.pem,k.pem")
+    here = ("--inbound", "127.0.0.1:8443=localhost:9001", "--inbound", "127.0.0.1:8444=[::1]:9002")
+    away = ("--inbound", "127.0.0.1:8445=users.shop:9001")
+    assert parse_settings([*clients, *here, "--app-tls"], {}).app_tls == Trusted(None)
+    assert parse_settings([*clients, *here], {"SKYCAP_APP_TLS": "true"}).app_tls == Trusted(None)
+    assert parse_settings([*clients, *here], {"SKYCAP_APP_TLS": "false"}).app_tls is None
+    assert parse_settings([*clients, *away, "--app-tls", "ca.pem"], {}).app_tls == Trusted(Path("ca.pem"))
+    assert problems(*clients, *here, *away, "--app-tls") == [
+        "--app-tls needs CA: users.shop:9001 is not on this machine, where nobody else could answer in its place"
+    ]
+    assert problems("--workload", "a/b", *here, "--app-tls") == [
+        "--app-tls is for --inbound-tls, without which TLS passes unread to the application"
+    ]
+    assert len(problems("--workload", "a/b", *here, "--app-tls", "--inbound-tls", "x")) == 1
+
+
 def test_what_is_not_said_has_its_default() -> None:
     settings = parse(BASE)
     assert settings == Settings(
         workload="shop/users",
         inbound=((Listen("127.0.0.1", 8080), Endpoint("127.0.0.1", 9001)),),
         inbound_tls=None,
+        app_tls=None,
         outbound=(),
         gateway=(),
         gateway_domain="localhost",

@@ -25,6 +25,7 @@ from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
 from proxy.exchange.side import SideParts
 from proxy.net.addresses import OwnAddresses
+from proxy.net.app_tls import AppTls
 from proxy.net.descriptors import Descriptors
 from proxy.net.forbidden import ShadowRules
 from proxy.net.pipes import Pipes
@@ -263,6 +264,7 @@ class Net:
         settings: ExchangeSettings | None = None,
         registry: Endpoint | None = None,
         pipes: Pipes | None = None,
+        tls: AppTls | None = None,
     ) -> None:
         self.splicer = Splicer(pipes or Pipes())
         self.settings = settings or ExchangeSettings()
@@ -283,6 +285,7 @@ class Net:
             own=self.own,
             tasks=self.tasks,
             descriptors=self.descriptors,
+            tls=tls,
         )
         self.correlation = Correlation(time.monotonic, b"5ca1ab1e")
         self.ring = HopRing("0000abcd", lambda: None)
@@ -353,9 +356,10 @@ async def net(
     settings: ExchangeSettings | None = None,
     registry: Endpoint | None = None,
     pipes: Pipes | None = None,
+    tls: AppTls | None = None,
 ) -> AsyncIterator[Net]:
     """A net that holds nothing in the end."""
-    parts = Net(routes, settings, registry, pipes)
+    parts = Net(routes, settings, registry, pipes, tls)
     try:
         yield parts
     finally:

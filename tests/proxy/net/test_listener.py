@@ -16,6 +16,7 @@ from proxy.contract.routes import Route
 from proxy.exchange.side import Side
 from proxy.net.descriptors import Descriptors
 from proxy.net.listener import FixedEntrance, Listener, bind
+from proxy.net.silence import Opening
 from proxy.telemetry.counters import Counters
 from tests.proxy.net.rig import WORKLOAD, Line, client, eventually, net, on_uvloop, origin
 
@@ -27,9 +28,11 @@ CLOSING = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
 
 @asynccontextmanager
 async def listener(
-    side: Side, host: str = "127.0.0.1", descriptors: Descriptors | None = None
+    side: Side, host: str = "127.0.0.1", descriptors: Descriptors | None = None, sniff_delay: float = 0.0
 ) -> AsyncIterator[Listener]:
-    listening = Listener(FixedEntrance(side), bind(host, 0), descriptors or Descriptors(Counters()))
+    listening = Listener(
+        FixedEntrance(side, Opening(sniff_delay)), bind(host, 0), descriptors or Descriptors(Counters())
+    )
     await listening.start()
     try:
         yield listening
