@@ -124,6 +124,7 @@ cluster-down: $(VENV)/.test ## stop it, and leave nothing of it
 demo-kubernetes: $(VENV)/.test ## run the demo on such a node; CHECK=1 asserts every step and stops
 	@$(BIN)/python -m tests.kubernetes.demo $(if $(CHECK),--check)
 
+test-cluster: export SKYCAP_CLUSTER_COMPILED := 1
 test-cluster: cluster-build ## run the tests that need it, on a node of their own
 	@SKYCAP_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/kubernetes $(ARGS)
 

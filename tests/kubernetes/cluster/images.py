@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.cluster.programs import BIN, CACHE, IMAGES, know_packages, unpack
+from tests.kubernetes.cluster import containerfile
+from tests.kubernetes.cluster.programs import BIN, CACHE, COMPILED, IMAGES, know_packages, unpack
 
 REPOSITORY = Path(__file__).parents[3]
 PAUSE, SKYCAP = "skycap.test/pause:1", "skycap.test/skycap:dev"
@@ -77,11 +78,25 @@ def build_pause() -> Path:
 
 
 def build_skycap() -> Path:
-    """The archive, with the sources as they are now."""
+    """The archive, with the sources as they are now: what the Containerfile says.
+
+    With SKYCAP_CLUSTER_COMPILED=1 they are compiled as there, which takes a minute; else they are taken as they stand.
+    """
     folder = CACHE / "skycap-root"
     shutil.rmtree(folder, ignore_errors=True)
     packages = folder / "usr/lib/python3/dist-packages"
     packages.mkdir(parents=True)
+    if COMPILED:
+        containerfile.install(folder, packages)
+    else:
+        _as_they_stand(folder, packages)
+    _layer(folder, IMAGES / "skycap.layer")
+    return _archive(
+        IMAGES / "skycap.tar", SKYCAP, [IMAGES / "base.layer", IMAGES / "skycap.layer"], containerfile.settings()
+    )
+
+
+def _as_they_stand(folder: Path, packages: Path) -> None:
     leave_out = shutil.ignore_patterns("__pycache__", "*.so", "*.manifest")
     for name in ("proxy", "controlplane"):
         shutil.copytree(REPOSITORY / name, packages / name, ignore=leave_out)
@@ -93,9 +108,6 @@ def build_skycap() -> Path:
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text("#!/usr/bin/python3 -P\nfrom controlplane.cli import main\nmain()\n")
     program.chmod(0o755)
-    _layer(folder, IMAGES / "skycap.layer")
-    settings = {"User": "65532", "Env": ["PYTHONDONTWRITEBYTECODE=1"], "Entrypoint": None}
-    return _archive(IMAGES / "skycap.tar", SKYCAP, [IMAGES / "base.layer", IMAGES / "skycap.layer"], settings)
 
 
 def _dependencies() -> list[str]:

@@ -8,6 +8,7 @@ containerd, runc and the CNI plugins are Debian's, unpacked and not installed.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,11 +17,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("SKYCAP_CLUSTER_CACHE") or Path.home() / ".cache" / "skycap" / "cluster")
-BIN, ROOT, IMAGES = CACHE / "bin", CACHE / "root", CACHE / "images"
+BIN, ROOT, IMAGES, CRDS = CACHE / "bin", CACHE / "root", CACHE / "images", CACHE / "crds"
+
+COMPILED = os.environ.get("SKYCAP_CLUSTER_COMPILED") == "1"
+"""The image is to hold the compiled wheel, as the Containerfile says."""
 
 VERSION = "v1.35.4"
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 GO = (1, 25)
+TOOLCHAIN = "golang.org/toolchain@v0.0.1-go1.25.5.linux-amd64"
+TOOLCHAIN_SUM = "h1:IkknVKy/4hLMR+ZwWfP4Oqhjz2sKqNtEXz1meP8P3Nc="
+"""What builds them where an older Go is installed: any of the last years fetches it, as the module that it is."""
 
 _STAMP = "-X k8s.io/component-base/version."
 _MAJOR, _MINOR, _ = VERSION.removeprefix("v").split(".")
@@ -29,6 +36,18 @@ _FLAGS = {
     "coredns": "-s -w",
     "pause": "-s -w",
 }
+DEFINITIONS = {
+    "sigs.k8s.io/gateway-api@v1.4.0": (
+        "h1:ZwlNM6zOHq0h3WUX2gfByPs2yAEsy/EenYJB78jpQfQ=",
+        ("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",),
+    ),
+    "github.com/cert-manager/cert-manager@v1.19.1": (
+        "h1:Txh8L/nLWTDcb7ZnXuXbTe15BxQnLbLirXmbNk0fGgY=",
+        ("deploy/crds/cert-manager.io_certificates.yaml", "deploy/crds/cert-manager.io_issuers.yaml"),
+    ),
+}
+"""Resources of others that our manifests speak of: the module with their definitions, its checksum, and the files."""
+
 PACKAGES = ("containerd", "runc", "containernetworking-plugins")
 
 
@@ -39,11 +58,8 @@ def why_not() -> str:
     go = shutil.which("go")
     if go is None:
         return "Go is not installed"
-    said = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, cwd="/").stdout
-    match = re.match(r"go([0-9]+)\.([0-9]+)", said)
-    if match is None or (int(match[1]), int(match[2])) < GO:
-        return f"Go {GO[0]}.{GO[1]} or later is needed, not {said.strip()}"
-    return next((f"{name} is not installed" for name in ("ip", "nsenter", "openssl", "dpkg-deb") if not _has(name)), "")
+    wanted = ("ip", "nsenter", "openssl", "dpkg-deb", *(("cc",) if COMPILED else ()))
+    return next((f"{name} is not installed" for name in wanted if not _has(name)), "")
 
 
 def _has(name: str) -> bool:
@@ -56,16 +72,45 @@ def built() -> bool:
     return programs and (ROOT / "usr/bin/containerd").exists() and all((BIN / name).exists() for name in NAMES)
 
 
+def go() -> str:
+    """The path of a Go that is new enough, fetched if there is none."""
+    installed = str(shutil.which("go"))
+    said = subprocess.run([installed, "env", "GOVERSION"], capture_output=True, text=True, cwd="/").stdout
+    match = re.match(r"go([0-9]+)\.([0-9]+)", said)
+    if match is not None and (int(match[1]), int(match[2])) >= GO:
+        return installed
+    folder = CACHE / "go" / TOOLCHAIN.rpartition("@")[2]
+    if not folder.exists():
+        print(f"fetching {TOOLCHAIN}, since {said.strip()} is installed", flush=True)
+        fresh = folder.with_name(f"{folder.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(_module(TOOLCHAIN, TOOLCHAIN_SUM), fresh)
+        for path in (fresh, *fresh.rglob("*")):  # a module's files are read-only, and no programs
+            path.chmod(0o755)
+        fresh.replace(folder)
+    return str(folder / "bin/go")
+
+
+def _module(name: str, checksum: str) -> Path:
+    """The folder of a module that the module proxy has. Raises OSError when it is not the one that was expected."""
+    command = [str(shutil.which("go")), "mod", "download", "-json", name]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout)
+    if found["Sum"] != checksum:
+        raise OSError(f"{name} has the checksum {found['Sum']}, not {checksum}")
+    return Path(found["Dir"])
+
+
 def build() -> None:
     """Build and fetch what is missing. Takes seven minutes on two idle cores, and nothing the second time."""
     BIN.mkdir(parents=True, exist_ok=True)
     for name in _FLAGS:
         if not _is_fresh(name):
             print(f"building {name}", flush=True)
-            environ = {**os.environ, "CGO_ENABLED": "0"}
+            environ = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+            environ.pop("GOROOT", None)
             output = BIN / f"{name}.new"
             command = [
-                "go",
+                go(),
                 "build",
                 "-trimpath",
                 "-buildvcs=false",
@@ -84,6 +129,21 @@ def build() -> None:
     if not (ROOT / "usr/bin/containerd").exists():
         print("fetching " + ", ".join(PACKAGES), flush=True)
         unpack(PACKAGES, ROOT)
+    definitions()
+
+
+def definitions() -> list[Path]:
+    """The files of DEFINITIONS, fetched if they are not there. Their operators are not: the API server judges alone."""
+    files = []
+    for module, (checksum, names) in DEFINITIONS.items():
+        missing = [name for name in names if not (CRDS / Path(name).name).exists()]
+        if missing:
+            folder = _module(module, checksum)
+            CRDS.mkdir(parents=True, exist_ok=True)
+            for name in missing:
+                shutil.copyfile(folder / name, CRDS / Path(name).name)
+        files += [CRDS / Path(name).name for name in names]
+    return files
 
 
 def know_packages() -> None:
