@@ -52,6 +52,12 @@ Exit codes:
 @_flag(
     "--webhook-listen", "kubernetes: answers the API server about new pods, which get sidecars.", metavar="HOST:PORT"
 )
+@_flag(
+    "--webhook-certificate",
+    "kubernetes: own, or given: somebody else keeps it in the Secret skycap-webhook.  [default: own]",
+    type=click.Choice(["own", "given"]),
+)
+@_flag("--metrics-listen", "kubernetes: for Prometheus, without a token: counts only.", metavar="HOST:PORT")
 @_flag("--sidecar-image", "kubernetes: of the sidecars.  [default: that of our own pod]", metavar="IMAGE")
 @_flag("--sidecar-pull-policy", "kubernetes: of that image.", type=click.Choice(["Always", "IfNotPresent", "Never"]))
 @_flag(

@@ -104,7 +104,9 @@ async def _serve(
         registry = await _opened(settings, parts)
         tasks = Tasks("runtime")
         connections = Connections(room())
-        server = runner(application(registry, parts.access, connections))
+        server = runner(
+            application(registry, parts.access, connections, cluster.figures if cluster is not None else None)
+        )
         servers: list[asyncio.Server] = []
         try:
             await server.setup()

@@ -172,7 +172,15 @@ def settings_from(given: Mapping[str, Any], environ: Mapping[str, str]) -> Setti
     )
 
 
-OF_A_CLUSTER = ("webhook_listen", "sidecar_image", "sidecar_pull_policy", "sidecar_registry", "shadow_namespaces")
+OF_A_CLUSTER = (
+    "webhook_listen",
+    "webhook_certificate",
+    "metrics_listen",
+    "sidecar_image",
+    "sidecar_pull_policy",
+    "sidecar_registry",
+    "shadow_namespaces",
+)
 OF_A_MACHINE = ("store", "memory", "keep_shadows")
 
 
@@ -188,12 +196,13 @@ def _cluster(given: Mapping[str, Any], environ: Mapping[str, str], problems: lis
     if find_spec("cryptography") is None:
         problems.append("--engine: kubernetes needs skycap[kubernetes]: pip install 'skycap[kubernetes]'")
     namespace = environ.get("SKYCAP_POD_NAMESPACE") or "skycap-system"
-    webhook = None
-    if given.get("webhook_listen"):
-        try:
-            webhook = parse_listen(str(given["webhook_listen"]))
-        except ValueError as error:
-            problems.append(f"--webhook-listen: {error}")
+    listens: dict[str, Listen | None] = {"webhook_listen": None, "metrics_listen": None}
+    for flag in listens:
+        if given.get(flag):
+            try:
+                listens[flag] = parse_listen(str(given[flag]))
+            except ValueError as error:
+                problems.append(f"--{flag.replace('_', '-')}: {error}")
     return ClusterSettings(
         namespace=namespace,
         identity=environ.get("SKYCAP_POD_NAME") or gethostname(),
@@ -203,7 +212,9 @@ def _cluster(given: Mapping[str, Any], environ: Mapping[str, str], problems: lis
             registry=str(given.get("sidecar_registry") or f"http://skycap.{namespace}.svc:7070"),
             namespace=namespace,
         ),
-        webhook=webhook,
+        webhook=listens["webhook_listen"],
+        given=given.get("webhook_certificate") == "given",
+        metrics=listens["metrics_listen"],
         namespaces=tuple(filter(None, (part.strip() for part in str(given.get("shadow_namespaces") or "").split(",")))),
     )
 

@@ -49,9 +49,17 @@ HEAD_BYTES = 16 * 1024
 """Of one header line and of one field. A token is the largest thing that is sent."""
 
 
-def application(registry: Registry, access: Access, connections: Connections | None = None) -> web.Application:
-    """connections: where it is served, so that they know which of them are at work; None: nobody counts them."""
-    metrics = CollectorRegistry()
+def application(
+    registry: Registry,
+    access: Access,
+    connections: Connections | None = None,
+    metrics: CollectorRegistry | None = None,
+) -> web.Application:
+    """connections: where it is served, so that they know which of them are at work; None: nobody counts them.
+
+    metrics: where our figures stand beside others.
+    """
+    metrics = metrics or CollectorRegistry()
     metrics.register(RegistryCollector(registry))
 
     @cache

@@ -5,6 +5,7 @@ A machine is what has a network of its own: a host, a virtual machine, a pod, a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -138,6 +139,24 @@ def install(output: Output, **given: Any) -> None:
         output.say(f"{done}: inbound to port {options.inbound_port}, outbound to port {options.outbound_port}")
 
     output.result(document, show)
+
+
+@intercept.command(cls=Command, exits=_REFUSED, hidden=True)
+@_interception_options
+@click.option("--seconds", type=click.FloatRange(min=1), required=True, metavar="N", help="Until it ends by itself.")
+@click.argument("command", metavar="[COMMAND]...", nargs=-1, required=True, type=click.UNPROCESSED)
+def hold(seconds: float, command: tuple[str, ...], **given: Any) -> None:
+    """Run a sidecar, and redirect connections to it for as long as it runs: what `skycap attach` puts into a pod.
+
+    COMMAND is `skycap proxy --transparent` with all but --token-file and --admin; the token is in SKYCAP_HELD_TOKEN.
+    """
+    from controlplane.intercept.held import hold as held
+    from proxy.base.log import configure
+
+    configure("info", "text")
+    token = os.environ.get("SKYCAP_HELD_TOKEN", "")
+    with _told():
+        held(_interception(given), command, token, seconds)
 
 
 @intercept.command(cls=Command, exits=_REFUSED)

@@ -45,6 +45,8 @@ COMMANDS = {
     "gateway": ("controlplane.cli.sidecar:gateway", "Serve preview links."),
     "intercept": ("controlplane.cli.intercept:intercept", "Redirect connections to a sidecar."),
     "inject": ("controlplane.cli.inject:inject", "Put a sidecar into the pods of Kubernetes manifests."),
+    "attach": ("controlplane.cli.attach:attach", "Give pods that run a sidecar, without a restart."),
+    "detach": ("controlplane.cli.attach:detach", "Take it away again."),
     "completion": ("controlplane.cli.completion:completion", "Let a shell complete commands and names."),
     "version": ("controlplane.cli.version:version", "Say which version this is."),
 }

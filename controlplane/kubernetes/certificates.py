@@ -89,9 +89,20 @@ class Certificates:
     service:       of the webhook, whose names the certificate is for.
     secret:        where it is kept.
     configuration: of the webhooks, whose bundle is set.
+    given:         somebody else makes it, and sets the bundle: it is only read.
     """
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str, service: str, secret: str, configuration: str) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str,
+        service: str,
+        secret: str,
+        configuration: str,
+        *,
+        given: bool = False,
+    ) -> None:
+        self._given = given
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._names = [f"{service}.{namespace}.svc", f"{service}.{namespace}.svc.cluster.local"]
@@ -108,8 +119,10 @@ class Certificates:
             if error.status != 404:
                 raise
             found = None
-        if found is not None and (pair := _read(found)) is not None and pair.serves(self._names, now):
+        if found is not None and (pair := _read(found)) is not None and (self._given or pair.serves(self._names, now)):
             return pair
+        if self._given:
+            raise KubernetesError(404, "NotFound", f"nobody has put one into the Secret {self._secret} yet")
         pair = make(self._names, now)
         document: Object = {
             "apiVersion": "v1",
@@ -132,6 +145,8 @@ class Certificates:
 
     async def trust(self, pair: Pair) -> None:
         """Let the API server trust it. Raises KubernetesError."""
+        if self._given:
+            return
         place = path("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations", self._configuration)
         found = await self._kubernetes.get(place)
         bundle = base64.b64encode(pair.authority).decode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +24,12 @@ MANAGER = "skycap"
 """Who we are among those who apply fields (kubernetes.io/docs/reference/using-api/server-side-apply)."""
 
 ANSWER_SECONDS = 15.0
+CHANNELS = "v4.channel.k8s.io"
+"""The protocol of WebSockets in which each message begins with the number of its channel."""
+
+OUTCOME = b"\x03"
+"""The channel on which a program's end is told, as a Status."""
+
 ATTEMPTS = 5
 """Of one request that the API server has no time for (429, 503); it says how long to wait."""
 
@@ -91,6 +97,24 @@ class Kubernetes:
         """RFC 7386."""
         return await self._json("PATCH", place, {"fieldManager": MANAGER}, document, "application/merge-patch+json")
 
+    async def strategic(self, place: str, document: Object) -> Object:
+        """A strategic merge patch, which knows that lists of containers go by their names."""
+        return await self._json("PATCH", place, {}, document, "application/strategic-merge-patch+json")
+
+    async def execute(self, place: str, container: str, command: Sequence[str]) -> None:
+        """Run a program in a container of the pod at `place`, until it ends or the container does."""
+        query = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query += [("command", word) for word in command]
+        socket = await self.socket(f"{place}/exec", CHANNELS, query)
+        said = b""
+        async with socket:
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.BINARY and message.data[:1] == OUTCOME:
+                    said += message.data[1:]
+        outcome = json.loads(said or b"{}")
+        if outcome.get("status") == "Failure":
+            raise _refusal(500, outcome)
+
     async def delete(self, place: str, *, uid: str = "") -> bool:
         """False: there was none, or it was another one than `uid`."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
@@ -128,14 +152,20 @@ class Kubernetes:
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
                 raise _silence(error) from None
 
-    async def socket(self, place: str, protocol: str, **query: str) -> aiohttp.ClientWebSocketResponse:
-        """A WebSocket, for what is no request and answer: the ports of a pod."""
+    async def socket(
+        self, place: str, protocol: str, query: Sequence[tuple[str, str]]
+    ) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket, for what is no request and answer: the ports of a pod, a program in it."""
         token = await asyncio.to_thread(self._credentials.token)
         headers = {"user-agent": "skycap"} | ({"authorization": f"Bearer {token}"} if token else {})
         self.requests += 1
         try:
             return await self._session.ws_connect(
-                self._credentials.server + place, params=query, protocols=[protocol], headers=headers, max_msg_size=0
+                self._credentials.server + place,
+                params=list(query),
+                protocols=[protocol],
+                headers=headers,
+                max_msg_size=0,
             )
         except aiohttp.WSServerHandshakeError as error:
             raise KubernetesError(error.status, "", f"the API server answers {error.status}: {error.message}") from None

@@ -16,6 +16,7 @@ from controlplane.kubernetes.names import (
     DISABLED,
     ENABLED,
     EXPLICIT,
+    EXPLICIT_PORT,
     GROUP,
     INJECT,
     INTERCEPT,
@@ -124,7 +125,7 @@ def _room(pod: Pod, injection: Injection) -> Decision | None:
         if item.get("name") in (PROXY, INTERCEPT, TOKEN):
             return _no("name-taken", f"{kind} {item['name']}")
     transparent = injection.mode == TRANSPARENT
-    taken = {injection.knobs.admin_port, *((INBOUND_PORT,) if transparent else ()), OUTBOUND_PORT}
+    taken = {injection.knobs.admin_port, *((INBOUND_PORT, OUTBOUND_PORT) if transparent else (EXPLICIT_PORT,))}
     if len(taken) < (3 if transparent else 2):
         return _no("port-taken", f"{GROUP}/admin-port: {injection.knobs.admin_port} is another port of the sidecar")
     for container in _containers(spec):

@@ -18,12 +18,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
+from controlplane.kubernetes import figures
 from controlplane.kubernetes.catalogue import Catalogue
 from controlplane.kubernetes.certificates import Certificates
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from controlplane.kubernetes.credentials import find
 from controlplane.kubernetes.decision import Installation as Injection
+from controlplane.kubernetes.figures import ReplicaCollector
 from controlplane.kubernetes.informer import Informer
 from controlplane.kubernetes.launcher import KubernetesLauncher
 from controlplane.kubernetes.lease import Lease
@@ -35,6 +38,7 @@ from controlplane.kubernetes.shadow import shadow_name
 from controlplane.kubernetes.store import KubernetesStore
 from controlplane.kubernetes.webhook import Webhook, context_of
 from controlplane.life.registry import Registry
+from proxy.base.listen import Listen
 from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks
 
@@ -61,7 +65,10 @@ class Cluster:
         self._tasks = Tasks("cluster")
         self._lease = Lease(self.kubernetes, settings.namespace, NAME, settings.identity)
         self.leads = False
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
+        self.figures = CollectorRegistry()
+        """What is counted here; the registry's stand there too."""
+        self._replica: ReplicaCollector | None = None
         self._context: ssl.SSLContext | None = None
         self._operator: Operator | None = None
         self.review = TokenReview(self.kubernetes, settings.namespace)
@@ -82,21 +89,39 @@ class Cluster:
         if listen is None:
             return
         hook = Webhook(self.kubernetes, await self._injection())
+        await self._measured(hook.decisions)
         self._tasks.keep(hook.namespaces.run, "namespaces")
-        certificates = Certificates(self.kubernetes, self._settings.namespace, WEBHOOK, WEBHOOK, NAME)
+        certificates = Certificates(
+            self.kubernetes, self._settings.namespace, WEBHOOK, WEBHOOK, NAME, given=self._settings.given
+        )
         try:
             pair = await certificates.pair()
         except KubernetesError as error:
             raise ConfigurationError([f"the webhook's certificate: {error}"]) from None
         self._context = context_of(pair)
         await hook.namespaces.synced.wait()
-        self._runner = web.AppRunner(hook.application(), access_log=None)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, listen.host, listen.port, ssl_context=self._context).start()
-        except OSError as error:
-            raise ConfigurationError([f"--webhook-listen: {listen}: {error.strerror or error}"]) from None
+        await self._serve(hook.application(), listen, "--webhook-listen", self._context)
         self._tasks.keep(lambda: self._certify(certificates), "certificate")
+
+    async def _measured(self, decisions: Mapping[str, int]) -> None:
+        """Show what is counted. Raises ConfigurationError."""
+        self._replica = ReplicaCollector(decisions)
+        self.figures.register(self._replica)
+        listen = self._settings.metrics
+        if listen is not None:
+            await self._serve(figures.application(self.figures), listen, "--metrics-listen")
+
+    async def _serve(
+        self, application: web.Application, listen: Listen, flag: str, context: ssl.SSLContext | None = None
+    ) -> None:
+        """Raises ConfigurationError."""
+        runner = web.AppRunner(application, access_log=None)
+        self._runners.append(runner)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=context).start()
+        except OSError as error:
+            raise ConfigurationError([f"{flag}: {listen}: {error.strerror or error}"]) from None
 
     async def _injection(self) -> Injection:
         """What sidecars are told; without an image of their own they have ours. Raises ConfigurationError."""
@@ -130,6 +155,8 @@ class Cluster:
         """Returns when we lead. lost: called when we do not any more."""
         await self._lease.acquire()
         self.leads = True
+        if self._replica is not None:
+            self._replica.leads = True
 
         async def hold() -> None:
             await self._lease.hold()
@@ -196,8 +223,8 @@ class Cluster:
 
     async def close(self) -> None:
         await self._tasks.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
         if self.leads:
             await self._lease.release()
         await self.kubernetes.close()

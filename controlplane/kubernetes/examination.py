@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from controlplane.asking.doctor import Check
+from controlplane.kubernetes.attached import running as attached
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from controlplane.kubernetes.decide import decide
 from controlplane.kubernetes.decision import REASONS, Installation, Namespace
@@ -231,8 +232,8 @@ def without_sidecar(
 
 def has_sidecar(pod: Mapping[str, Any]) -> bool:
     """By injection, or attached."""
-    kinds = ("initContainers", "containers", "ephemeralContainers")
-    return any(one.get("name") == PROXY for kind in kinds for one in pod["spec"].get(kind) or ())
+    kinds = ("initContainers", "containers")
+    return bool(attached(pod)) or any(one.get("name") == PROXY for kind in kinds for one in pod["spec"].get(kind) or ())
 
 
 def _bare(workload: str, said: str, pods: Sequence[Object]) -> Check:

@@ -36,6 +36,9 @@ OURS = (INJECTION, CHANGES)
 PROXY, INTERCEPT, TOKEN = "skycap-proxy", "skycap-intercept", "skycap-token"
 """The sidecar's container, the init container that installs the rules, and the volume with the sidecar's token."""
 
+EXPLICIT_PORT = 15301
+"""Of the forward proxy on loopback in explicit mode: the ports of transparent mode are those of the mesh beside it."""
+
 ADMIN_PORT_NAME = "skycap-admin"
 
 AUDIENCE = "skycap"

@@ -25,6 +25,7 @@ from controlplane.kubernetes.names import (
     AUDIENCE,
     CHANGES,
     EXPLICIT,
+    EXPLICIT_PORT,
     INJECTION,
     INTERCEPT,
     OURS,
@@ -33,7 +34,7 @@ from controlplane.kubernetes.names import (
     TRANSPARENT,
 )
 from controlplane.kubernetes.probes import PROBES, metrics_ports, port_number, probes_that_connect, redirected
-from proxy.contract.interception import OUTBOUND_PORT, SIDECAR_ID
+from proxy.contract.interception import SIDECAR_ID
 
 PROBE_PORTS = 15080
 """The first of the ports that lead past the sidecar to the application."""
@@ -101,14 +102,14 @@ def without_sidecar(pod: Mapping[str, Any]) -> dict[str, Any]:
 def _inject(pod: dict[str, Any], injection: Injection, installation: Installation) -> dict[str, Any]:
     """Change the pod; what was changed in its own containers, by their names."""
     spec = pod["spec"]
-    proxy = _proxy(injection, installation)
+    proxy = proxy_container(injection, installation)
     if injection.mode == EXPLICIT:
         changes = _move_ports(spec, proxy)
         added = [proxy]
     else:
         excluded = (*injection.knobs.exclude_inbound_ports, *metrics_ports(pod))
         changes, direct = _lead_probes(spec, injection.knobs.include_inbound_ports, excluded)
-        added = [proxy, _intercept(injection, installation, excluded, direct)]
+        added = [proxy, intercept_container(injection, installation, excluded, direct)]
     spec["initContainers"] = [*added, *(spec.get("initContainers") or ())]
     token = {"serviceAccountToken": {"audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token"}}
     spec["volumes"] = [*(spec.get("volumes") or ()), {"name": TOKEN, "projected": {"sources": [token]}}]
@@ -137,13 +138,14 @@ def _image(installation: Installation) -> dict[str, Any]:
     return {"image": installation.image, **policy}
 
 
-def _proxy(injection: Injection, installation: Installation) -> dict[str, Any]:
+def proxy_container(injection: Injection, installation: Installation) -> dict[str, Any]:
+    """The sidecar."""
     knobs = injection.knobs
     command = ["skycap", "proxy", "--workload", injection.workload]
     if injection.mode == TRANSPARENT:
         command += ["--transparent"]
     else:
-        command += ["--outbound", f"127.0.0.1:{OUTBOUND_PORT}"]
+        command += ["--outbound", f"127.0.0.1:{EXPLICIT_PORT}"]
     command += ["--registry", installation.registry, "--token-file", f"{TOKEN_FOLDER}/token"]
     command += ["--admin", f"0.0.0.0:{knobs.admin_port}", "--log-level", knobs.log_level, "--log-format", "json"]
     for low, high in knobs.opaque_ports:
@@ -177,9 +179,10 @@ def _proxy(injection: Injection, installation: Installation) -> dict[str, Any]:
     }
 
 
-def _intercept(
+def intercept_container(
     injection: Injection, installation: Installation, excluded: Ports, direct: list[tuple[int, int]]
 ) -> dict[str, Any]:
+    """What installs the rules. direct: ports that lead past the sidecar, and the application's."""
     knobs = injection.knobs
     command = ["skycap", "intercept", "install", "--admin-port", str(knobs.admin_port)]
     for flag, value in (
@@ -257,7 +260,7 @@ def _move_ports(spec: dict[str, Any], proxy: dict[str, Any]) -> dict[str, Any]:
         names = {item.get("name") for item in container.get("env") or ()}
         if not names & set(_PROXY_VARIABLES):
             changed["env"] = True
-            values = (f"http://127.0.0.1:{OUTBOUND_PORT}", NO_PROXY)
+            values = (f"http://127.0.0.1:{EXPLICIT_PORT}", NO_PROXY)
             told = [{"name": name, "value": values[name.lower() == "no_proxy"]} for name in _PROXY_VARIABLES]
             container["env"] = [*(container.get("env") or ()), *told]
         if not changed:

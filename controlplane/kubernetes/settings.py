@@ -15,6 +15,8 @@ class ClusterSettings:
     identity:   who we are among the replicas: the pod's name.
     injection:  what sidecars are told.
     webhook:    where the webhook answers; None: pods are not injected.
+    given:      somebody else makes the webhook's certificate, and lets the API server trust it.
+    metrics:    where Prometheus gets the figures; None: nowhere but at the registry.
     namespaces: in which shadows may be; empty: in all.
     """
 
@@ -23,3 +25,5 @@ class ClusterSettings:
     injection: Injection
     webhook: Listen | None
     namespaces: tuple[str, ...] = ()
+    given: bool = False
+    metrics: Listen | None = None

@@ -23,7 +23,7 @@ from typing import Any
 
 import aiohttp
 
-from controlplane.kubernetes.client import Kubernetes, KubernetesError, path
+from controlplane.kubernetes.client import CHANNELS, Kubernetes, KubernetesError, path
 from controlplane.kubernetes.credentials import Credentials
 from controlplane.kubernetes.names import ACCOUNTS, AUDIENCE, LEADER, SYSTEM
 from controlplane.process.private import private_folder, write_private
@@ -32,7 +32,6 @@ from proxy.base.problems import ConfigurationError
 from proxy.base.tasks import Tasks, ended
 
 PORT = 7070
-PROTOCOL = "v4.channel.k8s.io"
 DATA, ERROR = 0, 1
 
 TOKEN_SECONDS = 3600
@@ -185,11 +184,11 @@ class Tunnel:
     async def _dial(self, kubernetes: Kubernetes) -> aiohttp.ClientWebSocketResponse:
         place = path("v1", "pods", self._leader, self._namespace, "portforward")
         try:
-            return await kubernetes.socket(place, PROTOCOL, ports=str(PORT))
+            return await kubernetes.socket(place, CHANNELS, [("ports", str(PORT))])
         except KubernetesError:
             self._leader = await self._find(kubernetes)
             place = path("v1", "pods", self._leader, self._namespace, "portforward")
-            return await kubernetes.socket(place, PROTOCOL, ports=str(PORT))
+            return await kubernetes.socket(place, CHANNELS, [("ports", str(PORT))])
 
 
 _ASK = f"an administrator binds you to the role skycap-user or skycap-viewer of the namespace {SYSTEM}"

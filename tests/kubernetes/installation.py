@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ SYSTEM = "skycap-system"
 
 _OVERLAY = """\
 resources: [{resources}]
+components: [{components}]
 images: [{{name: skycap, newName: {name}, newTag: {tag}}}]
 patches:
 - target: {{kind: Deployment}}
@@ -47,13 +48,14 @@ class Installation:
         self.kubectl = node.kubectl
         self._addresses: dict[tuple[str, str], str] = {}
 
-    def manifests(self, which: str = "") -> str:
+    def manifests(self, which: str = "", components: Sequence[str] = ()) -> str:
         """As `kubectl kustomize` makes them, with the image that the node has."""
         root = self.folder / (which.replace("/", "-") or "all")
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(REPOSITORY / "manifests", root / "manifests")
         name, _, tag = SKYCAP.rpartition(":")
-        overlay = _OVERLAY.format(resources=f"manifests/{which}", name=name, tag=tag)
+        with_them = ", ".join(f"manifests/components/{component}" for component in components)
+        overlay = _OVERLAY.format(resources=f"manifests/{which}", components=with_them, name=name, tag=tag)
         (root / "kustomization.yaml").write_text(overlay)
         return self.kubectl("kustomize", str(root))
 

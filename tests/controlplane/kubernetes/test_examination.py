@@ -22,7 +22,7 @@ def pod(namespace: str = "shop", *, annotations: dict[str, str] | None = None, *
 
 
 SIDECAR = {"initContainers": [{"name": "skycap-proxy"}]}
-ATTACHED = {"ephemeralContainers": [{"name": "skycap-proxy"}]}
+ATTACHED = {"ephemeralContainers": [{"name": "skycap-attached-1"}]}
 
 
 @pytest.mark.parametrize("spec", [SIDECAR, ATTACHED])
