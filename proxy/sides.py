@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from urllib.parse import urlsplit
 
+from proxy import BUILD
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint
 from proxy.exchange.carriers import Carriers
@@ -49,10 +50,19 @@ from proxy.telemetry.counters import INBOUND, OUTBOUND, Counters
 from proxy.telemetry.exposition import PoolFigures
 from proxy.telemetry.notices import Notices
 from proxy.telemetry.tracing import Tracing
-from proxy.wire.head import HeadParser
+from proxy.wire.head import HeadParser, Limits
 
 _random_bits = random.SystemRandom().getrandbits
 """Trace ids that are made here are not to be guessed."""
+
+
+def head_parser(limits: Limits, watched: Sequence[str] = (), *, build: str = BUILD) -> HeadParser:
+    """Reads heads: byte by byte where that is compiled, and by patterns where it would be slower."""
+    if build == "compiled":
+        from proxy.wire.scan import ScanningParser  # for nothing else
+
+        return ScanningParser(limits, watched)
+    return HeadParser(limits, watched)
 
 
 class Sides:
@@ -115,7 +125,7 @@ class Sides:
             return SideParts(
                 workload=settings.workload,
                 settings=settings.exchange,
-                parser=HeadParser(settings.limits, (*settings.key_headers, *settings.trace_headers)),
+                parser=head_parser(settings.limits, (*settings.key_headers, *settings.trace_headers)),
                 counters=figures,
                 wheel=wheel,
                 clock=time.perf_counter,

@@ -33,9 +33,10 @@ from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
+from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.notices import Notices
-from proxy.wire.head import HeadParser, Limits
+from proxy.wire.head import Limits
 
 WORKLOAD = "shop/users"
 KEY_NAMES = ("routing-key", "sd-routing-key")
@@ -111,7 +112,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
         SideParts(
             workload=WORKLOAD,
             settings=ExchangeSettings(),
-            parser=HeadParser(Limits()),
+            parser=head_parser(Limits()),
             counters=counters.inbound,
             wheel=wheel,
             clock=time.perf_counter,
@@ -149,7 +150,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
 def cases() -> dict[str, Case]:
     """Name -> what to do."""
     keyed = heads(FORKED)
-    parser = HeadParser(Limits())
+    parser = head_parser(Limits())
     reader = KeyReader(KEY_NAMES)
     baggage = [f"tenant=acme,routing-key={key},user.tier=gold;source=gateway".encode() for key in FORKED]
     small, large = table(100), table(100_000)

@@ -121,7 +121,7 @@ class Inbound(Side):
             if plan is None:
                 plan = self._remember(key)
             done = None
-            large = head.end > MAX_HEAD_BYTES or head.low.count(b"\r\n") > MAX_HEAD_LINES
+            large = head.end > MAX_HEAD_BYTES or (head.lines or head.low.count(b"\r\n")) > MAX_HEAD_LINES
             if not large and head.plain and not head.traced:
                 parent = head.traceparent
                 # It is valid in lower case alone (W3C Trace Context section 3.2), which is how it was read.

@@ -21,15 +21,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Failure, Refused
+from proxy.errors import BAD_REQUEST, BAD_RESPONSE, HEAD_TOO_LARGE, Refused
+from proxy.wire.connection import connection_options, has_hop_fields, persists
 from proxy.wire.diagnose import diagnose_request, diagnose_response
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE, Fields, collect, request_framing, response_framing
-from proxy.wire.grammar import HOST, METHOD, REST_OF_LINE, TARGET, TOKEN
+from proxy.wire.plain import HOP_LINE_BYTES, Plain
 from proxy.wire.repair import repair_lines, repairable_framing, replace_framing
 from proxy.wire.target import authority_of, check_host
 
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
-_CLOSE: Final = frozenset({b"close"})
+CLOSE: Final = frozenset({b"close"})
 
 _SHORT: Final = 1024
 """Up to so many bytes the copy in lower case is one of everything that came: that costs less than to look for the end
@@ -71,6 +72,7 @@ class RequestHead:
     cause:       the value of a `skycap-hop` that stands last, as a sidecar writes it; None without one
     tail:        where the field lines end that are to be passed on, and where what is added belongs: in front of the
                  blank line, or of that `skycap-hop`
+    lines:       that it has, the first and the empty one too; 0 when nobody has counted them
     """
 
     # Slots that are all set cost less than defaults of the class: CPython 3.11 reads those without its caches.
@@ -84,6 +86,7 @@ class RequestHead:
         "hop",
         "http10",
         "keep_alive",
+        "lines",
         "low",
         "method",
         "options",
@@ -122,6 +125,7 @@ class RequestHead:
         self.request_id = request_id
         self.cause: bytes | None = None
         self.tail = self.end - 2
+        self.lines = 0
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method.decode('latin-1')} {self.target.decode('latin-1')} body={self.body}>"
@@ -201,45 +205,12 @@ _FRAMING_FIELDS: Final = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|keep-alive|proxy-connection|upgrade):[ \t]*+([^\r]*+)"
 )
 
-_LENGTH: Final = rb"content-length:(?(%d)(?!))[ \t]*+([0-9]{1,18})[ \t]*+(?=\r)"
-"""Group %d. When it is set already, or the value is not a number, this does not match and the field is unusual."""
-
-# One line of either kind; beside others, or beside another one, it does not match and the field is unusual.
-_CONNECTION: Final = rb"connection:(?(%d)(?!))[ \t]*+(close|keep-alive)[ \t]*+(?=\r)"
-
-_UNUSUAL_FRAMING: Final = rb"content-length|connection|transfer-encoding|keep-alive|proxy-connection|upgrade"
-
-# Groups 4 to 10, each of which matches once; of Host it is enough to know that it is there.
-_CAPTURED: Final = (
-    rb"host:(?(4)(?!))[ \t]*+" + HOST + rb"()[ \t]*+(?=\r)"
-    rb"|" + _LENGTH % 5 + rb"|baggage:(?(6)(?!))[ \t]*+(" + REST_OF_LINE + rb")"
-    rb"|traceparent:(?(7)(?!))[ \t]*+((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r)"
-    rb"|x-request-id:(?(8)(?!))[ \t]*+([!-~]{1,200}+)(?=\r)|"
-    + _CONNECTION % 9
-    + rb"|skycap-hop: ([0-9a-f]{16})(?=\r\n\r\n)"
-)
-_CAPTURED_NAMES: Final = rb"host|baggage|tracestate|skycap-(?:visited|hop|expect)"
-_HOP_LINE_BYTES: Final = len("skycap-hop: 0123456789abcdef\r\n")
-_TRACE_NAMES: Final = (
-    rb"traceparent|x-(?:request-id|b3-[a-z]++|datadog-[a-z\-]++|amzn-trace-id|cloud-trace-context)|b3|request-id"
-    rb"|uber-trace-id|elastic-apm-traceparent|sentry-trace|sw8|ot-tracer-[a-z]++"
-)
-"""Group 12: all fields of `proxy.routing.context`. They are far from rare, and say nothing about the message."""
-
-_OURS: Final = rb"skycap-" + TOKEN + rb"*+"
-
 _IDLE_SECONDS: Final = re.compile(rb"(?:^|[,; \t])timeout=\"?([0-9]{1,6})(?![0-9])")
 
-_BODILESS: Final = frozenset({b"HEAD", b"CONNECT"})
+BODILESS: Final = frozenset({b"HEAD", b"CONNECT"})
 """Methods whose answers have no body although they have a length."""
 
-_HOP_NAMES: Final = frozenset({b"keep-alive", b"proxy-connection", b"upgrade"})
-_KEEP_ALIVE: Final = frozenset({b"keep-alive"})
-
 _USUAL_OPTIONS: Final = frozenset({b"close", b"keep-alive", b"upgrade"})
-
-_FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding", b"host"})
-"""Fields that a `connection` field must not name: removing one would change where the message ends or goes."""
 
 
 class HeadParser:
@@ -248,28 +219,14 @@ class HeadParser:
     watched: names of further fields, lower case, that make a request unusual: configured carriers of key or trace.
     """
 
-    __slots__ = ("_kept", "_request", "_response", "limits")
+    __slots__ = ("_kept", "_request", "_response", "limits", "plain")
 
     def __init__(self, limits: Limits, watched: Sequence[str] = ()) -> None:
         self.limits = limits
-        further = b"".join(b"|" + re.escape(name.encode()) for name in watched)
-        # What names a key or a trace is for every hop: a client must not take it away by nominating it, which RFC 9110
-        # section 7.6.1 tells it not to.
-        self._kept = re.compile(rb"baggage|tracestate|" + _OURS + rb"|" + _TRACE_NAMES + further).fullmatch
-        unusual = rb"(" + _UNUSUAL_FRAMING + rb"|" + _CAPTURED_NAMES + further + rb")|(" + _TRACE_NAMES + rb")"
-        # The outer repeat is greedy, the lines are atomic: captures in a possessive repeat are broken in CPython 3.11
-        # ("the span of capturing group is wrong"), and without either a bad head would be tried in every combination.
-        lines = rb"(?:(?>%%b|(?:%%b):%%b|%%b)\r\n){0,%d}\r\n" % limits.header_lines
-        other = TOKEN + rb"++:" + REST_OF_LINE
-        self._request = re.compile(
-            rb"(" + METHOD + rb") (?=(.))" + TARGET + rb" http/1\.([0-9])\r\n"
-            + lines % (_CAPTURED, unusual, REST_OF_LINE, other)
-        ).match  # fmt: skip
-        self._response = re.compile(
-            rb"http/1\.([0-9]) ([1-9][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
-            + lines % (_LENGTH % 3 + rb"|" + _CONNECTION % 4, rb"(" + _UNUSUAL_FRAMING + rb"|" + _OURS + rb")",
-                       REST_OF_LINE, other)
-        ).match  # fmt: skip
+        self.plain = plain = Plain(limits.header_lines, watched)
+        self._kept = plain.kept.fullmatch
+        self._request = plain.request.match
+        self._response = plain.response.match
 
     def request(self, data: bytes) -> RequestHead | None:
         """The request head at the start of `data`, None when it is not complete. Raises Refused.
@@ -305,7 +262,7 @@ class HeadParser:
             head.traced = True
         if cause is not None:
             head.cause = cause
-            head.tail -= _HOP_LINE_BYTES
+            head.tail -= HOP_LINE_BYTES
         if unusual is not None or host is None or minor == b"0":
             head.plain = False
             head.http10 = minor == b"0"
@@ -314,7 +271,7 @@ class HeadParser:
             if not head.options <= _USUAL_OPTIONS:
                 head.options = frozenset(option for option in head.options if not self._kept(option))
         elif connection == b"close":
-            head.keep_alive, head.hop, head.options = False, True, _CLOSE
+            head.keep_alive, head.hop, head.options = False, True, CLOSE
         if first != b"/" or method == b"connect":  # "/" begins the origin-form; everything else is rare
             head.authority = authority_of(head.method, head.target)
         return head
@@ -336,10 +293,16 @@ class HeadParser:
             raise Refused(BAD_RESPONSE, f"the head has more than {self.limits.head_bytes} bytes")
         minor, code, length, connection, unusual = match.groups()
         status = int(code)
-        if unusual is None and length is not None and status in _PLAIN and method not in _BODILESS and minor == b"1":
+        if (
+            unusual is None
+            and length is not None
+            and status in PLAIN_STATUS
+            and method not in BODILESS
+            and minor == b"1"
+        ):
             head = ResponseHead(data, low, status, int(length))
             if connection == b"close":
-                head.keep_alive, head.hop, head.options = False, True, _CLOSE
+                head.keep_alive, head.hop, head.options = False, True, CLOSE
             return head
         if minor > b"1":
             return self.response(_as_1_1(data, match.start(1)), method)
@@ -367,7 +330,7 @@ def _as_1_1(data: bytes, minor_at: int) -> bytes:
     return b"%b1%b" % (data[:minor_at], data[minor_at + 1 :])
 
 
-_PLAIN: Final = frozenset(range(200, 1000)) - {204, 304}
+PLAIN_STATUS: Final = frozenset(range(200, 1000)) - {204, 304}
 """Status codes of final answers that have a body, RFC 9112 section 6.3 (1)."""
 
 
@@ -394,17 +357,17 @@ def field_values(head: RequestHead | ResponseHead, name: bytes) -> list[bytes]:
 def _frame_request(head: RequestHead) -> None:
     fields = collect(_FRAMING_FIELDS.findall(head.low))
     head.body = request_framing(fields, head.http10)
-    head.options = options = _connection_options(fields, BAD_REQUEST)
-    head.keep_alive = _persists(options, head.http10)
+    head.options = options = connection_options(fields, BAD_REQUEST)
+    head.keep_alive = persists(options, head.http10)
     if b"upgrade" in options and not head.http10:
         wishes = [wish.strip(b" \t") for wish in b",".join(fields.get(b"upgrade", ())).split(b",")]
         # h2c is left out: behind its switch, requests would pass unseen.
         head.upgrade = b", ".join(wish for wish in wishes if wish and not wish.startswith(b"h2c"))
-    head.hop = _has_hop_fields(fields, options)
+    head.hop = has_hop_fields(fields, options)
 
 
 def _frame_response(head: ResponseHead, method: bytes, fields: Fields) -> None:
-    head.options = options = _connection_options(fields, BAD_RESPONSE)
+    head.options = options = connection_options(fields, BAD_RESPONSE)
     body = response_framing(method, head.status, fields, head.http10)
     announced: frozenset[bytes] = frozenset()
     if head.status in (204, 304) or head.status < 200:
@@ -417,31 +380,9 @@ def _frame_response(head: ResponseHead, method: bytes, fields: Fields) -> None:
         head.upgrade = b", ".join(fields.get(b"upgrade", ()))
     else:
         head.body = body
-        head.keep_alive = _persists(options, head.http10) and head.body != UNTIL_CLOSE
+        head.keep_alive = persists(options, head.http10) and head.body != UNTIL_CLOSE
         idle = _IDLE_SECONDS.search(b",".join(fields.get(b"keep-alive", ())))
         if idle is not None:
             head.idle = int(idle[1])
-    head.hop = _has_hop_fields(fields, options) or bool(announced)
+    head.hop = has_hop_fields(fields, options) or bool(announced)
     head.options = options | announced
-
-
-def _connection_options(fields: Fields, failure: Failure) -> frozenset[bytes]:
-    """What the `connection` fields name (RFC 9110 section 7.6.1), lower case."""
-    members = b",".join(fields.get(b"connection", ())).split(b",")
-    options = frozenset(member.strip(b" \t") for member in members) - {b""}
-    named = options & _FRAMING_NAMES
-    if named:
-        raise Refused(failure, f"the connection field names {min(named).decode()} (RFC 9110 section 7.6.1)")
-    return options
-
-
-def _persists(options: frozenset[bytes], http10: bool) -> bool:
-    """RFC 9112 section 9.3"""
-    if b"close" in options:
-        return False
-    return b"keep-alive" in options if http10 else True
-
-
-def _has_hop_fields(fields: Fields, options: frozenset[bytes]) -> bool:
-    """`connection: keep-alive` alone may stay: it is as true of our next connection as it was of the last."""
-    return bool(options - _KEEP_ALIVE) or not fields.keys().isdisjoint(_HOP_NAMES)

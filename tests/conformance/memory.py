@@ -31,9 +31,10 @@ from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
+from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters, SideCounters
 from proxy.telemetry.notices import Notices
-from proxy.wire.head import HeadParser, Limits
+from proxy.wire.head import Limits
 from tests.conformance.client import Client
 from tests.conformance.lanes import probe_for
 from tests.conformance.origin import Connection, Origin, Script
@@ -214,7 +215,7 @@ def make_side(side: str, queue: Queue, pools: PoolSource, counters: SideCounters
     origin = Endpoint(host, int(port))
     notices = Notices("shop/users")
     parts = SideParts(
-        workload="shop/users", settings=ExchangeSettings(), parser=HeadParser(Limits()), counters=counters,
+        workload="shop/users", settings=ExchangeSettings(), parser=head_parser(Limits()), counters=counters,
         wheel=StillWheel(queue.later), clock=lambda: 0.0,
         carriers=Carriers(KeyReader(DEFAULT_KEY_NAMES), counters, notices), traces=TraceReader(()),
         correlation=Correlation(lambda: 0.0, b"5ca1ab1e"), pools=pools, reporter=notices,

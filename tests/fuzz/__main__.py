@@ -20,6 +20,7 @@ from tests.fuzz.seeds import seeds
 TARGETS = (
     "request_heads",
     "response_heads",
+    "plain_heads",
     "chunks",
     "conversations",
     "answers",

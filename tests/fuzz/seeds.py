@@ -58,6 +58,14 @@ def _frames() -> Iterator[bytes]:
         yield b"\x01\x05" + said
 
 
+def _heads() -> Iterator[bytes]:
+    """Of requests and of answers."""
+    for case in load_corpus():
+        data = case.fill(case.origin if case.kind is Kind.RESPONSE else case.client, AUTHORITY)
+        if len(data) <= LARGEST:
+            yield data
+
+
 def seeds(target: str) -> Iterator[bytes]:
     """The seeds of one target."""
     if target == "carriers":
@@ -68,6 +76,9 @@ def seeds(target: str) -> Iterator[bytes]:
         return
     if target == "frames":
         yield from _frames()
+        return
+    if target == "plain_heads":
+        yield from _heads()
         return
     answers = target in ("answers", "response_heads")
     for case in load_corpus():

@@ -43,9 +43,10 @@ from proxy.routing.key import KeyReader
 from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
+from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters, SideCounters
 from proxy.telemetry.hops import HopRing
-from proxy.wire.head import HeadParser, Limits
+from proxy.wire.head import Limits
 
 WORKLOAD = "shop/users"
 APP = Endpoint("127.0.0.1", 9001)
@@ -583,7 +584,7 @@ class Playbook:
             hops=hops,
             workload=WORKLOAD,
             settings=self.settings,
-            parser=HeadParser(self.limits, (*self._key_headers, *self._trace_headers)),
+            parser=head_parser(self.limits, (*self._key_headers, *self._trace_headers)),
             counters=counters,
             wheel=self.wheel,
             clock=self.clock,

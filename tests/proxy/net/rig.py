@@ -40,10 +40,11 @@ from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
+from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters, SideCounters
 from proxy.telemetry.hops import HopRing
 from proxy.telemetry.notices import Notices
-from proxy.wire.head import HeadParser, Limits
+from proxy.wire.head import Limits
 
 WORKLOAD = "shop/users"
 PATIENCE = 20.0
@@ -306,7 +307,7 @@ class Net:
             ),
             workload=WORKLOAD,
             settings=self.settings,
-            parser=HeadParser(Limits()),
+            parser=head_parser(Limits()),
             counters=counters,
             wheel=self.wheel,
             clock=time.perf_counter,
