@@ -367,8 +367,7 @@ class Sidecar:
 def _open_link(settings: Settings) -> RegistryLink | None:
     if not settings.registry:
         return None
-    beside = bool(settings.sandbox)
-    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file, shadow=beside)
+    return RegistryLink(settings.registry, settings.instance, token_file=settings.token_file)
 
 
 def _open_feed(

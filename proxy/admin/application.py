@@ -1,4 +1,4 @@
-"""The pages of the admin listener, on aiohttp.
+"""The pages of the admin listener: a request in, an answer out.
 
     GET  /live          the process runs
     GET  /ready         requests are decided without waiting for a table; 503 while draining
@@ -16,17 +16,16 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import islice
-from typing import Any
-from urllib.parse import urlencode
-
-from aiohttp import web
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from proxy.admin.origin import DRAIN_HEADER, refuse_drain, refuse_reading
 from proxy.admin.port import Feed, Shown
-from proxy.base.crowd import Crowd
 from proxy.contract.routes import MAX_ROUTES, encode_route
+from proxy.wire.fields import Field
+from proxy.wire.head import RequestHead
 
 log = logging.getLogger("skycap.admin")
 
@@ -34,11 +33,35 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
 """Entries of one page: 2.5 ms."""
 
+MAX_QUERY: Final = 20
+"""Members of a query; the pages know three names."""
+
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
-_CROWD = web.AppKey("crowd", Crowd)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+class Asked:
+    """A request. peer: the address that it came from. header: a field's last value, None without one."""
+
+    def __init__(self, head: RequestHead, peer: str) -> None:
+        self._head = head
+        target = urlsplit(head.target.decode("latin-1"))
+        self.method = head.method.decode("latin-1")
+        self.path = target.path
+        self.query = target.query
+        self.peer = peer
+
+    def header(self, name: str) -> str | None:
+        values = self._head.values(name.encode())
+        return values[-1].decode("latin-1") if values else None
+
+
+class Answer:
+    """fields: those of this answer, its content-type among them."""
+
+    def __init__(self, status: int, content_type: str, body: bytes, fields: tuple[Field, ...] = ()) -> None:
+        self.status = status
+        self.body = body
+        self.fields = ((b"content-type", content_type.encode()), *fields)
 
 
 class _PageError(Exception):
@@ -58,30 +81,48 @@ class _PageError(Exception):
             self.document["hint"] = hint
 
 
-def application(shown: Shown, crowd: Crowd) -> web.Application:
-    """The application of one sidecar. crowd: is told which connections are in use."""
-    pages = _Pages(shown)
-    made = web.Application(middlewares=[_guard], client_max_size=1024)
-    made[_CROWD] = crowd
-    made.router.add_get("/live", pages.live)
-    made.router.add_get("/ready", pages.ready)
-    made.router.add_get("/metrics", pages.metrics)
-    made.router.add_get("/routes", pages.routes)
-    made.router.add_get("/connections", pages.connections)
-    made.router.add_post("/drain", pages.drain)
-    return made
+Page = Callable[[Asked], Answer]
 
 
-class _Pages:
-    """One method per page."""
+class Application:
+    """All pages of one sidecar."""
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
+        self._pages: dict[str, tuple[str, Page]] = {
+            "/live": ("GET", self.live),
+            "/ready": ("GET", self.ready),
+            "/metrics": ("GET", self.metrics),
+            "/routes": ("GET", self.routes),
+            "/connections": ("GET", self.connections),
+            "/drain": ("POST", self.drain),
+        }
 
-    async def live(self, _: web.Request) -> web.Response:
+    def answer(self, asked: Asked) -> Answer:
+        """Every request passes here, and every error becomes a problem document here."""
+        try:
+            if why := refuse_reading(asked.peer, asked.header("host")):
+                raise _PageError(421, "misdirected", why, "use an address or localhost")
+            if asked.path not in self._pages:
+                raise _PageError(
+                    404, "not-found", "there is no such page", f"there are {', '.join(sorted(self._pages))}"
+                )
+            method, page = self._pages[asked.path]
+            if asked.method not in (method, "HEAD" if method == "GET" else method):
+                allowed = "GET, HEAD" if method == "GET" else method
+                refused = _PageError(405, "method-not-allowed", f"this page answers {allowed}")
+                return _problem(refused, ((b"allow", allowed.encode()),))
+            return page(asked)
+        except _PageError as problem:
+            return _problem(problem)
+        except Exception:
+            log.exception("admin listener: internal error")
+            return _problem(_PageError(500, "internal-error", "the sidecar's log says more"))
+
+    def live(self, _: Asked) -> Answer:
         return _json({"live": True})
 
-    async def ready(self, _: web.Request) -> web.Response:
+    def ready(self, _: Asked) -> Answer:
         if self._shown.draining():
             raise _PageError(503, "draining", "the sidecar is shutting down")
         if not self._shown.feed.ready:
@@ -90,11 +131,11 @@ class _Pages:
             raise _PageError(503, "not-ready", "a task of the sidecar has failed", trouble)
         return _json({"ready": True})
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        text, content_type = self._shown.metrics(request.headers.get("accept", ""))
-        return web.Response(body=text, headers={"content-type": content_type})
+    def metrics(self, asked: Asked) -> Answer:
+        text, content_type = self._shown.metrics(asked.header("accept") or "")
+        return Answer(200, content_type, text)
 
-    async def routes(self, request: web.Request) -> web.Response:
+    def routes(self, asked: Asked) -> Answer:
         table = self._shown.table
         page: dict[str, Any] = {
             "workload": table.workload,
@@ -102,12 +143,13 @@ class _Pages:
             "feed": _feed(self._shown.feed),
             "total": len(table),
         }
-        if "key" in request.query:
-            found = table.lookup(request.query["key"])
+        query = _query(asked)
+        if "key" in query:
+            found = table.lookup(query["key"])
             page["routes"] = [encode_route(found)] if found else []
             return _json(page)
-        offset = _number(request, "offset", 0, range(MAX_ROUTES))
-        limit = _number(request, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
+        offset = _number(query, "offset", 0, range(MAX_ROUTES))
+        limit = _number(query, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
         listed = table.routes()[offset : offset + limit]
         page["offset"] = offset
         page["routes"] = [encode_route(route) for route in listed]
@@ -115,43 +157,17 @@ class _Pages:
             page["next"] = f"/routes?{urlencode({'offset': offset + limit, 'limit': limit})}"
         return _json(page)
 
-    async def connections(self, request: web.Request) -> web.Response:
-        limit = _number(request, "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
+    def connections(self, asked: Asked) -> Answer:
+        limit = _number(_query(asked), "limit", DEFAULT_LIMIT, range(1, MAX_LIMIT + 1))
         listed = list(islice(self._shown.connections(), limit + 1))
         return _json({"connections": listed[:limit], "truncated": len(listed) > limit})
 
-    async def drain(self, request: web.Request) -> web.Response:
-        if why := refuse_drain(_peer(request), request.headers):
+    def drain(self, asked: Asked) -> Answer:
+        if why := refuse_drain(asked.peer, asked.header):
             hint = f"from this machine: curl -X POST -H '{DRAIN_HEADER}: yes' URL"
             raise _PageError(403, "drain-refused", why, hint)
         self._shown.drain()
         return _json({"draining": True}, status=202)
-
-
-@web.middleware
-async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every request passes here, and every error becomes a problem document here."""
-    try:
-        if why := refuse_reading(_peer(request), request.headers.get("host")):
-            raise _PageError(421, "misdirected", why, "use an address or localhost")
-        with request.app[_CROWD].serving(request.protocol):
-            answer = await handler(request)
-    except _PageError as problem:
-        answer = _problem(problem)
-    except web.HTTPNotFound:
-        known = sorted({resource.canonical for resource in request.app.router.resources()})
-        answer = _problem(_PageError(404, "not-found", "there is no such page", f"there are {', '.join(known)}"))
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        answer = _problem(_PageError(405, "method-not-allowed", f"this page answers {allowed}"))
-        answer.headers["allow"] = allowed
-    except Exception:
-        log.exception("admin listener: internal error")
-        answer = _problem(_PageError(500, "internal-error", "the sidecar's log says more"))
-    answer.headers["server"] = "skycap"
-    answer.headers["cache-control"] = "no-store"
-    answer.headers["x-content-type-options"] = "nosniff"
-    return answer
 
 
 def _feed(feed: Feed) -> dict[str, Any]:
@@ -170,23 +186,30 @@ def _feed(feed: Feed) -> dict[str, Any]:
     }
 
 
-def _number(request: web.Request, name: str, default: int, numbers: range) -> int:
-    text = request.query.get(name, str(default))
+def _query(asked: Asked) -> dict[str, str]:
+    """Of several members of one name the first."""
+    try:
+        return dict(reversed(parse_qsl(asked.query, keep_blank_values=True, max_num_fields=MAX_QUERY)))
+    except ValueError:
+        raise _PageError(400, "bad-query", f"the query has more than {MAX_QUERY} members") from None
+
+
+def _number(query: dict[str, str], name: str, default: int, numbers: range) -> int:
+    text = query.get(name, str(default))
     if not _NUMBER.fullmatch(text) or int(text) not in numbers:
         raise _PageError(400, "bad-query", f"{name} must be a number from {numbers[0]} to {numbers[-1]}")
     return int(text)
 
 
-def _peer(request: web.Request) -> str:
-    peer = request.transport.get_extra_info("peername") if request.transport else None
-    return str(peer[0]) if peer else ""
+def _json(document: object, status: int = 200) -> Answer:
+    return Answer(status, "application/json", json.dumps(document, separators=(",", ":")).encode() + b"\n")
 
 
-def _json(document: object, status: int = 200) -> web.Response:
-    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
-    return web.Response(body=body, status=status, content_type="application/json")
-
-
-def _problem(problem: _PageError) -> web.Response:
+def _problem(problem: _PageError, fields: tuple[Field, ...] = ()) -> Answer:
     body = json.dumps(problem.document).encode() + b"\n"
-    return web.Response(body=body, status=problem.status, content_type="application/problem+json")
+    return Answer(problem.status, "application/problem+json", body, fields)
+
+
+def too_large() -> Answer:
+    """For content that is not read."""
+    return _problem(_PageError(413, "content-too-large", "no page takes content"))

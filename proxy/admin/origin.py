@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 
 DRAIN_HEADER = "skycap-drain"
 
@@ -47,12 +47,12 @@ def refuse_reading(peer: str, host: str | None) -> str:
     return ""
 
 
-def refuse_drain(peer: str, headers: Mapping[str, str]) -> str:
-    """Why a drain must not be started, or empty. `headers`: names in any case."""
+def refuse_drain(peer: str, header: Callable[[str], str | None]) -> str:
+    """Why a drain must not be started, or empty. header: the value of a field by its name in lower case, or None."""
     if not is_loopback(peer):
         return "only this machine may start a drain"
-    if "origin" in headers or "sec-fetch-site" in headers:
+    if header("origin") is not None or header("sec-fetch-site") is not None:
         return "a web page may not start a drain"
-    if DRAIN_HEADER not in headers:
+    if header(DRAIN_HEADER) is None:
         return f"the header {DRAIN_HEADER} is missing"
     return ""

@@ -1,4 +1,4 @@
-"""The admin listener's life. aiohttp is imported when it starts, after the data path's listeners are open."""
+"""The admin listener's life."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ import os
 import resource
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from proxy.admin.application import Application
+from proxy.admin.connection import AdminConnection
 from proxy.admin.port import Shown
 from proxy.base.crowd import Crowd
 from proxy.base.listen import Listen, bind
 from proxy.base.problems import ConfigurationError
 from proxy.contract.routes import Endpoint
-
-if TYPE_CHECKING:
-    from aiohttp.web import AppRunner
-
-STOP_SECONDS = 1.0
-"""For answers under way when the sidecar ends; they are small."""
 
 BACKLOG = 128
 MOST = 64
@@ -43,51 +38,39 @@ class AdminServer:
         self._shown = shown
         self._sockets = sockets
         self._servers: list[asyncio.Server] = []
-        self._runner: AppRunner | None = None
+        self._connections: set[AdminConnection] = set()
 
     def __repr__(self) -> str:
-        return f"<AdminServer {self.address if self._runner else f'{self._listen} stopped'}>"
+        return f"<AdminServer {self.address if self._servers else f'{self._listen} stopped'}>"
 
     @property
     def address(self) -> Endpoint:
         """Where it really listens."""
-        assert self._runner is not None, "not started"
+        assert self._servers, "not started"
         host, port = self._servers[0].sockets[0].getsockname()[:2]
         return Endpoint(host, port)
 
     async def start(self) -> None:
         """Raises ConfigurationError when the address cannot be used."""
-        from aiohttp import web
-
-        from proxy.admin.application import application
-
         crowd = Crowd(most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-        runner = web.AppRunner(
-            application(self._shown, crowd), access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
-        )
-        await runner.setup()
-        crowd.server = runner.server
+        application = Application(self._shown)
+        crowd.server = lambda: AdminConnection(application, crowd, self._connections)
         loop = asyncio.get_running_loop()
         try:
             for bound in self._sockets or bind(Listen(self._listen.host, self._listen.port), BACKLOG):
                 self._servers.append(await loop.create_server(crowd, sock=bound, backlog=BACKLOG))
         except OSError as error:
-            await self._close(runner)
+            await self.stop()
             # asyncio writes the address into strerror; a failed look-up has a negative errno of its own.
             why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             if error.errno == errno.EADDRINUSE:
                 why = f"port {self._listen.port} is in use by another process"
             raise ConfigurationError([f"admin listener {self._listen}: {why}"]) from None
-        self._runner = runner
-
-    async def _close(self, runner: AppRunner) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
-        await runner.cleanup()
 
     async def stop(self) -> None:
         """Idempotent."""
-        if self._runner is not None:
-            await self._close(self._runner)
-            self._runner = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for connection in list(self._connections):
+            connection.close()

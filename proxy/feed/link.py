@@ -1,21 +1,18 @@
 """The one link to the registry: its address, our name there, the token, the session and the pace of coming back.
 
 Whatever the sidecar tells the registry or asks of it goes through here, so that there is one place that reads the
-token, one that follows no redirection, and one that lets 500 sidecars come back one after the other.
-
-aiohttp is imported with the first request: a sidecar without a registry does not pay for it (13 MB, 150 ms).
+token, no redirection that is followed, and one that lets 500 sidecars come back one after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import json as jsons
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from proxy.base.access import SIDECAR, local_token
 from proxy.base.backoff import Backoff
@@ -23,18 +20,7 @@ from proxy.base.problems import ConfigurationError
 from proxy.base.token import read_token
 from proxy.contract.hops import HOPS_PATH
 from proxy.contract.watch import REPORT_PATH, WATCH_PATH
-
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-
-
-SHADOW_PAUSE = 0.5
-"""Seconds that a sidecar beside a shadow waits before it speaks to the registry: nothing there depends on it, and the
-application that starts needs the processor more than the import does."""
-
-CONNECT_SECONDS = 3.0
-"""For a registry to accept. Packets to a pod that has just gone vanish without an answer, and the next try meets
-another one: a connection that takes a second attempt (RFC 6298 section 2.1) is given that, and no more."""
+from proxy.feed.http import Answer, Client
 
 
 class RegistryLink:
@@ -44,7 +30,6 @@ class RegistryLink:
     token_file: read for every request, so that a rotated token is used without a restart. None: the token that the
                 registry of our own user on this machine has written for its sidecars, if it is such a one.
     environ:    says where the state of our user is; our own environment by default.
-    shadow:     whose sidecar it stands beside: then it waits SHADOW_PAUSE before its first request.
     """
 
     def __init__(
@@ -55,16 +40,13 @@ class RegistryLink:
         token_file: Path | None = None,
         environ: Mapping[str, str] | None = None,
         backoff: Backoff | None = None,
-        shadow: bool = False,
     ) -> None:
         self._base = url.rstrip("/")
         self.instance = instance
         self._token_file = token_file
         self._environ = os.environ if environ is None else environ
         self._backoff = backoff or Backoff()
-        self._pause = SHADOW_PAUSE if shadow else 0.0
-        self._opening = asyncio.Lock()
-        self._session: ClientSession | None = None
+        self._client = Client(url)
         self._hurry = asyncio.Event()
         self._said = ""
 
@@ -93,25 +75,24 @@ class RegistryLink:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        json: object = None,
+        data: bytes = b"",
         seconds: float | None = None,
-        **more: Any,
-    ) -> ClientResponse:
+    ) -> Answer:
         """Ask for one answer, whose head has come when this returns; the caller releases it (`async with`).
 
-        seconds: for the whole answer; None leaves the time to the caller. more: as aiohttp's `params` and `json`.
-        Raises ConfigurationError for the token, and what aiohttp raises.
+        url:     one of ours. params: its query. json, data: the content, one of them.
+        seconds: until it has come; None leaves the time to the caller.
+        Raises ConfigurationError for the token, TimeoutError, and what `proxy.feed.http` raises.
         """
-        session = await self._opened()
-        from aiohttp import ClientTimeout
-
-        return await session.request(
-            method,
-            url,
-            headers={**(headers or {}), **await self._authorization()},
-            timeout=ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
-            allow_redirects=False,  # the token is for this host
-            **more,
-        )
+        async with asyncio.timeout(seconds):
+            sent = {**(headers or {}), **await self._authorization()}
+            if json is not None:
+                sent["content-type"] = "application/json"
+                data = jsons.dumps(json).encode()
+            target = f"/{url.split('/', 3)[3]}" + (f"?{urlencode(params)}" if params else "")
+            return await self._client.request(method, target, sent, data)
 
     def authorization(self) -> str:
         """As it was said to the registry last, for whoever cannot wait for a file."""
@@ -132,23 +113,7 @@ class RegistryLink:
 
     async def close(self) -> None:
         """Idempotent. What is under way ends with an error."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def _opened(self) -> ClientSession:
-        async with self._opening:
-            if self._session is None:
-                if self._pause:
-                    await asyncio.sleep(self._pause)
-                    await asyncio.to_thread(importlib.import_module, "aiohttp")  # requests go on meanwhile
-                from aiohttp import ClientSession, DummyCookieJar
-
-                self._session = ClientSession(
-                    cookie_jar=DummyCookieJar(),
-                    auto_decompress=False,  # nothing was asked to be compressed, and a bomb would be
-                )
-            return self._session
+        self._client.close()
 
     async def _authorization(self) -> dict[str, str]:
         token = await asyncio.to_thread(self._token)  # in a thread: a file system that hangs must not hang the requests

@@ -13,21 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from proxy.base.problems import ConfigurationError
 from proxy.contract.previews import PREVIEWS
 from proxy.contract.watch import HEARTBEAT_SECONDS, EventParser
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
+from proxy.feed.http import Answer, BrokenError, TruncatedError, UnreachableError
 from proxy.feed.link import RegistryLink
 from proxy.feed.report import AppliedReport
 from proxy.feed.stream import WatchStream
 from proxy.routing.links import LinkTable
 from proxy.routing.table import RouteTable
-
-if TYPE_CHECKING:
-    from aiohttp import StreamReader
 
 log = logging.getLogger("skycap.feed")
 
@@ -103,8 +101,6 @@ class RegistryFeed:
 
     async def _attempt(self) -> _Ended:
         """One connection, until it is over."""
-        from aiohttp import ClientConnectorError, ClientError, ClientPayloadError
-
         try:
             return await self._watch()
         except ContractError as error:
@@ -113,13 +109,13 @@ class RegistryFeed:
             return _Ended("nonsense", f"talks nonsense ({error})")
         except ConfigurationError as error:
             return _Ended("token", f"needs a token ({error})")
-        except ClientConnectorError as error:
-            return _Ended("unreachable", f"cannot be reached ({_why(error.os_error)})")
-        except ClientPayloadError:
+        except UnreachableError as error:
+            return _Ended("unreachable", f"cannot be reached ({_why(error.error)})")
+        except TruncatedError:
             return _Ended("closed", "closed the connection")
         except TimeoutError:
             return _Ended("silent", f"has said nothing for {self._silence:g} s")
-        except (ClientError, OSError) as error:
+        except (BrokenError, OSError) as error:
             return _Ended("broken", f"broke off ({str(error) or type(error).__name__})")
         except Exception as error:
             log.exception("route watch: internal error")  # a bug here must not end the feed
@@ -151,9 +147,7 @@ class RegistryFeed:
                 if answer.content_type != "text/event-stream":
                     raise ContractError([("", f"content-type {answer.content_type}, not text/event-stream")])
                 self._state.connected = True
-                await self._follow(
-                    answer.content, WatchStream(self._table, self._state, resumed, self._links), deadline
-                )
+                await self._follow(answer, WatchStream(self._table, self._state, resumed, self._links), deadline)
         return _Ended("closed", "closed the connection")
 
     def _asked(self) -> dict[str, str]:
@@ -162,12 +156,12 @@ class RegistryFeed:
             asked["sidecar"] = self._link.instance
         return asked if self._links is None else asked | {PREVIEWS: "true"}
 
-    async def _follow(self, content: StreamReader, stream: WatchStream, deadline: asyncio.Timeout) -> None:
+    async def _follow(self, answer: Answer, stream: WatchStream, deadline: asyncio.Timeout) -> None:
         loop = asyncio.get_running_loop()
         parser = EventParser()
         comments = 0
         welcomed = False
-        async for chunk in content.iter_any():
+        while chunk := await answer.read():
             events = parser.feed(chunk)
             changed = False
             for count, event in enumerate(events, 1):

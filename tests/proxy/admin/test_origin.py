@@ -77,6 +77,6 @@ def test_reading_over_the_network_takes_any_name() -> None:
     ],
 )
 def test_a_drain(peer: str, headers: dict[str, str], why: str) -> None:
-    refused = refuse_drain(peer, CIMultiDict(headers))
+    refused = refuse_drain(peer, CIMultiDict(headers).get)
     assert why in refused
     assert bool(refused) is bool(why)

@@ -322,6 +322,33 @@ class TestLife:
         await subject.server.stop()
         assert capsys.readouterr().err == ""
 
+    async def test_requests_that_come_at_once_and_content_that_nobody_reads(self, subject: Subject) -> None:
+        address = subject.server.address
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        ask = b"GET /live HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"
+        for byte in ask + ask:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        writer.write(b"HEAD /live HTTP/1.0\r\nconnection: keep-alive\r\n\r\nGET /live HTTP/1.0\r\n\r\n")
+        answers = (await reader.read()).split(b"HTTP/1.1 200 OK\r\n")[1:]
+        live = b'{"live":true}\n'
+        assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [live, live, b"", live]
+        assert b"connection: keep-alive\r\n" in answers[2]
+        assert b"connection: close\r\n" in answers[3]
+        writer.close()
+
+    @pytest.mark.parametrize("framing", [b"content-length: 1025", b"transfer-encoding: chunked"])
+    async def test_content_is_not_taken(self, subject: Subject, framing: bytes) -> None:
+        address = subject.server.address
+        reader, writer = await asyncio.open_connection(address.host, address.port)
+        writer.write(b"POST /drain HTTP/1.1\r\nhost: a\r\n" + framing + b"\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+        assert subject.drains == 0
+
+    async def test_a_query_without_end(self, client: Client) -> None:
+        assert (await client.document("/routes?" + "a=1&" * 30, status=400))["code"] == "bad-query"
+
     async def test_a_client_that_says_nothing_is_not_waited_for(self, subject: Subject) -> None:
         """A probe is answered however many keep their places."""
         await subject.server.start()
