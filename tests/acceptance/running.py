@@ -36,9 +36,9 @@ def free_port() -> int:
             return port
 
 
-async def accepts(port: int, process: asyncio.subprocess.Process) -> None:
+async def accepts(port: int, process: asyncio.subprocess.Process, seconds: float = READY_SECONDS) -> None:
     """Return when something listens on the port. Raises AssertionError when the process ends or time is over."""
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)

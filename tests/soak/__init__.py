@@ -10,9 +10,12 @@ not grow and is gone with the traffic.
 
     stage       the processes
     application what the application and the shadows answer
+    service     its gRPC service
     expected    who may answer a key, and what is excused because we have killed it
     exchanges   clients that behave: requests, bodies, tunnels by CONNECT
     streams     WebSocket and server-sent events
+    calls       gRPC of every kind, cancelled and run out of time
+    http2       streams of several keys on a connection, resets, clients that leave or send nonsense
     rude        clients that vanish, read slowly, or send nonsense
     trouble     who kills and who changes sandboxes
     samples     what the sidecars hold, looked at once in a while

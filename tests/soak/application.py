@@ -6,6 +6,8 @@ GET  /down?size=N&seed=N    a body that the client can compute; &chunked for one
 *    /up                    the digest of what was sent
 GET  /events?count=N&from=N server-sent events
 GET  /socket                WebSocket, echo
+
+Who speaks HTTP/2 on the same port gets the gRPC service (`service`).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import random
 import sys
 
 from aiohttp import WSMsgType, web
+
+from tests.soak import service
 
 KEEP_SECONDS = 3
 """How long the application keeps an idle connection; it says so, and the sidecar lets go of it before."""
@@ -93,7 +97,9 @@ async def main(name: str, port: int) -> None:
     application.router.add_get("/socket", socket)
     runner = web.AppRunner(application, access_log=None, keepalive_timeout=KEEP_SECONDS)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    web_server, calls = runner.server, await service.serve(name)
+    assert web_server is not None
+    await asyncio.get_running_loop().create_server(lambda: service.Choosing(web_server, calls), "127.0.0.1", port)
     await asyncio.Event().wait()
 
 

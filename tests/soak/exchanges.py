@@ -9,7 +9,9 @@ import hashlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
+import grpc.aio
 from aiohttp import ClientResponse, ClientSession
 
 from tests.faults.peers import Peer, request
@@ -24,10 +26,12 @@ PIPELINED = 5
 @dataclass
 class Client:
     """What the work needs. kept: a session that keeps connections; fresh: one that makes a new one every time;
-    caller, forward: ports of the caller's sidecar, callee: of the callee's."""
+    calls: a connection for gRPC that is kept; caller, forward: ports of the caller's sidecar, callee: of the callee's.
+    """
 
     kept: ClientSession
     fresh: ClientSession
+    calls: Any
     caller: int
     forward: int
     callee: int
@@ -131,5 +135,11 @@ async def sessions(caller: int, forward: int, callee: int, seed: int) -> AsyncIt
     # Clients let go of idle connections before the sidecar does: a request that crosses its close is nobody's fault.
     kept = ClientSession(connector=TCPConnector(limit=0, keepalive_timeout=1), timeout=limit)
     fresh = ClientSession(connector=TCPConnector(limit=0, force_close=True), timeout=limit)
-    async with kept, fresh:
-        yield Client(kept, fresh, caller, forward, callee, random.Random(seed))
+    async with kept, fresh, channel(caller) as calls:
+        yield Client(kept, fresh, calls, caller, forward, callee, random.Random(seed))
+
+
+def channel(port: int) -> Any:
+    """A connection for gRPC, shared with no other channel."""
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[*unlimited, ("grpc.use_local_subchannel_pool", 1)])

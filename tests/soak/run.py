@@ -14,14 +14,16 @@ import psutil
 from aiohttp import ClientError
 
 from controlplane.client import Client
-from tests.soak import exchanges, judge, rude, stage, streams
-from tests.soak.expected import ENDED, KEYS, MOVING, Failed, Key, Outages, Tally, Wrong
+from tests.soak import calls, exchanges, http2, judge, rude, stage, streams
+from tests.soak.expected import ENDED, KEYS, MOVING, SERVERS, Failed, Key, Outages, Tally, Wrong
 from tests.soak.judge import Verdict
 from tests.soak.samples import Sample, Sampler
 from tests.soak.stage import Stage
 from tests.soak.trouble import Trouble, pause
 
 Work = Callable[[exchanges.Client, Key], Awaitable[None]]
+
+SEVERAL_KEYS = "HTTP/2 streams"
 
 KINDS: dict[str, tuple[Work, int, float]] = {
     "kept connection": (exchanges.ask, 3, 0.05),
@@ -32,6 +34,14 @@ KINDS: dict[str, tuple[Work, int, float]] = {
     "CONNECT": (exchanges.tunnel, 1, 0.3),
     "WebSocket": (streams.websocket, 2, 0.3),
     "events": (streams.events, 2, 0.1),
+    "gRPC calls": (calls.unary, 2, 0.2),
+    "gRPC download": (calls.download, 1, 0.2),
+    "gRPC upload": (calls.upload, 1, 0.2),
+    "gRPC echo": (calls.echo, 1, 0.2),
+    "gRPC cancelled": (calls.cancelled, 2, 0.2),
+    SEVERAL_KEYS: (http2.several_keys, 1, 0.2),
+    "HTTP/2 resets": (http2.resets, 1, 0.2),
+    "HTTP/2 vanishing": (http2.vanish, 1, 0.2),
     "slow reader": (rude.read_slowly, 1, 0.2),
     "vanishing client": (rude.vanish, 2, 0.1),
     "malformed request": (rude.misbehave, 1, 0.2),
@@ -123,7 +133,7 @@ class Soak:
     def _failed(self, kind: str, key: Key, error: Exception, before: dict[str, int]) -> None:
         if key.name in MOVING and isinstance(error, Failed) and str(error) == ENDED:
             self.tally.refused[kind] += 1
-        elif self.outages.since(before, key.servers):
+        elif self.outages.since(before, SERVERS if kind == SEVERAL_KEYS else key.servers):
             self.tally.excused[kind] += 1
         elif kind == "upload" and isinstance(error, Failed) and str(error) == "upstream-reset":
             self.tally.unrepeated += 1

@@ -22,6 +22,9 @@ SHORT = (
 """Every time limit comes due often."""
 
 READY_SECONDS = 20.0
+START_SECONDS = 90.0
+"""For a process that starts while everything else is at work, on a machine that others use too."""
+
 NOISE = ("Traceback", "Task was destroyed", "never retrieved", "never awaited")
 """What no log may say."""
 
@@ -44,7 +47,7 @@ class Program:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *self._arguments, cwd=ROOT, stdout=said, stderr=said
             )
-        await accepts(self.port, self._process)
+        await accepts(self.port, self._process, START_SECONDS)
 
     async def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
