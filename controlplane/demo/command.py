@@ -42,7 +42,7 @@ CHECK_SECONDS = 40.0
 @click.option("--check", is_flag=True, help="Check every step, then stop everything.")
 @output_option
 def demo(check: bool, output: Output) -> int:
-    """See it work: a shop of five services, and two sandboxes that change the same one.
+    """See it work: a shop of six services, and two sandboxes that change the same one.
 
     Sends the same request without a key and with the key of each sandbox, shows who served it and how a broken
     contract comes to light, and leaves everything running to try more. Ctrl-C stops it.
@@ -109,7 +109,7 @@ class _Performance:
             await self._environment.ready()
         except NotReadyError as error:
             problems = error.problems
-        title = "five services, a sidecar beside each, and the registry are ready"
+        title = "six services, a sidecar beside each, and the registry are ready"
         self._tell(Scene(title, tuple(problems), time.monotonic() - started))
         if problems:
             return

@@ -36,8 +36,12 @@ CURRENCIES = "currencies"
 
 TREE = (
     ("frontend", 0), ("users", 1), ("catalog", 1), ("users", 2), ("orders", 1), ("payments", 2), ("users", 3),
+    ("rates", 3),
 )  # fmt: skip
 """Who takes part in a checkout and how many calls deep, in the order of the calls."""
+
+GRPC = "rates"
+"""The one that is called by gRPC."""
 
 CHANGES = Path(__file__).with_name("changes")
 """What the two push: a diff each, and one that mends."""
@@ -117,6 +121,7 @@ class Play:
         yield await self._ask(
             f"key {LOYALTY} reaches its users through every service", LOYALTY, _paid(LOYALTY, 1, "10.80 EUR", "gold")
         )
+        yield await self._grpc()
         yield await self._ask(f"key {CURRENCIES}: payments refuses, and its own words come back", CURRENCIES, _refused)
         yield await self._feedback()
         fixed = await self._push("the fix is revision 2 under the same key", CURRENCIES, "fix", revision=2)
@@ -149,6 +154,17 @@ class Play:
             problems.append(f"this does not name payments and its words: {found.summary}")
         title = f"feedback on {CURRENCIES} names payments, its words and the suspect"
         return Told(title, tuple(problems), time.monotonic() - started, "What feedback makes of it", (found.summary,))
+
+    async def _grpc(self) -> Scene:
+        """What the sidecars saw of the last request with the key of LOYALTY."""
+        started = time.monotonic()
+        wanted = {"workload": f"{NAMESPACE}/{GRPC}"}
+        page = await _until(lambda: self._registry.traffic(LOYALTY, wanted), lambda page: bool(page.items))
+        seen = {(hop.protocol, hop.grpc_status) for hop in page.items}
+        problems = (
+            () if seen == {("h2", 0)} else (f"{GRPC} was called as {seen or 'nothing'}, not by gRPC with status 0",)
+        )
+        return Scene(f"{GRPC} was called by gRPC, and the key reached it", problems, time.monotonic() - started)
 
     async def _proof(self) -> Told:
         started = time.monotonic()

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from controlplane.cli.output import Output
-from controlplane.demo.play import CURRENCIES, LOYALTY, TREE, Asked, Forked, Scene, Told, receipt
+from controlplane.demo.play import CURRENCIES, GRPC, LOYALTY, TREE, Asked, Forked, Scene, Told, receipt
 from controlplane.local.events import Ended, Event, Ready, Stopped, Stopping
 from controlplane.terminal import Text
 from proxy.base.text import printable
@@ -16,6 +16,7 @@ SHOP = """
   frontend --> users
            --> catalog --> users
            --> orders  --> payments --> users
+                                    --> rates (gRPC)
 """
 
 FORWARDS = {
@@ -23,6 +24,7 @@ FORWARDS = {
     "catalog": "only x-request-id",
     "orders": "only traceparent",
     "payments": "only B3",
+    GRPC: "(called by gRPC)",
 }
 
 WIDTH = 80
@@ -78,7 +80,7 @@ class Story:
             for line in scene.lines:
                 self._lines(printable(line))
         elif not scene.problems:
-            self._say(f"Five services run, a sidecar beside each, and the registry ({scene.seconds:.1f} s).")
+            self._say(f"Six services run, a sidecar beside each, and the registry ({scene.seconds:.1f} s).")
         for problem in scene.problems:
             self._say(f"NOT AS IT SHOULD BE: {scene.title}: {printable(problem)}", "bold red")
 

@@ -16,7 +16,7 @@ from typing import Any
 from tests.kubernetes.cluster.images import REPOSITORY, SKYCAP
 from tests.kubernetes.cluster.node import Node
 
-SERVICES = ("frontend", "users", "catalog", "orders", "payments")
+SERVICES = ("frontend", "users", "catalog", "orders", "payments", "rates")
 SYSTEM = "skycap-system"
 
 _OVERLAY = """\

@@ -32,7 +32,7 @@ def test_a_request_with_the_key_reaches_the_shadow_and_others_the_baseline(insta
     assert (json.loads(keyed.body)["tier"], json.loads(keyed.body)["price"]) == ("gold", "10.80 EUR")
     assert keyed.served_by == (
         "shop/frontend;baseline, shop/users;sandbox=loyalty;rev=1, shop/catalog;baseline, shop/orders;baseline, "
-        "shop/payments;baseline"
+        "shop/payments;baseline, shop/rates;baseline"
     )
     assert installed.request("users", "/users/ada", key="stranger").served_by == "shop/users;baseline;key=unknown"
     shown = installed.kubectl("get", "sbx")

@@ -1,6 +1,6 @@
-"""Charges the customer's account, in the account's currency.
+"""Charges the customer's account, in the account's currency, at a rate that it asks for by gRPC.
 
-Forwards only B3, single or multi: it was instrumented for Zipkin.
+Forwards only B3, single or multi: it was instrumented for Zipkin. A gRPC call gets it as metadata.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ FORWARDS = ("b3", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-samp
 AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?")
 """In EUR."""
 
-RATES = {"EUR": Decimal(1), "CHF": Decimal("0.94"), "GBP": Decimal("0.85")}
-"""What one euro is worth."""
-
 
 async def charge(request: web.Request) -> web.Response:
     user, wanted = await texts(request, "payments", "user", "amount")
     if not AMOUNT.fullmatch(wanted):
         raise refuse(400, "payments", f"amount must be a number such as 12.00, not {wanted!r}")
-    account = await Caller("payments", request, FORWARDS).get("users", "users", user, "account")
+    caller = Caller("payments", request, FORWARDS)
+    account = await caller.get("users", "users", user, "account")
+    rates = await caller.rpc("rates", "shop.Rates/List", {})
     currency = account.get("currency")
-    if not isinstance(currency, str) or currency not in RATES:
-        raise refuse(400, "payments", f"{user}'s currency must be one of {', '.join(RATES)}, not {currency!r}")
-    charged = (Decimal(wanted) * RATES[currency]).quantize(Decimal("0.01"))
+    if not isinstance(currency, str) or currency not in rates:
+        raise refuse(400, "payments", f"{user}'s currency must be one of {', '.join(rates)}, not {currency!r}")
+    charged = (Decimal(wanted) * Decimal(rates[currency])).quantize(Decimal("0.01"))
     return web.json_response({"charged": f"{charged} {currency}"}, status=201)
 
 
 if __name__ == "__main__":
-    serve("payments", [web.post("/charges", charge)], calls=("users",))
+    serve("payments", [web.post("/charges", charge)], calls=("users", "rates"))

@@ -6,14 +6,19 @@ asked the frontend reads the very words of the service that refused.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from controlplane.demo.shop.rpc import Method
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -65,6 +70,20 @@ class Caller:
     async def post(self, name: str, *path: str, document: object) -> Any:
         return await self._call("POST", name, path, {}, document)
 
+    async def rpc(self, name: str, method: str, document: object) -> Any:
+        """What the gRPC method `package.Service/Method` of the service `name` answers. The headers that are handed on
+        are its metadata. Raises RefusedError."""
+        from controlplane.demo.shop import rpc  # and its engine, which only those load that need it
+
+        seconds = CALL_TIMEOUT.total or 0.0
+        try:
+            return await rpc.call(os.environ[variable(name)], method, document, self._headers, seconds)
+        except TimeoutError:
+            raise refuse(504, self._service, f"{name} did not answer within {seconds:g} s") from None
+        except (rpc.RpcError, OSError) as error:
+            said = error.message if isinstance(error, rpc.RpcError) else error
+            raise refuse(502, self._service, f"{name} cannot be reached: {said}") from None
+
     async def _call(
         self, method: str, name: str, path: tuple[str, ...], query: dict[str, str], document: object = None
     ) -> Any:
@@ -95,8 +114,15 @@ async def texts(request: web.Request, service: str, *fields: str) -> list[str]:
     return [given[name] for name in fields]
 
 
-def serve(name: str, routes: Iterable[web.RouteDef], calls: Iterable[str] = ()) -> None:
+def serve(
+    name: str,
+    routes: Iterable[web.RouteDef],
+    calls: Iterable[str] = (),
+    methods: Mapping[str, Method] | None = None,
+) -> None:
     """Run the service `name`, which calls the services `calls`, on PORT until SIGTERM.
+
+    methods: of gRPC, which are served on the same port.
 
     It listens on loopback, where a sidecar stands before it; HOST says otherwise.
 
@@ -126,5 +152,25 @@ def serve(name: str, routes: Iterable[web.RouteDef], calls: Iterable[str] = ()) 
     app = web.Application(middlewares=[answer])
     app.cleanup_ctx.append(session)
     app.add_routes([web.get("/health", health), *routes])
-    host = os.environ.get("HOST", "127.0.0.1")
-    web.run_app(app, host=host, port=int(os.environ["PORT"]), print=None, access_log=None)
+    host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"])
+    if methods is None:
+        web.run_app(app, host=host, port=port, print=None, access_log=None)
+    else:
+        asyncio.run(_serve_both(app, methods, host, port))
+
+
+async def _serve_both(app: web.Application, methods: Mapping[str, Method], host: str, port: int) -> None:
+    """Until SIGTERM or SIGINT."""
+    from controlplane.demo.shop.rpc import Choosing
+
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    server = runner.server
+    assert server is not None  # it is set up
+    listener = await loop.create_server(lambda: Choosing(server, methods), host, port)
+    await stopped.wait()
+    listener.close()
+    await runner.cleanup()

@@ -100,8 +100,10 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[dict[str, str]]:
-    """Name -> URL of the five services and the three versions of `users`."""
-    names = ("frontend", "users", "catalog", "orders", "payments", "users_v2", "users_v3_buggy", "users_v3_fixed")
+    """Name -> URL of the six services and the three versions of `users`."""
+    names = (
+        "frontend", "users", "catalog", "orders", "payments", "rates", "users_v2", "users_v3_buggy", "users_v3_fixed",
+    )  # fmt: skip
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     urls = {f"{name.upper()}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()}
     with running({name: (f"{name}.py", urls) for name in names}, ports) as addresses:
@@ -110,11 +112,12 @@ def shop() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def recorded() -> Iterator[tuple[dict[str, str], Recorder]]:
-    """The four services that call others, every one of their calls going to the recorder."""
-    names = ("frontend", "catalog", "orders", "payments")
+    """The four services that call others, every one of their calls of HTTP/1.1 going to the recorder."""
+    names = ("frontend", "catalog", "orders", "payments", "rates")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     recorder = Recorder()
     urls = {f"{name}_URL": recorder.url for name in ("USERS", "CATALOG", "ORDERS", "PAYMENTS")}
+    urls["RATES_URL"] = f"http://127.0.0.1:{ports['rates']}"
     try:
         with running({name: (f"{name}.py", urls) for name in names}, ports) as addresses:
             yield addresses, recorder

@@ -1,4 +1,4 @@
-"""`skycap demo` for real: five services, their sidecars, the registry and three shadows, as processes."""
+"""`skycap demo` for real: six services, their sidecars, the registry and three shadows, as processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_check(environment: dict[str, str], tmp_path: Path) -> None:
     )
     lines = ended.stdout.splitlines()
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert all(re.fullmatch(r"ok {6}\S.* \d+\.\d\d s", line) for line in lines), ended.stdout
     assert left_behind(tmp_path) == []
 
@@ -118,6 +118,7 @@ def test_the_story_and_what_it_tells_to_try(terminal: Terminal, environment: dic
         r"hop +no key +key loyalty +key currencies",
         r"    users +- +loyalty rev 1 +currencies rev 1",
         r"      payments +- +baseline +baseline +only B3",
+        r"        rates +- +baseline +baseline +\(called by gRPC\)",
         r"        users +- +loyalty rev 1 +currencies rev 1",
         r'    \+    "ada": \{"name": "Ada Lovelace", "tier": "gold"\},',
         r"  status +200 +200 +400",

@@ -119,12 +119,12 @@ def test_the_story_says_what_is_not_as_it_should_be(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "NOT AS IT SHOULD BE: t: one hop is missing" in text
     missing = [line.split()[0] for line in text.splitlines() if line.split()[1:2] == ["?"]]
-    assert missing == ["orders", "payments"]  # frontend, users and catalog are named
+    assert missing == ["orders", "payments", "rates"]  # frontend, users and catalog are named
 
 
 def test_two_shops_can_run_side_by_side() -> None:
     file = shop(well_known=False)
     assert file.spec.registry.listen.endswith(":0")
-    assert [service.port for service in file.spec.services] == [None] * 5
+    assert [service.port for service in file.spec.services] == [None] * 6
     assert elsewhere("http://127.0.0.1:7070") == ""
     assert elsewhere("http://127.0.0.1:7071") == "http://127.0.0.1:7071"

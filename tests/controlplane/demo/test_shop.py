@@ -103,7 +103,7 @@ def test_each_version_of_users_changes_what_the_shop_answers(
     names = ("frontend", "catalog", "orders", "payments")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     urls = {f"{name.upper()}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    urls["USERS_URL"] = shop[version]
+    urls |= {"USERS_URL": shop[version], "RATES_URL": shop["rates"]}
     with running({name: (f"{name}.py", urls) for name in names}, ports) as addresses:
         answer = requests.post(f"{addresses['frontend']}/checkout?user=ada&item=tea", timeout=10)
     assert answer.status_code == status
