@@ -38,7 +38,7 @@ KEY = "agent-1"
 _CHANGES = 15
 """Per turn. The 99th percentile of so few is the worst of them."""
 
-_PORTS = (20_000, 20_001)
+PORTS = (20_000, 20_001)
 """Of the endpoints that the route leads to in turn. Nobody dials them."""
 
 _CALM_SECONDS = 0.03
@@ -53,18 +53,19 @@ _CHANGE_SECONDS = 10.0
 def run(run: Run) -> None:
     """Every size in every round, with watchers of its own; one registry for all."""
     registry, url = start_registry(run, run.cores.proxy)
-    ports = cycle(_PORTS)
+    ports = cycle(PORTS)
     run.steps(run.rounds * len(SIZES))
     for number in range(run.rounds):
         for size in SIZES:
             run.step(f"round {number + 1} of {run.rounds}", f"{size} sidecars")
             with ExitStack() as stack:
-                watchers = _start(run, url, size, stack)
+                watchers = start_watchers(run, url, size, stack)
                 values = asyncio.run(_changes(watchers, registry, url, size, ports))
             run.record(str(size), SKYCAP, number, values)
 
 
-def _start(run: Run, url: str, size: int, stack: ExitStack) -> subprocess.Popen[str]:
+def start_watchers(run: Run, url: str, size: int, stack: ExitStack) -> subprocess.Popen[str]:
+    """So many sidecars' feeds in a process on the load's core, in sync. Raises BenchmarkError."""
     command = [sys.executable, "-m", "benchmarks.load.watchers", url, WORKLOAD, KEY, str(size)]
     watchers = subprocess.Popen(
         confined(command, run.cores.load),
@@ -92,14 +93,8 @@ async def _changes(
     cpu = 0.0
     async with Client(url) as client:
         for port in islice(ports, _CHANGES):
-            document = sandbox(KEY, WORKLOAD, {"endpoints": [f"127.0.0.1:{port}"], "reachable": False})
             used = registry.cpu_seconds()
-            began = time.monotonic_ns()
-            await client.apply(document)
-            line = await asyncio.to_thread(_line, watchers, _CHANGE_SECONDS)
-            if not line.startswith(f'{{"port": {port},'):
-                raise BenchmarkError(f"{size} sidecars: a change is not in force everywhere: {line or 'no news'}")
-            waited = sorted((moment - began) / 1e6 for moment in json.loads(line)["times"])
+            waited = await change(client, watchers, port)
             last.append(waited[-1])
             each += waited
             await _calm(registry.pid, watchers.pid)
@@ -116,6 +111,17 @@ async def _changes(
         "cpu_ms": cpu / _CHANGES * 1000,
         "registry_mib": accounting.resident_bytes(registry.pid) / MIB,
     }
+
+
+async def change(client: Client, watchers: subprocess.Popen[str], port: int) -> list[float]:
+    """Move the sandbox to `port`; milliseconds until each sidecar has it, ascending. Raises BenchmarkError."""
+    document = sandbox(KEY, WORKLOAD, {"endpoints": [f"127.0.0.1:{port}"], "reachable": False})
+    began = time.monotonic_ns()
+    await client.apply(document)
+    line = await asyncio.to_thread(_line, watchers, _CHANGE_SECONDS)
+    if not line.startswith(f'{{"port": {port},'):
+        raise BenchmarkError(f"a change is not in force everywhere: {line or 'no news'}")
+    return sorted((moment - began) / 1e6 for moment in json.loads(line)["times"])
 
 
 async def _reported(client: Client, size: int) -> None:
