@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from typing import Protocol
 
 from benchmarks import probe
 from benchmarks.errors import WrongAnswer
@@ -19,12 +21,21 @@ _IDLE_SHARE = 0.2
 """Of a core between two readings: a proxy that is busier than this still works on something."""
 
 
-def counts(origins: Origins) -> dict[str, int]:
+class Counting(Protocol):
+    """A service that counts what comes."""
+
+    @property
+    def role(self) -> str: ...
+
+    def requests(self) -> int: ...
+
+
+def counts(origins: Iterable[Counting]) -> dict[str, int]:
     """Requests that have reached each origin so far."""
     return {origin.role: origin.requests() for origin in origins}
 
 
-def settled(origins: Origins, running: Running) -> dict[str, int]:
+def settled(origins: Iterable[Counting], running: Running) -> dict[str, int]:
     """The counts once no request is on its way any more. Raises WrongAnswer when they never stop, although nobody
     sends any."""
     deadline = time.monotonic() + _SETTLE_SECONDS

@@ -28,12 +28,16 @@ _TEMPLATE = Path(__file__).with_name("origin.conf")
 
 
 class Origin:
-    """One of the two. Started when constructed, stopped with `stack`."""
+    """One of the two. Started when constructed, stopped with `stack`.
+
+    port, http2: where it speaks HTTP/1.1, and HTTP/2.
+    """
 
     def __init__(
         self,
         role: str,
         port: int,
+        http2: int,
         nginx: Path,
         cores: Sequence[int],
         folder: Path,
@@ -41,9 +45,10 @@ class Origin:
     ) -> None:
         self.role = role
         self.port = port
+        self.http2 = http2
         self._asked = 0
         config = folder / f"{role}.conf"
-        config.write_text(configuration(role, port, folder))
+        config.write_text(configuration(role, port, http2, folder))
         _write_files(folder / f"{role}-files", role)
         command = [str(nginx), "-p", str(folder), "-c", str(config), "-e", "stderr"]
         self.process = stack.enter_context(Process(f"origin-{role}", command, cores, folder))
@@ -57,11 +62,12 @@ class Origin:
         return parse_status(answer.body.decode()) - self._asked
 
 
-def configuration(role: str, port: int, folder: Path) -> str:
+def configuration(role: str, port: int, http2: int, folder: Path) -> str:
     """The origin's nginx.conf."""
     values = {
         "ROLE": role,
         "PORT": port,
+        "HTTP2": http2,
         "FOLDER": folder,
         "SMALL": role.ljust(SMALL_BYTES, "."),
         "MEDIUM": role.ljust(MEDIUM_BYTES, "."),

@@ -5,7 +5,7 @@ Everything that a scenario starts is put on `stack` and has ended when the scena
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,17 +105,25 @@ class Run:
 
     def start_origins(self) -> Origins:
         """Baseline and shadow."""
-        first, second = free_ports(2)
+        first, second, first_http2, second_http2 = free_ports(4)
         nginx, cores = self.tools["nginx"], self.cores.origin
         return Origins(
-            Origin("baseline", first, nginx, cores, self.folder, self.stack),
-            Origin("shadow", second, nginx, cores, self.folder, self.stack),
+            Origin("baseline", first, first_http2, nginx, cores, self.folder, self.stack),
+            Origin("shadow", second, second_http2, nginx, cores, self.folder, self.stack),
         )
 
-    def start(self, candidate: Candidate, hops: Sequence[Hop], suffix: str = "", **site: Any) -> Process:
+    def start(
+        self,
+        candidate: Candidate,
+        hops: Sequence[Hop],
+        suffix: str = "",
+        answers: Callable[[int], bool] = probe.answers,
+        **site: Any,
+    ) -> Process:
         """A peer's process with these hops, serving. What lies behind them must be running.
 
-        suffix: tells several processes of one peer apart. site: further fields of its Site.
+        suffix: tells several processes of one peer apart. answers: how a hop is asked whether it serves.
+        site: further fields of its Site.
         """
         peer = candidate.peer
         name = f"{peer.name}{suffix}"
@@ -128,7 +136,7 @@ class Run:
         if path:
             process.await_ready(lambda: probe.ready(admin, path))
         for hop in hops:
-            process.await_ready(partial(probe.answers, hop.listen))
+            process.await_ready(partial(answers, hop.listen))
         return process
 
     def single_hop_fleet(self, origins: Origins) -> list[Running]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.probe import Answer, read_head
@@ -34,13 +35,19 @@ def move(port: int, traffic: Traffic, size: int, expect: str, connections: int, 
     A download must have exactly `size` bytes and begin with `expect`; the answer to an upload must begin with
     `expect` and name at least `size` received bytes.
     """
+    end = time.perf_counter() + seconds
+    return at_once(lambda number: _one_connection(port, traffic, size, expect, end, number), connections)
+
+
+def at_once(one_connection: Callable[[int], int], connections: int) -> Moved:
+    """So many threads, each with a connection of its own, given its number, that returns how many bodies it moved."""
     moved = Moved()
     lock = threading.Lock()
     start = time.perf_counter()
 
     def work(number: int) -> None:
         try:
-            done = _one_connection(port, traffic, size, expect, start + seconds, number)
+            done = one_connection(number)
         except (OSError, ValueError) as error:
             with lock:
                 moved.problems.append(f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import builds
 from benchmarks.peers.peer import Peer, Site
 from benchmarks.scenario import SKYCAP, SKYCAP_INTERPRETED
-from benchmarks.template import render
+from benchmarks.template import Values, render
 from benchmarks.tools import version_of
 from benchmarks.traffic import KEY_PREFIX
 
@@ -20,9 +20,9 @@ _HERE = Path(__file__).resolve().parent
 _PROJECT = _HERE.parent.parent
 
 
-def _configuration(template: str, site: Site) -> Path:
+def _configuration(template: str, site: Site, protocol: Values) -> Path:
     path = site.folder / template
-    path.write_text(render((_HERE / template).read_text(), site.values(), site.sections()))
+    path.write_text(render((_HERE / template).read_text(), {**site.values(), **protocol}, site.sections()))
     return path
 
 
@@ -33,6 +33,7 @@ class Skycap:
     """
 
     program = ""
+    http2 = True
 
     def __init__(self, name: str, build: str) -> None:
         self.name = name
@@ -69,14 +70,24 @@ class Skycap:
         builds.make(self.build)
 
 
+_ENVOY_HTTP2 = {
+    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }
+}
+
+
 class Envoy:
     """One worker thread; hot restart off, because it would meet other Envoys of the machine in shared memory."""
 
     name = "envoy"
     program = "envoy"
+    http2 = True
 
     def command(self, site: Site, program: Path) -> list[str]:
-        path = _configuration("envoy.yaml", site)
+        http2 = {"CODEC": "HTTP2", "UPSTREAM": json.dumps(_ENVOY_HTTP2)}
+        path = _configuration("envoy.yaml", site, http2 if site.http2 else {"CODEC": "HTTP1", "UPSTREAM": "{}"})
         return [
             str(program), "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
         ]  # fmt: skip
@@ -94,9 +105,11 @@ class HAProxy:
 
     name = "haproxy"
     program = "haproxy"
+    http2 = True
 
     def command(self, site: Site, program: Path) -> list[str]:
-        return [str(program), "-db", "-q", "-f", str(_configuration("haproxy.cfg", site))]
+        path = _configuration("haproxy.cfg", site, {"PROTO": " proto h2" if site.http2 else ""})
+        return [str(program), "-db", "-q", "-f", str(path)]
 
     def ready_path(self) -> str:
         return ""
@@ -107,13 +120,16 @@ class HAProxy:
 
 
 class Nginx:
-    """A single process that is master and worker in one."""
+    """A single process that is master and worker in one. HTTP/2 to the application is `grpc_pass`."""
 
     name = "nginx"
     program = "nginx"
+    http2 = True
 
     def command(self, site: Site, program: Path) -> list[str]:
-        return [str(program), "-p", str(site.folder), "-c", str(_configuration("nginx.conf", site)), "-e", "stderr"]
+        http2 = {"PROTO": " http2", "PASS": "grpc_pass grpc"}
+        path = _configuration("nginx.conf", site, http2 if site.http2 else {"PROTO": "", "PASS": "proxy_pass http"})
+        return [str(program), "-p", str(site.folder), "-c", str(path), "-e", "stderr"]
 
     def ready_path(self) -> str:
         return ""
@@ -127,6 +143,7 @@ class AiohttpProxy:
 
     name = "aiohttp"
     program = ""
+    http2 = False
 
     def command(self, site: Site, program: Path) -> list[str]:
         hops = [f"{hop.listen}={hop.target}" + (f",{hop.shadow}" if hop.shadow else "") for hop in site.hops]

@@ -34,6 +34,7 @@ class Site:
     admin:    a free port for its own administration listener.
     workload: whom it stands beside.
     keys:     the keys that have a fork of it; peers other than Skycap look for their common prefix only.
+    http2:    what both sides speak, with prior knowledge; HTTP/1.1 otherwise. Skycap sees by itself what comes.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Site:
     admin: int
     workload: str = "shop/users"
     keys: tuple[str, ...] = FORKED
+    http2: bool = False
 
     def values(self) -> Values:
         """The common values of a configuration template."""
@@ -68,6 +70,7 @@ class Peer(Protocol):
 
     name:    the row in the tables.
     program: what must be installed; empty when our own interpreter is enough.
+    http2:   whether it speaks that, on both sides.
     """
 
     @property
@@ -75,6 +78,9 @@ class Peer(Protocol):
 
     @property
     def program(self) -> str: ...
+
+    @property
+    def http2(self) -> bool: ...
 
     def command(self, site: Site, program: Path) -> list[str]:
         """Write the configuration of `site` and return what starts the proxy in the foreground."""

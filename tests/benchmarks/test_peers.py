@@ -21,8 +21,8 @@ from proxy.contract.routes import decode_table
 HOPS = (Hop(10_001, 10_002, 10_003), Hop(10_004, 10_005), Hop(10_006, 10_007, inbound=False))
 
 
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, HOPS, admin=10_009)
+def site(tmp_path: Path, *, http2: bool = False) -> Site:
+    return Site(tmp_path, HOPS, admin=10_009, http2=http2)
 
 
 def program(name: str) -> Path:
@@ -111,23 +111,35 @@ def test_envoys_configuration_is_a_bootstrap_with_a_cluster_for_every_route(tmp_
     document = yaml.safe_load((tmp_path / "envoy.yaml").read_text())
     resources = document["static_resources"]
     assert len(resources["listeners"]) == 3
+    assert not any(cluster["typed_extension_protocol_options"] for cluster in resources["clusters"])
     clusters = {cluster["name"] for cluster in resources["clusters"]}
     assert clusters == {"baseline_0", "shadow_0", "next_1", "next_2"}
 
 
-def test_nginx_accepts_its_configurations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("peer", [peer for peer in ALL_PEERS if peer.http2], ids=lambda peer: peer.name)
+def test_both_sides_speak_http2_where_they_are_to(peer: Peer, tmp_path: Path) -> None:
+    peer.command(site(tmp_path, http2=True), Path("/bin/program"))
+    text = "".join(path.read_text() for path in tmp_path.iterdir())
+    marks = {"envoy": ("HTTP2", "http2_protocol_options"), "haproxy": ("4096 proto h2", "10003 proto h2")}
+    for mark in {**marks, "nginx": (" http2 backlog", "grpc_pass grpc://$chosen_0")}.get(peer.name, ()):
+        assert mark in text
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_nginx_accepts_its_configurations(tmp_path: Path, http2: bool) -> None:
     nginx = program("nginx")
-    Nginx().command(site(tmp_path), nginx)
-    (tmp_path / "origin.conf").write_text(origin.configuration("baseline", 10_001, tmp_path))
+    Nginx().command(site(tmp_path, http2=http2), nginx)
+    (tmp_path / "origin.conf").write_text(origin.configuration("baseline", 10_001, 10_008, tmp_path))
     listed = [apps.App(10_002, 10_003, True), apps.App(10_004, 10_005, False)]
     (tmp_path / "apps.conf").write_text(apps.configuration(listed, tmp_path))
     for name in ("nginx.conf", "origin.conf", "apps.conf"):
         check([nginx, "-t", "-q", "-p", tmp_path, "-c", tmp_path / name, "-e", "stderr"])
 
 
-def test_haproxy_accepts_its_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("http2", [False, True])
+def test_haproxy_accepts_its_configuration(tmp_path: Path, http2: bool) -> None:
     haproxy = program("haproxy")
-    HAProxy().command(site(tmp_path), haproxy)
+    HAProxy().command(site(tmp_path, http2=http2), haproxy)
     check([haproxy, "-c", "-q", "-f", tmp_path / "haproxy.cfg"])
 
 
