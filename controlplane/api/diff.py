@@ -13,7 +13,8 @@ from controlplane.api.operations import REGISTRY, SANDBOX_NAME, Answer, Operatio
 from controlplane.api.traffic import seconds_ago
 from controlplane.asking.diff import outcome, recorded
 from controlplane.asking.quoted import Comparison
-from controlplane.asking.replay import SAFE, Again, fields_again, message, replay, without_replays
+from controlplane.asking.replay import SAFE, Again, fields_again, message, replay
+from controlplane.asking.testers import of_the_tester
 from controlplane.life.registry import Registry
 from controlplane.model.diff import Compared, Diff, DiffQuery
 from controlplane.model.feedback import Suspect
@@ -47,11 +48,11 @@ def operations() -> tuple[Operation, ...]:
 
 
 async def hops_of(registry: Registry, sandbox: Sandbox, ago: str | None) -> list[Hop]:
-    """Of its key, since so long ago or since its last update, in the order in which they were kept; our own replays
-    are none of them."""
+    """Of its key, since so long ago or since its last update, in the order in which they were kept, as far as they
+    are of the tester's requests."""
     since = time.time() - seconds_ago(ago) if ago else _updated(sandbox)
     kept = await registry.hops.newest(sandbox.routing_key, JUDGED_HOPS)
-    return without_replays([item.hop for item in reversed(kept) if item.hop.time >= since])
+    return of_the_tester([item.hop for item in reversed(kept) if item.hop.time >= since])
 
 
 def _updated(sandbox: Sandbox) -> float:

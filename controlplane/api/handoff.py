@@ -9,6 +9,7 @@ from controlplane.api.diff import hops_of
 from controlplane.api.feedback import judged
 from controlplane.api.operations import REGISTRY, SANDBOX_NAME, Answer, Operation, Values, json_answer
 from controlplane.asking.changes import differences
+from controlplane.asking.testers import of_the_tester
 from controlplane.hops.tree import grow, served_by_shadow
 from controlplane.life.registry import Registry
 from controlplane.model.hop import Trace, TraceHop
@@ -87,7 +88,8 @@ async def _changes(registry: Registry, sandbox: Sandbox) -> tuple[Change, ...]:
 async def _sample(registry: Registry, sandbox: Sandbox) -> Trace | None:
     """The newest request that a shadow answered, without messages: they are for who may see the traffic."""
     newest = await registry.hops.newest(sandbox.routing_key, LOOKED_AT)
-    served = [kept.hop for kept in newest if served_by_shadow(kept.hop) and kept.hop.trace]
+    hops = of_the_tester([kept.hop for kept in newest])
+    served = [hop for hop in hops if served_by_shadow(hop) and hop.trace]
     good = next((hop for hop in served if not hop.failed), served[0] if served else None)
     if good is None:
         return None

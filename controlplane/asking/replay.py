@@ -15,7 +15,7 @@ from controlplane.asking.answer import Answer, NoAnswerError, NotAUrlError, send
 from controlplane.asking.compare import Answered, compare
 from controlplane.model.diff import Difference
 from controlplane.model.hop import Message
-from proxy.contract.hops import MAX_BODY_BYTES, Captured, Hop
+from proxy.contract.hops import MAX_BODY_BYTES, Captured
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """RFC 9110 section 9.2.1; TRACE is of no use here."""
@@ -36,16 +36,6 @@ _REDACTED = "(redacted)"
 
 def is_replay(trace: str) -> bool:
     return trace.startswith(REPLAY)
-
-
-def without_replays(hops: Sequence[Hop]) -> list[Hop]:
-    """Hops of real requests. What a replay led to is told by its cause, also in another trace."""
-    replayed = {hop.id for hop in hops if is_replay(hop.trace)}
-    if not replayed:
-        return list(hops)
-    while more := {hop.id for hop in hops if hop.parent in replayed} - replayed:
-        replayed |= more
-    return [hop for hop in hops if hop.id not in replayed]
 
 
 class Again(NamedTuple):

@@ -155,7 +155,7 @@ class Exchange(Way):
                 self.cut()
         elif upstream is None or not self.try_again(upstream):
             how = "reset" if error else "closed"
-            failure = CLIENT_ENDED if self.ended else UPSTREAM_RESET
+            failure = CLIENT_ENDED if self.ended and not error else UPSTREAM_RESET
             self.fail(failure, f"the connection was {how} before the answer's head was complete")
 
     def client_eof(self) -> bool:

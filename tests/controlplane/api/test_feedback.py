@@ -49,6 +49,23 @@ async def test_what_an_older_revision_did_is_not_held_against_the_new_one(api: S
     assert (await api.client.feedback(KEY, "2m")).verdict is Verdict.FAILING
 
 
+async def test_a_browser_that_asks_for_an_icon_is_no_failure(api: Served) -> None:
+    await api.client.apply(document(KEY))
+    await api.client.wait(KEY, 10)
+    browser = Captured(headers=(("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Chrome/120.0.0.0"),))
+    await tell(
+        api,
+        hop(1, sandbox=KEY, revision=1, path="/", method="GET"),
+        hop(2, sandbox=KEY, revision=1, path="/favicon.ico", method="GET", status=404, request=browser),
+    )
+    found = await api.client.feedback(KEY)
+    assert (found.verdict, found.routing.requests) == (Verdict.PASSING, 1)
+    assert (await api.client.assert_routed(KEY, Claim(workload="shop/users"))).holds
+    curl = Captured(headers=(("user-agent", "curl/8.5.0"),))
+    await tell(api, hop(3, sandbox=KEY, revision=1, path="/favicon.ico", method="GET", status=404, request=curl))
+    assert (await api.client.feedback(KEY)).verdict is Verdict.FAILING
+
+
 async def test_a_misspelt_key_is_found_among_the_strangers(api: Served) -> None:
     await api.client.apply(document(KEY))
     await api.client.wait(KEY, 10)

@@ -91,6 +91,20 @@ def test_the_application_sees_the_end_of_a_client_while_it_is_silent(
     assert answered or problem(client.got)["code"] == "client-ended", "it is not the service's fault"
 
 
+@pytest.mark.parametrize("way", [to_app, to_shadow, to_target])
+def test_a_service_that_resets_does_not_do_so_because_its_client_has_ended(
+    make_book: MakeBook, way: Callable[[Playbook, bytes], tuple[Client, PlayedPool]]
+) -> None:
+    """One that takes an end for a client that has left closes in order: a reset is a crash, or work thrown away."""
+    book = make_book(routes=[ready()])
+    client, pool = way(book, get())
+    upstream = pool.accept()
+    assert client.end()
+    upstream.vanish(error=True)
+    assert not pool.dials
+    assert problem(client.got)["code"] == "upstream-reset"
+
+
 def test_it_is_told_once(book: Playbook) -> None:
     """An event loop may tell an end again when reading goes on."""
     client = book.connect(book.inbound())
