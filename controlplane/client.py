@@ -128,6 +128,11 @@ class Client(Connection):
     async def groups(self) -> list[RouteGroup]:
         return await self._pages(RouteGroup, "/v1/groups")
 
+    async def group_feedback(self, name: str, since: str = "") -> list[Feedback]:
+        """What happened to the requests with its key, as each of its sandboxes sees it."""
+        query = {"since": since} if since else {}
+        return read_items(Feedback, await self._call("GET", f"/v1/groups/{_segment(name)}/feedback", query=query))
+
     async def delete_group(self, name: str) -> None:
         """Its sandboxes go on."""
         await self._call("DELETE", f"/v1/groups/{_segment(name)}")
@@ -144,21 +149,27 @@ class Client(Connection):
         return read_items(CopyLog, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/logs", query=query))
 
     async def traffic(
-        self, name: str, filters: Mapping[str, str] | None = None, limit: int = 100, before: int | None = None
+        self,
+        name: str,
+        filters: Mapping[str, str] | None = None,
+        limit: int = 100,
+        before: int | None = None,
+        *,
+        group: bool = False,
     ) -> TrafficPage:
         """One page of the hops of a sandbox, the newest first.
 
-        filters: as `GET /v1/sandboxes/NAME/traffic` has them.
+        filters: as `GET /v1/sandboxes/NAME/traffic` has them. group: of a route group of that name instead.
         """
         query = {"limit": str(limit), **(filters or {})} | ({"before": str(before)} if before is not None else {})
-        return read_model(TrafficPage, await self._call("GET", f"/v1/sandboxes/{_segment(name)}/traffic", query=query))
+        return read_model(TrafficPage, await self._call("GET", _traffic(name, group=group), query=query))
 
     async def follow_traffic(
-        self, name: str, filters: Mapping[str, str] | None = None, after: int | None = None
+        self, name: str, filters: Mapping[str, str] | None = None, after: int | None = None, *, group: bool = False
     ) -> AsyncIterator[HopRecord]:
-        """The hops of a sandbox as they come, until it ends. after: first those above that position."""
+        """The hops of a sandbox or a route group as they come, until it ends. after: those above that position."""
         headers = {"last-event-id": str(after)} if after is not None else {}
-        path = f"/v1/sandboxes/{_segment(name)}/traffic/stream"
+        path = f"{_traffic(name, group=group)}/stream"
         async with aclosing(self._events(path, filters or {}, headers)) as events:
             async for event in events:
                 if event.name == "hop":
@@ -302,6 +313,10 @@ class Client(Connection):
         async with aclosing(self._events("/v1/watch/routes", query, headers)) as events:
             async for event in events:
                 yield event
+
+
+def _traffic(name: str, *, group: bool) -> str:
+    return f"/v1/{'groups' if group else 'sandboxes'}/{_segment(name)}/traffic"
 
 
 def _segment(text: str) -> str:

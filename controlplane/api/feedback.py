@@ -12,7 +12,16 @@ from controlplane.api.access import ROLE, Role
 from controlplane.api.body import read_as
 from controlplane.api.diff import Comparisons, hops_of
 from controlplane.api.logs import Copy, masked, secrets, written
-from controlplane.api.operations import REGISTRY, SANDBOX_NAME, Answer, Operation, Values, json_answer
+from controlplane.api.operations import (
+    GROUP_NAME,
+    REGISTRY,
+    SANDBOX_NAME,
+    Answer,
+    Operation,
+    Values,
+    json_answer,
+    json_items,
+)
 from controlplane.api.traffic import SINCE
 from controlplane.asking.assertion import assert_routed
 from controlplane.asking.failures import failures
@@ -58,6 +67,12 @@ def operations() -> tuple[Operation, ...]:
             {200: Answer("the judgement", Feedback)}, (SANDBOX_NAME, SINCE), problems=(404,),
         ),
         Operation(
+            "GET", "/v1/groups/{name}/feedback", "getGroupFeedback",
+            "What happened to the requests with its key, as each of its sandboxes sees it", _feedback_of_group,
+            {200: Answer("a judgement for each sandbox that there is", Feedback, many=True)},
+            (GROUP_NAME, SINCE), problems=(404,),
+        ),
+        Operation(
             "POST", "/v1/sandboxes/{name}/assertions", "assertRouted",
             "Whether requests really reached a shadow, with evidence; it changes nothing", _assert,
             {200: Answer("the claim holds, or what speaks against it", Judged)},
@@ -70,6 +85,23 @@ async def _feedback(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     sandbox = registry.sandboxes.get(values["name"])
     return json_answer(await judged(request, sandbox, await _told(registry, sandbox, values.get("since"))))
+
+
+async def _feedback_of_group(request: web.Request, values: Values) -> web.Response:
+    """Whoever works on one of the sandboxes is told what of it is theirs to mend."""
+    registry = request.app[REGISTRY]
+    key = registry.groups.key(values["name"])
+    members = [_under(registry.sandboxes.get(name), key) for name in registry.groups.living(key)]
+
+    async def one(sandbox: Sandbox) -> Feedback:
+        return await judged(request, sandbox, await _told(registry, sandbox, values.get("since")))
+
+    return json_items(await asyncio.gather(*map(one, members)))
+
+
+def _under(sandbox: Sandbox, key: str) -> Sandbox:
+    """As it stands under another key than its own: its requests are those, and what is sent again has it too."""
+    return sandbox.model_copy(update={"spec": sandbox.spec.model_copy(update={"routing_key": key})})
 
 
 async def judged(request: web.Request, sandbox: Sandbox, hops: list[Hop]) -> Feedback:

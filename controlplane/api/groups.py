@@ -5,13 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from controlplane.api.body import read_as
-from controlplane.api.operations import REGISTRY, Answer, Operation, Parameter, Values, json_answer
+from controlplane.api.operations import GROUP_NAME, REGISTRY, Answer, Operation, Values, json_answer
 from controlplane.api.pages import PAGED, send_items
 from controlplane.life.refusals import NotFound
 from controlplane.model.group import GroupManifest, RouteGroup, parse_group
-from controlplane.model.problem import NAME
-
-GROUP_NAME = Parameter("name", "path", NAME, "of the route group, a DNS label", True, "checkout-together")
 
 
 def operations() -> tuple[Operation, ...]:

@@ -144,6 +144,7 @@ class Operation:
 _BOUND = f"{MAX_WAIT_SECONDS:g}s at most"
 
 SANDBOX_NAME = Parameter("name", "path", NAME, "of the sandbox, a DNS label", True, "agent-42")
+GROUP_NAME = Parameter("name", "path", NAME, "of the route group, a DNS label", True, "checkout-together")
 NAMESPACE = Parameter("namespace", "path", NAME, "of the workload, a DNS label", True, "shop")
 WORKLOAD = Parameter("name", "path", NAME, "of the workload, a DNS label", True, "users")
 SIDECAR = Parameter("id", "path", SIDECAR_ID, SIDECAR_ID.words, True, "shop-users-7f9c")

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from controlplane.api.access import NAMESPACE
 from controlplane.api.operations import (
+    GROUP_NAME,
     LAST_EVENT_ID,
     REGISTRY,
     SANDBOX_NAME,
@@ -94,6 +95,17 @@ def operations() -> tuple[Operation, ...]:
             (SANDBOX_NAME, *_FILTERS, LAST_EVENT_ID), problems=(404, 503),
         ),
         Operation(
+            "GET", "/v1/groups/{name}/traffic", "getGroupTraffic",
+            "The requests with its key as the sidecars saw them, newest first",
+            _traffic_of_group, {200: Answer("one page of hops", TrafficPage)},
+            (GROUP_NAME, *_FILTERS, _LIMIT, _BEFORE), problems=(404,),
+        ),
+        Operation(
+            "GET", "/v1/groups/{name}/traffic/stream", "followGroupTraffic", "The requests with its key as they come",
+            _follow_group, {200: Answer("hop after hop, then end", media_type="text/event-stream")},
+            (GROUP_NAME, *_FILTERS, LAST_EVENT_ID), problems=(404, 503),
+        ),
+        Operation(
             "GET", "/v1/traces/{id}", "getTrace", "The hops of one trace, as the tree that they are", _trace,
             {200: Answer("the hops, a call before what it caused", Trace)}, (_TRACE, _SANDBOX), problems=(404,),
         ),
@@ -121,8 +133,15 @@ async def _post(request: web.Request, _: Values) -> web.Response:
 
 
 async def _traffic(request: web.Request, values: Values) -> web.Response:
+    return await _page(request, values, request.app[REGISTRY].sandboxes.get(values["name"]).routing_key)
+
+
+async def _traffic_of_group(request: web.Request, values: Values) -> web.Response:
+    return await _page(request, values, request.app[REGISTRY].groups.key(values["name"]))
+
+
+async def _page(request: web.Request, values: Values, key: str) -> web.Response:
     registry = request.app[REGISTRY]
-    key = registry.sandboxes.get(values["name"]).routing_key
     wanted = _filter(values)
     limit = int(values.get("limit", PAGE_HOPS))
     before = int(values["before"]) if "before" in values else None
@@ -139,26 +158,38 @@ async def _trace(request: web.Request, values: Values) -> web.Response:
     registry = request.app[REGISTRY]
     named = values.get("sandbox")
     sandboxes = [registry.sandboxes.get(named)] if named else registry.sandboxes.all()
-    for sandbox in sandboxes:
-        hops = await registry.hops.trace(sandbox.routing_key, values["id"])
+    whose = [(sandbox.routing_key, {"sandbox": sandbox.name}) for sandbox in sandboxes]
+    groups = registry.groups.of(named) if named else registry.groups.names()
+    whose += [(registry.groups.key(name), {"sandbox": named or "", "group": name}) for name in groups]
+    for key, told in whose:
+        hops = await registry.hops.trace(key, values["id"])
         if hops:
             nodes = [
                 {**hop_document(node.hop), "depth": depth, "detached": node.detached}
                 for top in grow(hops)
                 for depth, node in top.walk()
             ]
-            return _json({"id": values["id"], "sandbox": sandbox.name, "hops": nodes})
+            return _json({"id": values["id"], **told, "hops": nodes})
         await asyncio.sleep(0)  # a ring is looked through in a millisecond, and there may be a thousand of them
-    whose = f"sandbox {named!r}" if named else "any sandbox"
+    meant = f"sandbox {named!r}" if named else "any sandbox"
     raise Refused(
-        404, "not-found", "There is no such thing", f"no hop of trace {values['id']!r} is kept for {whose}",
+        404, "not-found", "There is no such thing", f"no hop of trace {values['id']!r} is kept for {meant}",
         hint="only requests with a sandbox's routing key leave hops, and the newest 5,000 of each sandbox are kept",
     )  # fmt: skip
 
 
 async def _follow(request: web.Request, values: Values) -> web.StreamResponse:
+    return await _stream(request, values, request.app[REGISTRY].sandboxes.get(values["name"]).routing_key)
+
+
+async def _follow_group(request: web.Request, values: Values) -> web.StreamResponse:
+    return await _stream(request, values, request.app[REGISTRY].groups.key(values["name"]))
+
+
+async def _stream(request: web.Request, values: Values, key: str) -> web.StreamResponse:
+    """Of a sandbox or a group with this key."""
     registry = request.app[REGISTRY]
-    key = registry.sandboxes.get(values["name"]).routing_key
+    owner = registry.owner(key)
     wanted = _filter(values)
     if registry.closing:
         raise Refused(503, "shutting-down", "The registry is shutting down", headers={"retry-after": "1"})
@@ -170,7 +201,7 @@ async def _follow(request: web.Request, values: Values) -> web.StreamResponse:
         while (piece := await registry.hops.newer(key, after, QUIET_SECONDS)) is not None:
             await response.write(_events(piece, wanted) or b": quiet\n\n")
             after = piece[-1].position if piece else after
-            if registry.sandboxes.owner(key) != values["name"]:
+            if owner is None or registry.owner(key) != owner:
                 break  # it has ended between two pieces
         await response.write(b"event: end\ndata: {}\n\n")
     return response

@@ -42,3 +42,36 @@ def feedback(name: str, since: str | None, registry: Registry, output: Output) -
     output.result(found, lambda: output.text(printable(markdown(found).rstrip("\n"))))
     if found["verdict"] != PASSING:
         raise click.exceptions.Exit(FAILED)
+
+
+@click.command(
+    "feedback",
+    cls=Command,
+    exits=REGISTRY_EXITS
+    | {
+        0: "passing for each of its sandboxes",
+        FAILED: "anything else, which the verdicts say",
+        NOT_FOUND: "there is no route group of that name",
+    },
+)
+@click.argument("name")
+@click.option("--since", metavar="10m", help="Judge the last so many s, m or h, not only what came after an update.")
+@registry_options
+@output_option
+def feedback_of_group(name: str, since: str | None, registry: Registry, output: Output) -> None:
+    """Say what happened to the requests with its key, to each of its sandboxes.
+
+    What is one sandbox's to mend is told by the feedback for that one.
+    """
+    query = {"since": since} if since else None
+    found = registry.get(f"groups/{segment(name)}/feedback", lambda answer: list(map(_read, answer["items"])), query)
+
+    def show() -> None:
+        if not found:
+            output.say(f"none of the sandboxes of route group {name} is there")
+        for each in found:
+            output.text(printable(markdown(each).rstrip("\n")))
+
+    output.result({"items": found}, show)
+    if not found or any(each["verdict"] != PASSING for each in found):
+        raise click.exceptions.Exit(FAILED)

@@ -9,9 +9,11 @@ import click
 from controlplane.cli.candidates import sandbox_names
 from controlplane.cli.command import Command, Group
 from controlplane.cli.failures import NOT_FOUND, REGISTRY_EXITS, USAGE
+from controlplane.cli.feedback import feedback_of_group
 from controlplane.cli.manifest import pairs
 from controlplane.cli.output import Output, Row, output_option
 from controlplane.cli.registry import Registry, registry_options, segment
+from controlplane.cli.traffic import traffic_of_group
 from controlplane.rest import API_VERSION, GROUP
 from controlplane.terminal import Text
 from proxy.base.text import one_line, printable
@@ -81,6 +83,10 @@ def list_groups(registry: Registry, output: Output) -> None:
             output.say("there are no route groups")
 
     output.result({"items": found}, show)
+
+
+group.add_command(traffic_of_group)
+group.add_command(feedback_of_group)
 
 
 @group.command(cls=Command, exits=_NAMED)

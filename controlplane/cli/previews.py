@@ -39,6 +39,7 @@ def _until(link: dict[str, Any]) -> str:
 @click.option("--name", "called", metavar="NAME", help="A part of the link.  [default: the workload's name]")
 @click.option("--ttl", metavar="TTL", help="How long it leads there, 7d at most.  [default: as long as the sandbox]")
 @click.option("--password", is_flag=True, help="Whoever follows it is asked for a second secret, which is shown now.")
+@click.option("--group", metavar="GROUP", help="Meet the changes of all sandboxes of this route group, by its key.")
 @click.option("--note", metavar="WORDS", help="What to look at, for whoever reviews it.")
 @registry_options
 @output_option
@@ -48,6 +49,7 @@ def link(
     called: str | None,
     ttl: str | None,
     password: bool,
+    group: str | None,
     note: str | None,
     registry: Registry,
     output: Output,
@@ -57,7 +59,8 @@ def link(
     Who has it needs no key and no proxy, and sees this sandbox only. It ends with the sandbox, or when it is revoked:
     `skycap sandbox preview NAME --revoke ID`.
     """
-    said = {"workload": workload, "name": called, "ttl": ttl, "login": "token" if password else None, "note": note}
+    login = "token" if password else None
+    said = {"workload": workload, "name": called, "ttl": ttl, "login": login, "group": group, "note": note}
     wanted = {field: value for field, value in said.items() if value is not None}
     made = registry.post(f"sandboxes/{segment(name)}/previews", wanted, _read)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -26,52 +27,75 @@ SHOWN_PATH = 60
 """Characters of a path in a table."""
 
 
+def _filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """With the options of traffic, whoseever it is."""
+    options = (
+        click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or its end."),
+        click.option(
+            "--workload", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Only at this workload."
+        ),
+        click.option("--side", type=click.Choice(["inbound", "outbound"]), help="Only on this side."),
+        click.option("--method", metavar="METHOD", help="Only with this method."),
+        click.option("--path", metavar="PREFIX", help="Only paths that begin so."),
+        click.option("--status", metavar="404|5xx", help="Only with this status, or of this class; 000 is no answer."),
+        click.option("--trace", metavar="ID", help="Only of this trace."),
+        click.option("--failed", is_flag=True, help="Only without a good answer."),
+        click.option("--since", metavar="10m", help="Only the last so many s, m or h."),
+        click.option("--limit", metavar="COUNT", default=20, type=click.IntRange(1, 1000), help="At most so many."),
+        registry_options,
+        output_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command(cls=Command, exits=REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"})
 @click.argument("name", shell_complete=sandbox_names)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C or the sandbox's end.")
-@click.option("--workload", metavar="NAMESPACE/NAME", shell_complete=workload_names, help="Only at this workload.")
-@click.option("--side", type=click.Choice(["inbound", "outbound"]), help="Only on this side.")
-@click.option("--method", metavar="METHOD", help="Only with this method.")
-@click.option("--path", metavar="PREFIX", help="Only paths that begin so.")
-@click.option("--status", metavar="404|5xx", help="Only with this status, or of this class; 000 is no answer.")
-@click.option("--trace", metavar="ID", help="Only of this trace.")
-@click.option("--failed", is_flag=True, help="Only without a good answer.")
-@click.option("--since", metavar="10m", help="Only the last so many s, m or h.")
-@click.option("--limit", metavar="COUNT", default=20, type=click.IntRange(1, 1000), help="At most so many.")
-@registry_options
-@output_option
-def traffic(
-    name: str,
-    follow: bool,
-    workload: str | None,
-    side: str | None,
-    method: str | None,
-    path: str | None,
-    status: str | None,
-    trace: str | None,
-    failed: bool,
-    since: str | None,
-    limit: int,
-    registry: Registry,
-    output: Output,
-) -> None:
+@_filtered
+def traffic(name: str, **given: Any) -> None:
     """Show its requests as the sidecars saw them.
 
     The newest stand last. `skycap trace ID` shows what one of them led to.
     """
-    given = {
-        "workload": workload, "side": side, "method": method, "path": path, "status": status, "trace": trace,
-        "failed": "true" if failed else None, "since": since,
-    }  # fmt: skip
-    filters = {parameter: value for parameter, value in given.items() if value}
-    seen = _newest(registry, name, filters, limit)
+    _show_traffic(_Whose("sandbox", name), **given)
+
+
+@click.command("traffic", cls=Command, exits=REGISTRY_EXITS | {NOT_FOUND: "there is no route group of that name"})
+@click.argument("name")
+@_filtered
+def traffic_of_group(name: str, **given: Any) -> None:
+    """Show the requests with its key as the sidecars saw them.
+
+    The newest stand last. `skycap trace ID` shows what one of them led to.
+    """
+    _show_traffic(_Whose("group", name), **given)
+
+
+class _Whose(NamedTuple):
+    """kind: sandbox or group."""
+
+    kind: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        return f"{'groups' if self.kind == 'group' else 'sandboxes'}/{segment(self.name)}/traffic"
+
+
+def _show_traffic(
+    whose: _Whose, *, follow: bool, failed: bool, limit: int, registry: Registry, output: Output, **given: str | None
+) -> None:
+    """given: the other filters, by the names of their parameters."""
+    filters = {parameter: value for parameter, value in given.items() if value} | ({"failed": "true"} if failed else {})
+    seen = _newest(registry, whose, filters, limit)
     if not follow:
         items = [{"position": position, **hop_document(hop)} for position, hop in seen]
         output.result({"items": items}, lambda: _table(output, [hop for _, hop in seen]))
         return
     for _, hop in seen:
         _one(output, hop)
-    _follow(registry, output, name, filters, seen[-1].position if seen else None)
+    _follow(registry, output, whose, filters, seen[-1].position if seen else None)
 
 
 class _Seen(NamedTuple):
@@ -90,28 +114,29 @@ def _hop(document: Any) -> Hop:
         raise ValueError(str(error)) from None
 
 
-def _newest(registry: Registry, name: str, filters: dict[str, str], limit: int) -> list[_Seen]:
+def _newest(registry: Registry, whose: _Whose, filters: dict[str, str], limit: int) -> list[_Seen]:
     """The newest that match, the oldest first."""
     found: list[_Seen] = []
     before: int | None = None
     while True:
         query = {**filters, "limit": str(limit - len(found))} | ({"before": str(before)} if before is not None else {})
-        items, before = registry.get(f"sandboxes/{segment(name)}/traffic", _page, query)
+        items, before = registry.get(whose.path, _page, query)
         found += items
         if before is None or len(found) >= limit:
             return found[::-1]
 
 
-def _follow(registry: Registry, output: Output, name: str, filters: dict[str, str], after: int | None) -> None:
+def _follow(registry: Registry, output: Output, whose: _Whose, filters: dict[str, str], after: int | None) -> None:
     import asyncio
 
     from controlplane.client import RegistryError  # a stream is worth the time that its library takes to import
 
     async def print_all() -> None:
         async with registry.client() as client:
-            async for record in client.follow_traffic(name, filters, after):
+            stream = client.follow_traffic(whose.name, filters, after, group=whose.kind == "group")
+            async for record in stream:
                 _one(output, read_hop(record.model_dump(mode="json", by_alias=True, exclude_none=True)))
-        output.say(f"sandbox {name} has ended", "dim")
+        output.say(f"{'route group' if whose.kind == 'group' else 'sandbox'} {whose.name} has ended", "dim")
 
     try:
         asyncio.run(print_all())
@@ -175,19 +200,21 @@ def trace(ident: str, sandbox: str | None, registry: Registry, output: Output) -
     query = {"sandbox": sandbox} if sandbox else None
     found = registry.get(f"traces/{segment(ident)}", _read_trace, query)
     tops = calls(found.hops)
-    document = {"id": found.id, "sandbox": found.sandbox, "calls": [call.document() for call in tops]}
+    whose = {"sandbox": found.sandbox} if not found.group else {"group": found.group}
+    document = {"id": found.id, **whose, "calls": [call.document() for call in tops]}
     output.result(document, lambda: show(output, tops))
 
 
 class _Trace(NamedTuple):
     id: str
     sandbox: str
+    group: str
     hops: list[Placed]
 
 
 def _read_trace(answer: Any) -> _Trace:
     hops = [Placed(item["depth"], _hop(item), item.get("detached", False)) for item in answer["hops"]]
-    return _Trace(answer["id"], answer["sandbox"], hops)
+    return _Trace(answer["id"], answer.get("sandbox", ""), answer.get("group", ""), hops)
 
 
 def settled_calls(registry: Registry, ident: str) -> list[Call]:

@@ -17,6 +17,10 @@ class Followers(Protocol):
         """The routing keys of those that a sandbox is a member of."""
         ...
 
+    def key_of(self, group: str, sandbox: str) -> str:
+        """The routing key of one that a sandbox is a member of, "" when it is not, or there is none."""
+        ...
+
     def changed(self, sandbox: str) -> None:
         """A sandbox was stored."""
         ...
@@ -38,6 +42,9 @@ class Nobody:
 
     def keys_of(self, sandbox: str) -> Sequence[str]:
         return ()
+
+    def key_of(self, group: str, sandbox: str) -> str:
+        return ""
 
     def changed(self, sandbox: str) -> None:
         return None

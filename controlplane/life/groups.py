@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from controlplane.life.journal import Change
+from controlplane.life.key_rules import rules_of_record
 from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
 from controlplane.life.sandboxes import Sandboxes
 from controlplane.life.surroundings import Surroundings
@@ -23,6 +24,7 @@ from controlplane.model.sandbox import Phase
 from controlplane.model.tombstone import KEPT_SECONDS
 from controlplane.store.port import StoreError
 from proxy.contract.routes import Route
+from proxy.contract.rules import MAX_RULES, Rule
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Groups:
         self._news = asyncio.Event()
         self._told = asyncio.Event()
         self._aged = around.clock.monotonic()
+        around.handoffs.groups = self
         for record in self._records.values():
             self._index(record)
         around.published.key_events()  # nobody watches yet
@@ -63,7 +66,20 @@ class Groups:
         record = self._records.get(name)
         if record is None or record.ended is not None:
             return None
-        return answer(record, self._phases(record.group), self._routes(record.group))
+        found = answer(record, self._phases(record.group), self._routes(record.group))
+        stubs = len(self._rules(record))
+        if found.status is None or stubs <= MAX_RULES:
+            return found
+        told = f"of the {stubs} stubs of its sandboxes the first {MAX_RULES} are heeded under its key"
+        message = "; ".join(filter(None, (found.status.message, told)))
+        return found.model_copy(update={"status": found.status.model_copy(update={"message": message})})
+
+    def key(self, name: str) -> str:
+        """Its routing key. Raises NotFound."""
+        record = self._records.get(name)
+        if record is None or record.ended is not None:
+            raise NotFound(f"there is no route group {name!r}")
+        return record.routing_key
 
     def owner(self, key: str) -> str | None:
         """Whose routing key it is."""
@@ -102,15 +118,29 @@ class Groups:
         routes = self._routes(record.group) if record is not None else {}
         return [route.key for of_member in routes.values() for route in of_member[:1]]
 
+    def living(self, key: str) -> list[str]:
+        """The sandboxes behind the key of a group, as far as there are any; none for any other key."""
+        record = self._records.get(self._keys.get(key, ""))
+        members = record.group.spec.members if record is not None else ()
+        return [name for name in members if self._sandboxes.phase(name) is not None]
+
     def dispute(self, key: str, workload: str) -> str:
         """Why requests with the key of a group are refused at a workload that several members fork, else ""."""
         record = self._records.get(self._keys.get(key, ""))
         found = conflicts(record.group.spec.members, self._routes(record.group)) if record is not None else []
         return next((item.message for item in found if item.workload == workload), "")
 
+    def of(self, sandbox: str) -> list[str]:
+        """Those that a sandbox is a member of, sorted."""
+        return sorted(self._of_member.get(sandbox, ()))
+
     def keys_of(self, sandbox: str) -> list[str]:
         """The routing keys of the groups of a sandbox."""
-        return [self._records[name].routing_key for name in sorted(self._of_member.get(sandbox, ()))]
+        return [self._records[name].routing_key for name in self.of(sandbox)]
+
+    def key_of(self, group: str, sandbox: str) -> str:
+        """The routing key of one that a sandbox is a member of, "" when it is not, or there is none."""
+        return self._records[group].routing_key if group in self._of_member.get(sandbox, ()) else ""
 
     def changed(self, sandbox: str) -> None:
         """A sandbox was stored."""
@@ -159,6 +189,7 @@ class Groups:
                     log.warning("route group %s: its routes are not told: %s", name, error)
                     self._stale.add(name)
                     return False
+                self._tell_rules(self._records[name])
         self._told.set()
         self._told = asyncio.Event()
         return True
@@ -220,21 +251,33 @@ class Groups:
 
     def _index(self, record: GroupRecord) -> None:
         old = self._records.get(record.name)
-        for member in old.group.spec.members if old is not None else ():
+        before = old.group.spec.members if old is not None else ()
+        for member in before:
             groups = self._of_member.get(member, set())
             groups.discard(record.name)
             if not groups:
                 self._of_member.pop(member, None)
         self._records[record.name] = record
-        if record.ended is not None:
-            if self._keys.get(record.routing_key) == record.name:
-                del self._keys[record.routing_key]
-                self._around.published.has_key(record.routing_key, False)
-            return
-        self._keys[record.routing_key] = record.name
-        self._around.published.has_key(record.routing_key, True)
-        for member in record.group.spec.members:
-            self._of_member.setdefault(member, set()).add(record.name)
+        self._tell_rules(record)
+        if record.ended is None:
+            self._keys[record.routing_key] = record.name
+            self._around.published.has_key(record.routing_key, True)
+            for member in record.group.spec.members:
+                self._of_member.setdefault(member, set()).add(record.name)
+        elif self._keys.get(record.routing_key) == record.name:
+            del self._keys[record.routing_key]
+            self._around.published.has_key(record.routing_key, False)
+        for member in {*before, *record.group.spec.members}:
+            self._around.handoffs.regrouped(member)
+
+    def _tell_rules(self, record: GroupRecord) -> None:
+        """Stubs of its members are heeded under its key too, in the order of the members."""
+        self._around.rules.put(record.routing_key, self._rules(record)[:MAX_RULES])
+
+    def _rules(self, record: GroupRecord) -> tuple[Rule, ...]:
+        members = record.group.spec.members if record.ended is None else ()
+        living = [self._sandboxes.record(name) for name in members if self._sandboxes.phase(name) is not None]
+        return tuple(rule for each in living for rule in rules_of_record(each))
 
     def _wanted(self, record: GroupRecord) -> list[Route]:
         return routes_of_group(record.group, self._routes(record.group))

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 from controlplane.life.changes import Changes
 from controlplane.life.clock import Clock
 from controlplane.life.definitions import Definitions
+from controlplane.life.followers import Followers, Nobody
 from controlplane.life.journal import Change, Journal
 from controlplane.life.refusals import NotFound, TooMany
 from controlplane.life.watchers import Watchers
@@ -74,6 +75,7 @@ class Handoffs:
     """By sandbox.
 
     gateway: the URL at which links are served, "" where there is no gateway.
+    groups:  the route groups, whose keys links may lead to.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Handoffs:
         stored: Iterable[Handoff] = (),
     ) -> None:
         self.gateway = gateway
+        self.groups: Followers = Nobody()
         self._journal = journal
         self._watchers = watchers
         self._definitions = definitions
@@ -120,6 +123,13 @@ class Handoffs:
         self._shared[sandbox] = now
         if before != now and sandbox in self._handoffs:
             self._tell(self._links(sandbox))
+
+    def regrouped(self, sandbox: str) -> None:
+        """A route group that it is in, or was, has changed: links by the key of one lead there, or nowhere."""
+        links = [link.hash for link in self.get(sandbox).links if link.group]
+        if links:
+            told = list(self._links(sandbox))
+            self._tell(told, set(links) - {link.hash for link in told})
 
     def restore(self, records: Iterable[Record]) -> None:
         """These are all sandboxes that there are. What was stored of others has no owner."""
@@ -167,6 +177,8 @@ class Handoffs:
         if self._definitions.get(workload) is None:
             known = ", ".join(one.workload for one in self._definitions.all()[:10]) or "none"
             raise invalid("workload", f"no baseline of {workload} is registered, so nobody knows its address ({known})")
+        if wanted.group and not self.groups.key_of(wanted.group, sandbox.name):
+            raise invalid("group", f"sandbox {sandbox.name!r} is in no route group {wanted.group!r}")
         token, password = new_token(), new_token() if wanted.login else ""
         now = self._clock.now()
         seconds = min(ttl_seconds(wanted.ttl) if wanted.ttl else MAX_LINK_SECONDS, MAX_LINK_SECONDS)
@@ -181,6 +193,7 @@ class Handoffs:
             login=token_hash(password) if password else "",
             note=wanted.note or "",
             declared=declared,
+            group=wanted.group or "",
         )
         self._tokens[link.hash] = token
         async with self._turn(sandbox.name):
@@ -208,14 +221,14 @@ class Handoffs:
         handoff = self._handoffs.get(sandbox)
         if handoff is None:
             return ()
-        return tuple(self._status(sandbox, link) for link in handoff.links if not self._is_over(link))
+        return tuple(self._status(sandbox, link) for link in handoff.links if self._leads(sandbox, link))
 
     def followed(self, token: str) -> tuple[str, StoredLink] | None:
         """The sandbox and the link that a token stands for. None: it stands for nothing, or not any more."""
         hashed = token_hash(token)
         for name, handoff in self._handoffs.items():
             for link in handoff.links:
-                if link.hash == hashed and name in self._shared and not self._is_over(link):
+                if link.hash == hashed and name in self._shared and self._leads(name, link):
                     return name, link
         return None
 
@@ -274,6 +287,10 @@ class Handoffs:
     def _is_over(self, link: StoredLink) -> bool:
         return link.expires <= self._clock.now()
 
+    def _leads(self, sandbox: str, link: StoredLink) -> bool:
+        """Somewhere: it is not over, and neither is the route group whose key it stands for."""
+        return not self._is_over(link) and (not link.group or bool(self.groups.key_of(link.group, sandbox)))
+
     def _entry(self, sandbox: Sandbox) -> str:
         """Where requests enter the environment: the workload of its namespace that no other calls."""
         forked = sandbox.spec.forks[0].workload
@@ -294,6 +311,7 @@ class Handoffs:
             expires=min(link.expires, shared.expires) if shared else link.expires,
             login=bool(link.login),
             note=link.note or None,
+            group=link.group or None,
             url=_url(self.gateway, token, link.name, "/") if token else None,
             handoff=_url(self.gateway, token, link.name, OWN_PATH) if token else None,
         )
@@ -303,14 +321,14 @@ class Handoffs:
         shared = self._shared.get(sandbox)
         for link in self.get(sandbox).links if shared is not None else ():
             baseline = self._definitions.get(link.workload)
-            if shared is not None and baseline is not None and not self._is_over(link):
+            if shared is not None and baseline is not None and self._leads(sandbox, link):
                 yield Link(
                     hash=link.hash,
                     preview=link.name,
                     workload=link.workload,
                     target=parse_endpoint(baseline.address),
                     sandbox=sandbox,
-                    key=shared.key,
+                    key=self.groups.key_of(link.group, sandbox) or shared.key,
                     revision=shared.revision,
                     expires=link.expires.timestamp(),
                     login=link.login,

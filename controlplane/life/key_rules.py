@@ -33,8 +33,10 @@ class KeyRules:
 
     def observe(self, record: Record) -> None:
         """A record was stored: tell everybody what is new in it."""
-        key = record.routing_key
-        rules = () if record.deleting else rules_of(record.desired.spec.stubs)
+        self.put(record.routing_key, rules_of_record(record))
+
+    def put(self, key: str, rules: tuple[Rule, ...]) -> None:
+        """A key has these rules from now on."""
         if rules == self._rules.get(key, ()):
             return
         self.version += 1
@@ -59,6 +61,11 @@ class KeyRules:
     def _event(self, key: str) -> bytes:
         told = {"key": key, "rules": [encode_rule(rule) for rule in self._rules.get(key, ())]}
         return encode_event(Event(RULES, json.dumps(told, separators=(",", ":"))))
+
+
+def rules_of_record(record: Record) -> tuple[Rule, ...]:
+    """Of a sandbox, as long as it is there."""
+    return () if record.deleting else rules_of(record.desired.spec.stubs)
 
 
 def unmatched(spec: Spec, known: Iterable[str], definitions: Iterable[Workload]) -> list[FieldProblem]:

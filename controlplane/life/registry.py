@@ -72,7 +72,7 @@ class Registry:
         self.rules: KeyRules = around.rules
         self.groups = groups
         self.changes: Changes = around.changes
-        self.intake = Intake(around.hops, lambda key: self._owner(key) is not None, self._unserved)
+        self.intake = Intake(around.hops, lambda key: self.owner(key) is not None, self._unserved)
 
     def __repr__(self) -> str:
         return f"<Registry {self.published!r} {self.sandboxes!r} {self.watchers!r}>"
@@ -86,8 +86,8 @@ class Registry:
         """Why this registry does not serve as it should, in one sentence; "" while it does."""
         return self.journal.trouble or self._around.tasks.trouble
 
-    def _owner(self, key: str) -> str | None:
-        """Whose routing key it is."""
+    def owner(self, key: str) -> str | None:
+        """Whose routing key it is: of a sandbox or a route group."""
         return self.sandboxes.owner(key) or self.groups.owner(key)
 
     async def wake(self, keys: Iterable[str]) -> None:
@@ -113,7 +113,8 @@ class Registry:
         if workload not in workloads:
             unheard, known_workloads = unknown(workload, workloads)
             reason = f"{unheard}; {reason}"
-        stubs = self.sandboxes.get(owner).spec.stubs or () if owner is not None else ()
+        members = [owner] if owner is not None else self.groups.living(key)
+        stubs = [stub for name in members for stub in self.sandboxes.get(name).spec.stubs or ()]
         sidecars = tuple(self.sidecars.of(workload))
         connected = [sidecar for sidecar in sidecars if sidecar.connected]
         return Explanation(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from controlplane.model.problem import NAME, anchored
-from controlplane.model.sandbox import Reported, Resource, Timestamp, Ttl
+from controlplane.model.sandbox import Name, Reported, Resource, Timestamp, Ttl
 from controlplane.model.workload import IsNumber, WorkloadName
 from proxy.contract.previews import MAX_NAME
 
@@ -35,6 +35,7 @@ class PreviewRequest(Resource):
     ttl:      7d at most, and never longer than the sandbox; as long as it may, when left out.
     login:    token: whoever follows the link is asked for a second secret, which is told once, with the link.
     note:     what to look at, for the reviewer.
+    group:    a route group that the sandbox is in, whose key the browser's requests get: they meet the changes of all.
     """
 
     name: PreviewName | None = None
@@ -42,6 +43,7 @@ class PreviewRequest(Resource):
     ttl: Ttl | None = None
     login: Literal["token"] | None = None
     note: Words | None = None
+    group: Name | None = None
 
 
 class PreviewStatus(Reported):
@@ -60,6 +62,7 @@ class PreviewStatus(Reported):
     expires: Timestamp
     login: bool = False
     note: str | None = None
+    group: str | None = None
     url: str | None = None
     handoff: str | None = None
     password: str | None = None
@@ -123,7 +126,8 @@ class _Stored(BaseModel):
 
 
 class StoredLink(_Stored):
-    """hash: of its token. login: hash of the second secret. declared: the sandbox's spec names it."""
+    """hash: of its token. login: hash of the second secret. declared: the sandbox's spec names it. group: whose key
+    its requests get instead of the sandbox's, "" for none."""
 
     hash: str
     name: str
@@ -133,6 +137,7 @@ class StoredLink(_Stored):
     login: str = ""
     note: str = ""
     declared: bool = False
+    group: str = ""
 
     @property
     def id(self) -> str:

@@ -72,8 +72,12 @@ class TraceHop(HopRecord):
 
 
 class Trace(Reported):
-    """The hops of one trace, a call before what it caused, in the order in which they began."""
+    """The hops of one trace, a call before what it caused, in the order in which they began.
+
+    sandbox: whose key the request had; "" when it is that of a route group, which `group` names.
+    """
 
     id: str
-    sandbox: str
+    sandbox: str = ""
+    group: str = ""
     hops: tuple[TraceHop, ...] = ()

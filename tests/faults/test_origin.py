@@ -15,8 +15,8 @@ MIB = 1 << 20
 
 
 NO_ANSWER = {"reset": (b"upstream-reset",), "close": (b"upstream-reset", b"client-ended")}
-"""Whether the sidecar has heard of the client's half-close before an orderly end depends on who is faster; a reset is the
-service's own doing in any case."""
+"""Whether the sidecar has heard of the client's half-close before an orderly end depends on who is faster; a reset is
+the service's own doing in any case."""
 
 
 async def asked(sidecar: Subject, side: str, data: bytes) -> tuple[bytes, bytes, str]:

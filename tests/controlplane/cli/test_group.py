@@ -21,6 +21,12 @@ def test_two_sandboxes_under_one_key(registry: str, name: str, skycap: Skycap) -
     assert header.split() == ["SANDBOX", "PHASE", "FORK", "ROUTE"]
     assert [(row.split()[0], row.split()[2]) for row in rows] == [(name, "shop/one"), (second, "shop/two")]
     assert skycap("explain", "both", "shop/two", *at).out.count(second)
+    seen = skycap("group", "traffic", "together", *at)
+    assert (seen.code, seen.out) == (0, "no request with its key was seen yet, or none that matches\n")
+    judged = skycap("group", "feedback", "together", *at)
+    assert (judged.code, judged.out.count("no request with the key 'both' was seen")) == (1, 2)
+    nobody = skycap("group", "traffic", "other", *at)
+    assert (nobody.code, "there is no route group 'other'" in nobody.err) == (3, True)
 
     fork = ("--fork", "shop/one", "--endpoint", "192.0.2.1:3", "--no-dial")
     assert skycap("sandbox", "apply", second, *fork, *at).code == 0
