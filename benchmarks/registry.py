@@ -25,11 +25,11 @@ def start_registry(run: Run, cores: Iterable[int]) -> tuple[Process, str]:
     return process, f"http://127.0.0.1:{port}"
 
 
-def sandbox(name: str, workload: str, fork: dict[str, object]) -> dict[str, object]:
-    """The document of a sandbox with one fork of one workload."""
+def sandbox(name: str, workload: str, fork: dict[str, object], **spec: object) -> dict[str, object]:
+    """The document of a sandbox with one fork of one workload. spec: more of it."""
     return {
         "apiVersion": "skycap.dev/v1alpha1",
         "kind": "Sandbox",
         "metadata": {"name": name},
-        "spec": {"ttl": "1h", "forks": [{"workload": workload, **fork}]},
+        "spec": {"ttl": "1h", **spec, "forks": [{"workload": workload, **fork}]},
     }

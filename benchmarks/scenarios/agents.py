@@ -8,7 +8,8 @@ feedback, push the fix, succeed, prove it, delete; then no process of any of the
 
 The registry, the baseline's sidecar and everything that is started share all cores, as on a developer's machine.
 Beside the crowd, one agent alone: from sending its sandbox to the first answer of its shadow, in relation to what
-the shadow's process takes to answer when it is started by hand.
+the shadow's process takes to answer when it is started by hand. And the same for a changed file that it pushes, and for
+the request that wakes its sandbox (`benchmarks.load.alone`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from benchmarks.errors import BenchmarkError, WrongAnswer
 from benchmarks.figures import quantile
 from benchmarks.load import mended, shadow
 from benchmarks.load.agents import Fork, crowd, identity
+from benchmarks.load.alone import pushed, woken
 from benchmarks.load.loop import loops
 from benchmarks.machine import free_ports
 from benchmarks.process import Process
@@ -55,7 +57,7 @@ def run(run: Run) -> None:
     """The static launcher, the process launcher, and one agent alone."""
     site = _Site(run)
     agents = _affordable(run)
-    run.steps(run.rounds * 4)
+    run.steps(run.rounds * 5)
     for number in range(run.rounds):
         turn = f"round {number + 1} of {run.rounds}"
         run.step(f"{turn}: static launcher", f"{AGENTS} agents")
@@ -66,6 +68,8 @@ def run(run: Run) -> None:
         run.record("loop", SKYCAP, number, asyncio.run(_loop(site, agents)))
         run.step(f"{turn}: process launcher", "one agent")
         run.record("alone", SKYCAP, number, asyncio.run(_alone(site)))
+        run.step(f"{turn}: push, and sleep and wake", "one agent")
+        run.record("change", SKYCAP, number, asyncio.run(_change(site)))
 
 
 def _affordable(run: Run) -> int:
@@ -116,8 +120,8 @@ class _Site:
         (folder / "answer.txt").write_text("200 baseline\n")
         app, port = free_ports(2)
         command = (sys.executable, "-I", "-S", "mended.py")
-        variables = ("env", f"PORT={app}", "sh", "-c", 'cd "$0" && exec "$@"', str(folder))
-        process = run.stack.enter_context(Process("mended", [*variables, *command], self.cores, run.folder))
+        started = [*_within(str(folder), app), *command]
+        process = run.stack.enter_context(Process("mended", started, self.cores, run.folder))
         process.await_ready(lambda: probe.answers(app))
         self._sidecar(run, MENDED, port, app)
         return Workload(workload=MENDED, address=f"127.0.0.1:{port}", command=command, cwd=str(folder))
@@ -140,6 +144,11 @@ class _Site:
     def process_fork(self, agent: int, revision: int) -> dict[str, object]:
         """The baseline's program with another answer."""
         return {"command": list(self.workload.command), "env": {"SHADOW": identity(agent, revision)}}
+
+
+def _within(folder: str, port: int) -> list[str]:
+    """What stands before a command, for it to run there and listen on this port."""
+    return ["env", f"PORT={port}", "sh", "-c", 'cd "$0" && exec "$@"', folder]
 
 
 def _start_shadows(run: Run, app: int, ports: list[int]) -> None:
@@ -208,7 +217,7 @@ async def _loop(site: _Site, agents: int) -> dict[str, float]:
 
 async def _alone(site: _Site) -> dict[str, float]:
     """Milliseconds to the first answer of a fresh sandbox, of its process by itself, and the difference."""
-    by_hand = median([await asyncio.to_thread(_start_by_hand, site, number) for number in range(_ALONE)])
+    by_hand = await _by_hand(site, site.workload)
     try:
         async with crowd(site.url, site.port, WORKLOAD) as people:
             first = median([await people.first_answer(agent, site.process_fork) for agent in range(_ALONE)])
@@ -217,10 +226,34 @@ async def _alone(site: _Site) -> dict[str, float]:
     return {"first_ms": first * 1000, "start_ms": by_hand * 1000, "over_ms": (first - by_hand) * 1000}
 
 
-def _start_by_hand(site: _Site, number: int) -> float:
+async def _change(site: _Site, times: int = _ALONE) -> dict[str, float]:
+    """Milliseconds to the first answer of a pushed file, and of a sandbox that slept, beyond those of its process."""
+    by_hand = await _by_hand(site, site.mended)
+    port = int(site.mended.address.rpartition(":")[2])
+    try:
+        async with crowd(site.url, port, MENDED) as people:
+            await people.client.put_workload(site.mended)
+            push = median([await pushed(people, MENDED, agent) for agent in range(times)])
+            wakes = [await woken(people, MENDED, agent, site.mended.command, site.left) for agent in range(times)]
+    except (RegistryError, TimeoutError) as error:
+        raise BenchmarkError(f"one agent's change: {str(error) or 'no answer in time'}") from error
+    return {
+        "start_ms": by_hand * 1000,
+        "pushed_ms": push * 1000,
+        "push_over_ms": (push - by_hand) * 1000,
+        "woken_ms": median(wakes) * 1000,
+        "wake_over_ms": (median(wakes) - by_hand) * 1000,
+    }
+
+
+async def _by_hand(site: _Site, workload: Workload) -> float:
+    return median([await asyncio.to_thread(_start_by_hand, site, workload, number) for number in range(_ALONE)])
+
+
+def _start_by_hand(site: _Site, workload: Workload, number: int) -> float:
     """Seconds from starting the application to its first answer."""
     (port,) = free_ports(1)
-    command = ["env", f"PORT={port}", *site.workload.command]
+    command = [*_within(workload.cwd, port), *workload.command]
     began = time.perf_counter()
     with Process(f"by-hand-{number}", command, site.cores, site.folder) as process:
         process.await_ready(lambda: probe.answers(port), poll=0.001)
@@ -235,6 +268,7 @@ SCENARIO = Scenario(
         "process": "process launcher, all at once",
         "loop": "push, fail, feedback, fix, prove, delete: all at once",
         "alone": "process launcher, one agent alone",
+        "change": "one agent alone: a pushed file, and a sandbox that slept",
     },
     metrics=(
         Metric("wall_s", "all done", "s"),
@@ -254,12 +288,18 @@ SCENARIO = Scenario(
         Metric("first_ms", "create -> first answer", "ms", 0),
         Metric("start_ms", "the process by itself", "ms", 0),
         Metric("over_ms", "added", "ms", 0),
+        Metric("pushed_ms", "push -> first answer", "ms", 0),
+        Metric("push_over_ms", "added", "ms", 0),
+        Metric("woken_ms", "wake -> answer", "ms", 0),
+        Metric("wake_over_ms", "added", "ms", 0),
     ),
     targets=(
         Target("misrouted", Bound.AT_MOST, 0),
         Target("lost", Bound.AT_MOST, 0),
         Target("left", Bound.AT_MOST, 0),
         Target("over_ms", Bound.AT_MOST, 100),
+        Target("push_over_ms", Bound.AT_MOST, 300),
+        Target("wake_over_ms", Bound.AT_MOST, 150),
     ),
     run=run,
     rounds=1,

@@ -31,9 +31,11 @@ def test_each_is_told_what_it_broke_and_leaves_nothing(tmp_path: Path, monkeypat
         )  # fmt: skip
         site = agents._Site(run)
         figures = asyncio.run(agents._loop(site, 3))
+        change = asyncio.run(agents._change(site, 1))
     assert (figures["requests"], figures["misrouted"], figures["lost"], figures["left"]) == (30, 0, 0, 0)
     assert figures["told_p50_ms"] > 0
-    assert set(figures) <= {metric.name for metric in agents.SCENARIO.metrics}
+    assert change["pushed_ms"] > 0 < change["woken_ms"]
+    assert set(figures) | set(change) <= {metric.name for metric in agents.SCENARIO.metrics}
 
 
 def test_one_fault_is_a_verdict() -> None:
