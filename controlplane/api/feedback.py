@@ -37,6 +37,7 @@ from controlplane.model.handoff import EvidenceRequest
 from controlplane.model.problem import invalid, validated
 from controlplane.model.sandbox import Sandbox
 from controlplane.store.port import StoreError
+from proxy.base.text import counted
 from proxy.contract.hops import Hop
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ async def _assert(request: web.Request, values: Values) -> web.Response:
 
 async def _keep(registry: Registry, name: str, found: Judged, requests: int) -> None:
     """For its report. What cannot be kept is said all the same."""
-    title = f"at least {requests} requests reach revision {found.revision} of {found.workload}"
+    title = f"at least {counted(requests, 'request')} to reach revision {found.revision} of {found.workload}"
     detail = "\n".join(found.objections)
     shown = EvidenceRequest(
         title=title, passed=found.holds, sentence=found.sentence, detail=detail, traces=found.traces[:3]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from controlplane.model.assertion import Judged
+from proxy.base.text import counted
 from proxy.contract.hops import INBOUND, Hop
 
 SHOWN_TRACES = 3
@@ -29,10 +30,10 @@ def assert_routed(hops: Sequence[Hop], *, sandbox: str, workload: str, revision:
     failed = [hop for hop in reached if hop.failed]
     lost = sum(hop.lost for hop in hops)
     objections = list(_objections(len(reached), len(failed), elsewhere, lost, workload, revision, requests))
-    whom = f"revision {revision} of {workload}"
+    proof = f"{counted(len(reached), 'request')} reached revision {revision} of {workload}, and nothing else did"
     return Judged(
         holds=not objections,
-        sentence=objections[0] if objections else f"{len(reached)} requests reached {whom}, and nothing else did",
+        sentence=objections[0] if objections else proof,
         objections=tuple(objections),
         workload=workload,
         revision=revision,
@@ -49,12 +50,13 @@ def _objections(
 ) -> list[str]:
     said = []
     if reached < requests:
-        said.append(f"{reached} requests reached revision {revision} of {workload}, {requests} should have")
+        said.append(f"{counted(reached, 'request')} reached revision {revision} of {workload}, {requests} should have")
     said += [
-        f"{count} requests to {workload} were answered by something else: {what}" for what, count in elsewhere.items()
+        f"something else answered {counted(count, 'request')} to {workload}: {what}"
+        for what, count in elsewhere.items()
     ]
     if failed:
-        said.append(f"{failed} of the {reached} requests that reached it got no good answer")
+        said.append(f"{failed} of the {counted(reached, 'request')} that reached it got no good answer")
     if lost:
-        said.append(f"{lost} calls may have lost the key on the way")
+        said.append(f"{counted(lost, 'call')} may have lost the key on the way")
     return said

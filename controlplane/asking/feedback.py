@@ -26,6 +26,7 @@ from controlplane.model.feedback import (
     Verdict,
 )
 from controlplane.model.sandbox import Phase, Sandbox
+from proxy.base.text import counted
 from proxy.contract.hops import INBOUND, OUTBOUND, Hop
 from proxy.contract.routes import State
 
@@ -170,11 +171,6 @@ def _summary(
         first = lost[0]
         return f"{first.workload} may lose the key when it calls {first.calling} ({first.example}); {reached}"
     return f"{counted(routing.requests, 'request')}, none failed; {reached}"
-
-
-def counted(count: int, what: str) -> str:
-    """`1 request`, `2 requests`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _astray(routing: Routing, name: str) -> str:

@@ -17,6 +17,7 @@ from controlplane.cli.options import checked_key, expectations
 from controlplane.cli.output import Output, output_option
 from controlplane.cli.registry import Registry, registry_options, segment
 from controlplane.rest import DEFAULT_URL
+from proxy.base.text import counted
 
 _PROXY = ("HTTP_PROXY", "http_proxy")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -112,7 +113,7 @@ def _hears_ctrl_c() -> None:
 def told(forwarder: Forwarder, key: str) -> list[str]:
     """Who served, one line per copy, and what could not be seen."""
     counts = forwarder.counts
-    lines = [f"{counts['requests']} requests with the key {key}"]
+    lines = [f"{counted(counts['requests'], 'request')} with the key {key}"]
     for hop, count in sorted(forwarder.hops.items(), key=str):
         lines.append(f"  {hop.workload}: {hop} ({count})")
     if counts["requests"] and not forwarder.hops:

@@ -32,3 +32,8 @@ def one_line(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def counted(count: int, what: str) -> str:
+    """`1 request`, `2 requests`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

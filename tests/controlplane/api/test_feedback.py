@@ -100,7 +100,7 @@ async def test_a_claim_is_judged_with_evidence(api: Served) -> None:
     claim = Claim(workload="shop/users")
     assert (await api.client.assert_routed(KEY, claim)).holds
     found = await api.client.assert_routed(KEY, Claim(workload="shop/users", requests=2))
-    assert found.sentence == "1 requests reached revision 1 of shop/users, 2 should have"
+    assert found.sentence == "1 request reached revision 1 of shop/users, 2 should have"
     assert (await api.client.assert_routed(KEY, Claim(workload="shop/users", requests=2, since="2m"))).reached == 2
     assert not (await api.client.assert_routed(KEY, Claim(workload="shop/users", revision=2))).holds
 

@@ -28,14 +28,14 @@ def test_it_holds() -> None:
 def test_too_few() -> None:
     found = judged(good(), requests=2)
     assert not found.holds
-    assert found.sentence == "1 requests reached revision 3 of shop/users, 2 should have"
+    assert found.sentence == "1 request reached revision 3 of shop/users, 2 should have"
 
 
 def test_another_revision_is_other_code() -> None:
     found = judged(good(), revision=4)
     assert found.objections == (
         "0 requests reached revision 4 of shop/users, 1 should have",
-        "1 requests to shop/users were answered by something else: revision 3",
+        "something else answered 1 request to shop/users: revision 3",
     )
 
 
@@ -60,7 +60,7 @@ def test_a_lost_key_speaks_against_it() -> None:
     chain = good().back()
     chain.out("shop/front", "catalog:80", 200, lost=True)
     found = judged(chain)
-    assert (found.holds, found.sentence) == (False, "1 calls may have lost the key on the way")
+    assert (found.holds, found.sentence) == (False, "1 call may have lost the key on the way")
 
 
 def test_a_shadow_whose_own_sidecar_tells_as_well_is_counted_once() -> None:

@@ -49,7 +49,7 @@ def test_what_it_runs_is_sent_into_the_sandbox(run: Run, origin: Origin) -> None
     assert (ended.returncode, ended.stdout) == (0, "b'hello\\n'\n")
     assert baggage(origin) == ["routing-key=agent-42"]
     assert ended.stderr.splitlines() == [
-        "skycap: 1 requests with the key agent-42",
+        "skycap: 1 request with the key agent-42",
         "skycap:   shop/front: baseline (1)",
         "skycap:   shop/users: sandbox agent-42, revision 3 (1)",
     ]

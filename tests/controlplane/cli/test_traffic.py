@@ -133,7 +133,7 @@ def test_an_assertion_holds_or_says_what_speaks_against_it(registry: str, sandbo
     told = skycap(*claim)
     assert told.code == 0
     assert told.out == (
-        "holds: 1 requests reached revision 1 of shop/users, and nothing else did\nsee `skycap trace t-9`\n"
+        "holds: 1 request reached revision 1 of shop/users, and nothing else did\nsee `skycap trace t-9`\n"
     )
     told = skycap("sandbox", "assert", sandbox, "shop/typo", "--registry", registry)
     assert told.code == 2
