@@ -147,7 +147,10 @@ class Sides:
         self._guarded_pools = pools(INBOUND, shadow_rules, app_tls) if app_tls is not None else self._inbound_pools
         """Of listeners. Redirected clients speak to the application themselves, by TLS where it does."""
         self._outbound_pools = pools(OUTBOUND, None)
-        self._all_pools = {self._inbound_pools, self._guarded_pools, self._outbound_pools}
+        secure = settings.gateway and settings.registry.startswith("https:")
+        self._registry_pools = pools(OUTBOUND, None, AppTls(system=True)) if secure else self._outbound_pools
+        """Of a gateway."""
+        self._all_pools = {self._inbound_pools, self._guarded_pools, self._outbound_pools, self._registry_pools}
         self._inbound_parts = parts(INBOUND, self._inbound_pools)
         self._outbound_parts = parts(OUTBOUND, self._outbound_pools)
         self.inbound: list[Inbound] = []
@@ -180,13 +183,13 @@ class Sides:
 
     def serve_links(self, authorization: Callable[[], str]) -> Gateway:
         """The side of a listener that serves preview links. authorization: for the registry."""
-        address = _address_of(self._settings.registry) if self._settings.registry.startswith("http:") else None
+        address = _address_of(self._settings.registry)
         side = Gateway(
             self._inbound_parts,
             links=self.links,
             domain=self._settings.gateway_domain,
             now=time.time,
-            registry=self._outbound_pools(address) if address is not None else None,
+            registry=self._registry_pools(address) if address is not None else None,
             authorization=authorization,
         )
         self.gateways.append(side)
@@ -279,7 +282,8 @@ class Sides:
         called = {target for _, target in self._settings.outbound if target is not None}
         if self.gateways and (registry := _address_of(self._settings.registry)) is not None:
             called.add(registry)
-        self._outbound_pools.sweep(called | self.outbound_destinations.endpoints())
+        for pools in {self._outbound_pools, self._registry_pools}:
+            pools.sweep(called | self.outbound_destinations.endpoints())
 
     async def refresh(self) -> None:
         """Drain connections to names that have moved."""
@@ -291,7 +295,7 @@ class Sides:
         for pool in chain.from_iterable({self._inbound_pools, self._guarded_pools}):
             kind = "app" if pool.endpoint in apps else "shadow"
             yield PoolFigures(INBOUND, kind, len(pool.idle), len(pool.open) - len(pool.idle))
-        for pool in self._outbound_pools:
+        for pool in chain.from_iterable({self._outbound_pools, self._registry_pools}):
             yield PoolFigures(OUTBOUND, "upstream", len(pool.idle), len(pool.open) - len(pool.idle))
 
 

@@ -1,8 +1,9 @@
-"""TLS to an application and to its shadows: what is offered to them, and whom we believe.
+"""TLS to an application and to its shadows, and to a registry: what is offered to them, and whom we believe.
 
 With a CA the chain of their certificate is verified, and the name in it where they are known by a name. An address is
 known by its chain only: certificates of pods and of loopback seldom name one. Without a CA nothing is verified, which
-is for an application on this machine, where the kernel says who listens.
+is for an application on this machine, where the kernel says who listens. A registry is known by what this system
+trusts, name or address included, as by the link that watches it (`proxy.feed.link`).
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ class HandshakeError(OSError):
 class AppTls:
     """How applications are spoken to by TLS. Raises ConfigurationError when the CA cannot be used.
 
-    ca: a file of certificates in PEM, read again when it changes; None: nobody is verified.
+    ca:     a file of certificates in PEM, read again when it changes; None: nobody is verified.
+    system: they are verified by what this system trusts instead.
     """
 
-    def __init__(self, ca: Path | None = None) -> None:
+    def __init__(self, ca: Path | None = None, *, system: bool = False) -> None:
         self._ca = ca
+        self._system = system
         self._seen = self._signature()
         self._contexts: dict[tuple[tuple[str, ...], bool], ssl.SSLContext] = {}
         try:
@@ -48,12 +51,13 @@ class AppTls:
             raise ConfigurationError([f"--app-tls {ca}: {unusable(error)}"]) from None
 
     def __repr__(self) -> str:
-        return f"<AppTls {'verified by ' + str(self._ca) if self._ca else 'not verified'}>"
+        by = self._ca or ("this system" if self._system else None)
+        return f"<AppTls {f'verified by {by}' if by else 'not verified'}>"
 
     def context(self, host: str, protocols: tuple[str, ...]) -> ssl.SSLContext:
         """For a connection to `host`, which is offered `protocols` by ALPN."""
         self._refresh()
-        return self._context(protocols, named=not is_address(host) and host != "localhost")
+        return self._context(protocols, named=self._system or (not is_address(host) and host != "localhost"))
 
     async def connect(
         self, protocol: asyncio.Protocol, address: str, endpoint: Endpoint, protocols: tuple[str, ...]
@@ -75,7 +79,7 @@ class AppTls:
     def _context(self, protocols: tuple[str, ...], *, named: bool) -> ssl.SSLContext:
         context = self._contexts.get((protocols, named))
         if context is None:
-            context = self._contexts[protocols, named] = _made(self._ca, protocols, named=named)
+            context = self._contexts[protocols, named] = self._made(protocols, named=named)
         return context
 
     def _refresh(self) -> None:
@@ -85,12 +89,25 @@ class AppTls:
             return
         self._seen = signature
         try:
-            made = {key: _made(self._ca, key[0], named=key[1]) for key in self._contexts}
+            made = {key: self._made(key[0], named=key[1]) for key in self._contexts}
         except OSError as error:
             _log.error("--app-tls %s: %s; those before stay in use", self._ca, unusable(error))
         else:
             self._contexts = made
             _log.info("%s: new certificates are trusted", self._ca)
+
+    def _made(self, protocols: tuple[str, ...], *, named: bool) -> ssl.SSLContext:
+        """Raises OSError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = named and (self._system or self._ca is not None)
+        context.set_alpn_protocols(list(protocols))
+        if self._system:
+            context.load_default_certs()
+        elif self._ca is not None:
+            context.load_verify_locations(self._ca)
+        else:
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -98,18 +115,6 @@ class AppTls:
         except OSError:
             return None
         return (state.st_mtime_ns, state.st_size, state.st_ino) if state is not None else None
-
-
-def _made(ca: Path | None, protocols: tuple[str, ...], *, named: bool) -> ssl.SSLContext:
-    """Raises OSError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = named and ca is not None
-    context.set_alpn_protocols(list(protocols))
-    if ca is None:
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.load_verify_locations(ca)
-    return context
 
 
 def unusable(error: OSError) -> str:
