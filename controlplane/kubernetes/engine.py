@@ -48,6 +48,7 @@ CERTIFICATE_SECONDS = 600.0
 """Between two looks at the certificate and at who trusts it: somebody may have applied the manifests anew."""
 
 CERTIFICATE_RETRY_SECONDS = 2.0
+LABEL_RETRY_SECONDS = 1.0
 
 NAME = "skycap"
 """Of the Lease, the Secrets and the webhook's configuration."""
@@ -201,16 +202,30 @@ class Cluster:
     async def _lead_here(self) -> None:
         """Let the Service lead to us: it selects the pod with the leader's label, and no other one has it."""
         pods = path("v1", "pods", namespace=self._settings.namespace)
-        label: Object = {"metadata": {"labels": {LEADER: "true"}}}
-        bare: Object = {"metadata": {"labels": {LEADER: None}}}
+        own = self._settings.identity
+        while True:
+            try:
+                labelled = {
+                    pod["metadata"]["name"] for pod in (await self.kubernetes.get(pods, labelSelector=LEADER))["items"]
+                }
+                for name in labelled - {own}:
+                    await self._label(f"{pods}/{name}", None)  # it may be gone by now
+                if not await self._label(f"{pods}/{own}", "true"):
+                    log.warning("the Service leads to no pod: %s is none", own)
+                return
+            except KubernetesError as error:
+                log.error("the Service does not lead to us yet: %s", error)
+            await asyncio.sleep(LABEL_RETRY_SECONDS)
+
+    async def _label(self, pod: str, value: str | None) -> bool:
+        """False: there is no such pod. Raises KubernetesError."""
         try:
-            for pod in (await self.kubernetes.get(pods, labelSelector=LEADER))["items"]:
-                if pod["metadata"]["name"] != self._settings.identity:
-                    await self.kubernetes.merge(f"{pods}/{pod['metadata']['name']}", bare)
-            await self.kubernetes.merge(f"{pods}/{self._settings.identity}", label)
+            await self.kubernetes.merge(pod, {"metadata": {"labels": {LEADER: value}}})
         except KubernetesError as error:
-            if error.status != 404:  # we are no pod
-                log.error("the Service may not lead to us: %s", error)
+            if error.status != 404:
+                raise
+            return False
+        return True
 
     async def _settle(self, operator: Operator, registry: Registry) -> None:
         """Give up what is gone, and delete the Deployments that a control plane that was killed has left."""
