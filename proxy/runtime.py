@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import os
 import random
@@ -239,6 +240,8 @@ class Sidecar:
         _log.info("%s listens on %s (%s)", settings.workload, ", ".join(self._addresses()), BUILD)
         if self._feed is None and not settings.sandbox:  # beside a shadow there is nothing to decide
             _log.warning("neither --routes nor --registry: every request goes to the application, whatever its key")
+        if admin is not None:  # else the first scrape would import it, and requests would wait for that
+            await asyncio.to_thread(importlib.import_module, "prometheus_client")
         # What exists now lives as long as the process: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()

@@ -100,7 +100,7 @@ class Exposition:
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
         """The figures in the format that the `accept` header asks for, and its content type."""
-        from prometheus_client.exposition import choose_encoder  # 1 MB that only a scraped sidecar pays
+        from prometheus_client.exposition import choose_encoder  # 4 MB that only a sidecar with an admin listener pays
 
         encode, content_type = choose_encoder(accept)
         return encode(self._collectors()), content_type
