@@ -4,7 +4,8 @@
 
 `exchange` is everything that Python does for a request between two reads of uvloop: the request's bytes come in, go
 out to a pooled upstream, the answer comes in and goes out. Its sockets are replaced by ones that forget; pool,
-timers, counters, correlation and plans are the real ones. What `http1` measures beyond this is uvloop and the kernel.
+timers, counters, correlation and plans are the real ones. `stream` is the same of HTTP/2, alone in its reads or with
+seven others (then one of them is what is told). What `http1` measures beyond this is uvloop and the kernel.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from collections.abc import Callable
 from importlib import import_module
 from types import FrameType
 
+from benchmarks.load.calls import WIDE, answered, asked, calls
 from benchmarks.traffic import FORKED, Traffic
 from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, OnUnavailable, Route, State
 from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
+from proxy.exchange.h2.client import ClientLink
 from proxy.exchange.inbound import Inbound
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
@@ -28,7 +31,7 @@ from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.pools import Pools
 from proxy.net.timers import TimerWheel
-from proxy.net.upstream import UpstreamConnection
+from proxy.net.upstream import ConnectionPool, UpstreamConnection
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
@@ -36,10 +39,15 @@ from proxy.routing.trace import TraceReader
 from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters
 from proxy.telemetry.notices import Notices
+from proxy.wire.h2.frames import PREFACE
 from proxy.wire.head import Limits
 
 WORKLOAD = "shop/users"
 KEY_NAMES = ("routing-key", "sd-routing-key")
+APP, SHADOW = Endpoint("127.0.0.1", 9001), Endpoint("127.0.0.1", 9002)
+
+TOGETHER = 8
+"""Streams of a read, and requests that calls are counted over."""
 
 _HEADS = 1_000
 """Different requests that take turns, so that nothing is read from a cache that life would not have."""
@@ -95,19 +103,17 @@ def table(size: int) -> RouteTable:
     """A table with that many routes, the keys of the load among them."""
     made = RouteTable(WORKLOAD)
     keys = [*FORKED, *(f"other-{number}" for number in range(size - len(FORKED)))]
-    shadow = (Endpoint("127.0.0.1", 9002),)
-    made.replace({key: Route(WORKLOAD, key, shadow, key, 1, State.READY, OnUnavailable.ERROR) for key in keys})
+    made.replace({key: Route(WORKLOAD, key, (SHADOW,), key, 1, State.READY, OnUnavailable.ERROR) for key in keys})
     return made
 
 
-def exchange(keys: tuple[str, ...]) -> Case:
-    """A whole request and its answer on a connection that stays open."""
+def inbound() -> tuple[Inbound, Counters]:
+    """The side of a workload with a hundred shadows, with all its parts but the sockets."""
     counters, wheel, notices = Counters(), TimerWheel(), Notices(WORKLOAD)
     pools = Pools(
         counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks("micro"),
         descriptors=Descriptors(counters),
     )  # fmt: skip
-    app = Endpoint("127.0.0.1", 9001)
     side = Inbound(
         SideParts(
             workload=WORKLOAD,
@@ -122,7 +128,7 @@ def exchange(keys: tuple[str, ...]) -> Case:
             pools=pools,
             reporter=notices,
         ),
-        app=app,
+        app=APP,
         table=table(100),
         gave_up=lambda: False,
         instance="0123456789abcdef",
@@ -131,10 +137,23 @@ def exchange(keys: tuple[str, ...]) -> Case:
         random_bits=random.getrandbits,
         in_hand=lambda: (),
     )
-    pool = pools(Endpoint("127.0.0.1", 9002) if keys else app)
+    return side, counters
+
+
+def upstream_of(side: Inbound, endpoint: Endpoint) -> UpstreamConnection:
+    """A connection to an endpoint that is idle in its pool."""
+    pool = side.pools(endpoint)
+    assert isinstance(pool, ConnectionPool)
     upstream = UpstreamConnection(pool)
     upstream.connection_made(Forgetful())  # type: ignore[arg-type]
     pool.give(upstream, -1)
+    return upstream
+
+
+def exchange(keys: tuple[str, ...]) -> Case:
+    """A whole request and its answer on a connection that stays open."""
+    side, counters = inbound()
+    upstream = upstream_of(side, SHADOW if keys else APP)
     ours = Exchange(side, Forgetful())
     requests = heads(keys)
 
@@ -144,6 +163,36 @@ def exchange(keys: tuple[str, ...]) -> Case:
 
     once(0)
     assert counters.inbound.requests["shadow" if keys else "baseline"][2] == 1, ours
+    return once
+
+
+def streams(keys: tuple[str, ...], together: int) -> Case:
+    """A gRPC call and its answer on a connection of HTTP/2 that stays open; so many of them come in one read."""
+    side, counters = inbound()
+    pool = side.pools(SHADOW if keys else APP)
+    assert isinstance(pool, ConnectionPool)
+    upstream = UpstreamConnection(pool)
+    upstream.connection_made(Forgetful())  # type: ignore[arg-type]
+    upstream.early = None
+    ours = ClientLink(side, Forgetful())
+    ours.adopt(pool, upstream)
+    ours.begin(PREFACE + WIDE)
+    upstream.data_received(WIDE)
+    blocks = calls(keys)
+    first = 1
+
+    def once(number: int) -> None:
+        nonlocal first
+        if (number + 1) % together:
+            return
+        sids = range(first, first + 2 * together, 2)
+        first = sids.stop
+        ours.received(b"".join([asked(sid, blocks[(number + sid) % _HEADS]) for sid in sids]))
+        upstream.data_received(b"".join([answered(sid) for sid in sids]))
+
+    for number in range(together):
+        once(number)
+    assert counters.inbound.requests["shadow" if keys else "baseline"][2] == together, ours
     return once
 
 
@@ -162,6 +211,10 @@ def cases() -> dict[str, Case]:
         "route among 100,000": lambda number: large.lookup(FORKED[number % len(FORKED)]),
         "exchange, no key": exchange(()),
         "exchange, keyed": exchange(FORKED),
+        "stream, no key": streams((), 1),
+        "stream, keyed": streams(FORKED, 1),
+        "eight streams, no key": streams((), TOGETHER),
+        "eight streams, keyed": streams(FORKED, TOGETHER),
     }
 
 
@@ -177,10 +230,11 @@ def python_calls(case: Case) -> int:
 
     sys.setprofile(profile)
     try:
-        case(0)
+        for number in range(TOGETHER):
+            case(number)
     finally:
         sys.setprofile(None)
-    return count
+    return count // TOGETHER
 
 
 def timed(loops: int, case: Case) -> float:

@@ -23,6 +23,9 @@ Parts = tuple[bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, bytes, byt
 
 _PARTS: Final = ("both", "trace", "span", "low", "parent", "high", "time", "rest", "segment", "request")
 
+_LENGTHS: Final = {"both": 49, "trace": 32, "span": 16, "high": 16, "time": 8, "rest": 24, "segment": 44}
+"""Bytes of what is always as long; of each field at most one hole is not."""
+
 _VALUES: Final[dict[bytes, str]] = {
     b"traceparent": "00-{both}-0{flag}",
     b"b3": "{both}-{flag}",
@@ -62,6 +65,7 @@ def parts(both: bytes, request_id: bytes) -> Parts:
     both:       trace and span as `traceparent` has them, 32 digits, a dash, 16 digits.
     request_id: the value of an `x-request-id`, where one is given.
     """
+    assert len(both) == _LENGTHS["both"]  # HTTP/2 writes the lengths of values ahead
     trace, span = both[:32], both[33:]
     return (
         both, trace, span, b"%d" % int(trace[16:], 16), b"%d" % int(span, 16), trace[:16], trace[:8], trace[8:],
@@ -73,23 +77,34 @@ class Template:
     """
     fields:   to be given, with a `%b` in place of each hole.
     pick:     what of `parts` goes into the holes, in their order.
+    lengths:  of the value of each field: bytes, and which of the filling is to be added, -1 for none.
     lines:    the fields as HTTP/1 writes them, None until it has done so once.
-    literals: the same of HTTP/2, with length and value as the holes of each field.
+    literals: the same of HTTP/2, and where lengths are to be put among the filling (`proxy.exchange.h2.replies`).
     """
 
-    __slots__ = ("_values", "fields", "lines", "literals", "pick")
+    __slots__ = ("_values", "fields", "lengths", "lines", "literals", "pick")
 
     def __init__(self, names: Sequence[bytes], sampled: bool) -> None:
         said = {"flag": "1" if sampled else "0", "word": "true" if sampled else "false"}
         holes: list[int] = []
         fields = []
+        lengths = []
         for name in names:
             value = _VALUES[name]
-            holes += [_PARTS.index(hole) for hole in _HOLE.findall(value) if hole not in said]
-            fields.append((name, _HOLE.sub(lambda hole: said.get(hole[1], "%b"), value).encode()))
+            form = _HOLE.sub(lambda hole: said.get(hole[1], "%b"), value).encode()
+            length, grows = len(form), -1
+            for hole in _HOLE.findall(value):
+                if hole not in said:
+                    length += _LENGTHS.get(hole, 0) - len("%b")
+                    if hole not in _LENGTHS:
+                        grows = len(holes)
+                    holes.append(_PARTS.index(hole))
+            fields.append((name, form))
+            lengths.append((length, grows))
         self.fields: Sequence[Field] = fields
+        self.lengths: Sequence[tuple[int, int]] = lengths
         self.lines: bytes | None = None
-        self.literals: bytes | None = None
+        self.literals: tuple[bytes, list[tuple[int, int, int]]] | None = None
         self._values = b"\n".join([value for _, value in fields])
         self.pick: Callable[[Parts], tuple[bytes, ...]] = (
             itemgetter(*holes) if len(holes) > 1 else itemgetter(slice(holes[0], holes[0] + 1))  # a tuple of one

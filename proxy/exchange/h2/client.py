@@ -8,7 +8,8 @@ from typing import Final
 
 from proxy.exchange.h2.budget import Budget
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
-from proxy.exchange.h2.link import CONNECTION_WINDOW, Link
+from proxy.exchange.h2.intake import CONNECTION_WINDOW
+from proxy.exchange.h2.link import Link
 from proxy.exchange.h2.outlet import Outlet
 from proxy.exchange.h2.replies import HOP_BYTES, HOP_LITERAL
 from proxy.exchange.h2.server import ServerLink
@@ -146,6 +147,7 @@ class ClientLink(Link):
         cause = b""
         if block[-HOP_BYTES:-16] == HOP_LITERAL:
             cause, block = block[-16:], block[:-HOP_BYTES]
+            self.whole = 0
         try:
             kind, head = self.side.kinds.request(block, asleep=not self.side.correlation.awake)
         except StreamFault as fault:
@@ -181,10 +183,10 @@ class ClientLink(Link):
         except StreamFault as fault:
             self.reset_by_us(sid, flow, fault.code)
             return
-        frames = header_frames(sid, END_STREAM, without(block, _OURS))
+        clean = without(block, _OURS)
         if flow.state & KEPT:
-            flow.exchange.keep(flow, frames)
-        self.pass_end_on(sid, flow, frames)
+            flow.exchange.keep(flow, header_frames(sid, END_STREAM, clean))
+        self.pass_end_on(sid, flow, clean, changed=clean is not block)
 
     def server_for(self, pool: Pool, sid: int) -> ServerLink:
         """A connection to an endpoint on which a stream of this number can begin."""

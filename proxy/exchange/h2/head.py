@@ -21,7 +21,7 @@ class StreamHead(RequestHead):
     grpc:    its content is gRPC.
     expects: the bytes of content that it announces, -1 when it does not.
     data:    method, target and version, and the `traceparent` as it came; all fields where a head is not plain.
-    low:     as long, and of as many lines, as the whole head.
+    low:     empty, unless the head is large or not plain: then as long, and of as many lines, as the whole head.
     """
 
     __slots__ = ("_fields", "_values", "block", "expects", "grpc")

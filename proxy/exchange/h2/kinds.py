@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.exchange.caching import CACHING, UNCACHED
 from proxy.exchange.h2.head import StreamHead, text_of_head
-from proxy.routing.context import CONTEXT_FIELDS
+from proxy.routing.context import CONTEXT_FIELDS, MAX_HEAD_BYTES, MAX_HEAD_LINES
 from proxy.wire.h2.faults import ENHANCE_YOUR_CALM, StreamFault
 from proxy.wire.h2.hpack import text_of
 from proxy.wire.h2.huffman import suspect
@@ -33,7 +33,9 @@ _PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})
 _ID: Final = re.compile(rb"[!-~]{1,200}+")
 """As in `proxy.wire.head`: what is not of this form is found by those who ask for all fields."""
 
-_NOT_PLAIN: Final = re.compile(rb"[\0\r\n]")
+_PLAIN_PARENT: Final = re.compile(rb"\x37" + _PARENT.pattern)
+_PLAIN_ID: Final = re.compile(rb"[\x01-\x7e][!-@\[-~]++")
+"""Encoded as they stand and in lower case, as nearly all are: then there is no more to check."""
 
 MAX_KNOWN: Final = 1_024
 MAX_KNOWN_BYTES: Final = 512
@@ -53,7 +55,7 @@ def check_hole(encoded: bytes) -> None:
     if encoded[0] & 128:
         if suspect(encoded, 1):
             check_value(text_of(encoded))
-    elif _NOT_PLAIN.search(encoded, 1):
+    elif 0 in encoded or 13 in encoded or 10 in encoded:  # or it is as long
         check_value(text_of(encoded))
 
 
@@ -96,7 +98,8 @@ class RequestKind:
         self._parent = values.get(b"traceparent", [None])[0]
         self._request_id = values.get(b"x-request-id", [None])[0]
         self._roles = [_ROLES.get(name, OTHER) for name in template.names]
-        self._low = text_of_head(b"%b %b HTTP/2" % (self._method, self._path), fields)
+        text = text_of_head(b"%b %b HTTP/2" % (self._method, self._path), fields)
+        self._low = text if len(text) > MAX_HEAD_BYTES or text.count(b"\r\n") > MAX_HEAD_LINES else b""
 
     def __repr__(self) -> str:
         return f"<RequestKind {self._method.decode('latin-1')} {self.template!r}>"
@@ -108,35 +111,45 @@ class RequestKind:
             self._path, self._baggage, self._parent, self._request_id, self._expects,
         )  # fmt: skip
         untraced = asleep and baggage is None
-        for role, value in zip(self._roles, encoded, strict=True):
+        traced = self._traced
+        checked = 0  # which of parent and request id are as they have to be
+        roles = self._roles
+        for place, value in enumerate(encoded):
+            role = roles[place]
             if role == OTHER or (untraced and role < BAGGAGE):
                 check_hole(value)
-            elif role == PATH:
-                path = kinds.text(value)
-                check_path(path, self._method)
             elif role == TRACEPARENT:
-                parent = text_of(value)
-                check_value(parent)
+                if _PLAIN_PARENT.fullmatch(value):
+                    parent = value[1:]
+                    checked |= TRACEPARENT
+                else:
+                    parent = text_of(value)
+                    check_value(parent)
+            elif role == REQUEST_ID:
+                if _PLAIN_ID.fullmatch(value):
+                    request_id = value[1:]
+                    checked |= REQUEST_ID
+                else:
+                    request_id = text_of(value)
+                    check_value(request_id)
             elif role == BAGGAGE:
                 baggage = kinds.text(value)
-                check_value(baggage)
-            elif role == REQUEST_ID:
-                request_id = text_of(value)
-                check_value(request_id)
+            elif role == PATH:
+                path = kinds.path(value, self._method)
             else:
                 expects = length_of([text_of(value)])
-        traced = self._traced
-        sent = b""
+        sent = parent or b""
         if untraced:
-            parent, request_id, traced = None, None, True
-        if parent is not None:
-            sent, parent = parent, parent.lower()
-            if not _PARENT.fullmatch(parent):
-                parent, traced = None, True
-        if request_id is not None:
-            request_id = request_id.lower()
-            if not _ID.fullmatch(request_id):
-                request_id, traced = None, True
+            parent, request_id, sent, traced = None, None, b"", True
+        elif checked != TRACEPARENT | REQUEST_ID:
+            if parent is not None and not checked & TRACEPARENT:
+                parent = parent.lower()
+                if not _PARENT.fullmatch(parent):
+                    parent, traced = None, True
+            if request_id is not None and not checked & REQUEST_ID:
+                request_id = request_id.lower()
+                if not _ID.fullmatch(request_id):
+                    request_id, traced = None, True
         head = StreamHead(self._method, path, block, self._low, parent, request_id, sent)
         head.baggage = baggage
         head.traced = traced
@@ -205,7 +218,7 @@ class Kinds:
     max_fields: of one block.
     """
 
-    __slots__ = ("_answers", "_carriers", "_known_answers", "_max_fields", "_requests", "_shapes", "_texts")
+    __slots__ = ("_answers", "_carriers", "_known_answers", "_max_fields", "_paths", "_requests", "_shapes", "_texts")
 
     def __init__(self, carriers: frozenset[bytes], max_fields: int) -> None:
         self._carriers = carriers
@@ -215,18 +228,32 @@ class Kinds:
         self._answers: list[AnswerKind] = []
         self._known_answers: dict[bytes, AnswerKind] = {}
         self._texts: dict[bytes, bytes] = {}
+        self._paths: dict[bytes, bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Kinds requests={len(self._requests)} answers={len(self._answers)} shapes={len(self._shapes)}>"
 
     def text(self, encoded: bytes) -> bytes:
-        """As `text_of`, remembered; `encoded` comes out of a hole, and is short. Raises ConnectionFault."""
+        """A value that came out of a hole, and is short; remembered. Raises StreamFault, ConnectionFault."""
         found = self._texts.get(encoded)
         if found is None:
             found = text_of(encoded)
+            check_value(found)
             if len(self._texts) >= MAX_KNOWN:
                 self._texts.clear()
             self._texts[encoded] = found
+        return found
+
+    def path(self, encoded: bytes, method: bytes) -> bytes:
+        """As `text`, of a path."""
+        found = self._paths.get(encoded)
+        if found is None:
+            found = text_of(encoded)
+            check_path(found, method)
+            if len(self._paths) >= MAX_KNOWN:
+                self._paths.clear()
+            if found != b"*":  # which not every method may ask for
+                self._paths[encoded] = found
         return found
 
     def request(self, block: bytes, *, asleep: bool) -> tuple[RequestKind, StreamHead]:

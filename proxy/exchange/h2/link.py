@@ -9,17 +9,13 @@ bounded by windows, and a peer that takes nothing keeps only its own streams wai
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final
 
-from proxy.exchange.h2.budget import Budget
-from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, Flow
-from proxy.exchange.h2.outlet import Outlet
+from proxy.exchange.h2.flow import KEPT, LIMBO, OVER, Flow
+from proxy.exchange.h2.intake import CONNECTION_WINDOW, Intake
 from proxy.wire.h2.faults import (
-    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     PROTOCOL_ERROR,
-    STREAM_CLOSED,
     ConnectionFault,
 )
 from proxy.wire.h2.frames import (
@@ -42,53 +38,31 @@ from proxy.wire.h2.frames import (
     assemble,
     check_control,
     code_of,
-    data_frame,
     head_of,
     ping_ack,
-    unpadded,
     window_frame,
     word_of,
 )
 from proxy.wire.h2.hpack import NO_TABLE, Table
 from proxy.wire.h2.settings import INITIAL_WINDOW_SIZE, SETTINGS_ACK, read_settings
 
-if TYPE_CHECKING:
-    pass
 
-CONNECTION_WINDOW: Final = 1 << 20
-"""What a peer may have under way to us; given back by the quarter. A MiB in 1 ms is 8 Gbit/s, both ends are near."""
-
-MAX_QUEUED: Final = 8 << 20
-"""Bytes that wait on one connection for streams that do not take them, until its own window stalls as well: so much can
-streams that stall keep, before they hold up the others of their client."""
-
-NUISANCES: Final = 2_000
-"""Frames that do nothing (PING, SETTINGS, empty DATA, PRIORITY, for streams that have ended) beyond ten for each stream
-that was served: more than a client has reason for. gRPC sends a PING with a burst of data."""
-
-
-class Link(Outlet):
+class Link(Intake):
     """
     held:    the beginning of a frame that is not complete.
-    flows:   what comes in here, by stream.
-    credit:  bytes that were passed on, and are to be given back to the peer; owed: the same of what still waits.
-    queued:  bytes that came in here and wait.
     table:   the peer's, None when it has none.
     last:    the highest stream that was begun on it.
-    nuisances: frames that do nothing.
     """
 
-    __slots__ = ("_greeted", "credit", "flows", "held", "last", "nuisances", "owed", "queued", "table")
+    __slots__ = ("_grants", "_greeted", "held", "last", "table")
 
     def __init__(self) -> None:
         super().__init__()
         self.held = b""
-        self.flows: dict[int, Flow] = {}
-        self.credit = self.owed = self.queued = 0
         self.table: Table | None = Table()
         self.last = 0
         self._greeted = False
-        self.nuisances = Budget()
+        self._grants: dict[int, int] = {}
 
     # -- what the two kinds differ in ----------------------------------------------------------------------------------
 
@@ -101,10 +75,6 @@ class Link(Outlet):
         """The peer has ended a stream."""
 
     @abstractmethod
-    def reset_by_us(self, sid: int, flow: Flow | None, code: int) -> None:
-        """End a stream for what the peer did on it."""
-
-    @abstractmethod
     def told(self, values: dict[int, int]) -> None:
         """The peer's settings."""
 
@@ -115,10 +85,6 @@ class Link(Outlet):
     @abstractmethod
     def check_idle(self, sid: int) -> None:
         """Raises ConnectionFault for a stream that never began."""
-
-    @abstractmethod
-    def stray(self, sid: int) -> None:
-        """DATA or a block for a stream that is not open. Raises ConnectionFault."""
 
     def no_settings(self, data: bytes) -> str:
         return "no SETTINGS first (section 3.4)"
@@ -154,14 +120,14 @@ class Link(Outlet):
         self.client.flush()
 
     def _frames(self, data: bytes) -> None:
-        """Pass on what can be passed on as it stands, in runs: `start` is where the run to `sink` begins."""
+        """What was read, from the beginning of a frame on."""
         if not self._greeted and len(data) >= HEAD_BYTES and data[3] != SETTINGS:
             raise ConnectionFault(PROTOCOL_ERROR, self.no_settings(data))
-        start = pos = 0
-        end = len(data)
-        sink: Link | None = None
+        pos, end = 0, len(data)
         flows = self.flows
-        grants: dict[int, int] = {}
+        head: int
+        flags: int
+        sid: int
         while end - pos >= HEAD_BYTES:
             head, flags, sid = head_of(data, pos)
             size, kind = head >> 8, head & 255
@@ -172,72 +138,47 @@ class Link(Outlet):
                 break
             if kind == DATA:
                 flow = flows.get(sid)
-                if flow is not None and not flow.state & ~KEPT and not flags & PADDED and size:
-                    to = flow.sink
-                    if size <= flow.window and size <= to.window:
-                        flow.bytes += size
-                        left = flow.expects
-                        if left < 0 or (flow.bytes == left if flags & END_STREAM else flow.bytes <= left):
-                            if flow.state:
-                                flow.exchange.keep(flow, data[pos:stop])
-                            flow.window -= size
-                            to.window -= size
-                            self.credit += size
-                            if to is not sink:
-                                if sink is not None:
-                                    sink.write(data[start:pos])
-                                sink, start = to, pos
-                            if flags & END_STREAM:
-                                self.finish(sid, flow)
-                            pos = stop
-                            continue
-                        flow.bytes -= size
-            if sink is not None:
-                sink.write(data[start:pos])
-                sink = None
-            if kind == HEADERS:
-                sid &= MAX_WINDOW
-                if flags & (PADDED | WITH_PRIORITY | END_HEADERS) == END_HEADERS:
-                    block: bytes | None = data[pos + HEAD_BYTES : stop]
-                else:
-                    block, stop = assemble(data, pos, flags, sid)
-                if block is None:
+                if flow is None or flow.state & ~KEPT or not self.pass_data(flow, flags, data, pos, stop):
+                    self.unusual_data(sid & MAX_WINDOW, flags, data[pos + HEAD_BYTES : stop])
+                elif flags & END_STREAM:
+                    self.finish(sid, flow)
+            elif kind == HEADERS:
+                stop = self._block(flags, sid, data, pos, stop)
+                if not stop:
                     break
-                self.headers(sid, flags & END_STREAM, self._plain(block))
-                if self.closed:
-                    return
-            elif kind == DATA:
-                self._unusual_data(sid & MAX_WINDOW, flags, data[pos + HEAD_BYTES : stop])
             elif kind == WINDOW_UPDATE and size == 4 and (step := word_of(data, pos + HEAD_BYTES)):
-                grants[sid] = grants.get(sid, 0) + step  # dozens in a row are usual: one is passed on per wake-up
+                # Dozens in a row are usual: one is passed on per wake-up.
+                self._grants[sid] = self._grants.get(sid, 0) + step
             else:
                 self._control(kind, flags, sid & MAX_WINDOW, data[pos + HEAD_BYTES : stop])
-                if self.closed:
-                    return
-            pos = start = stop
-        if sink is not None:
-            sink.write(data[start:pos] if start or pos < end else data)
+            if self.closed:
+                return
+            pos = stop
         if pos < end:
             self.held = data[pos:] if pos else data
-        for sid, step in grants.items():
-            self._grant(sid & MAX_WINDOW, step)
+        if self._grants:
+            grants, self._grants = self._grants, {}
+            for sid, step in grants.items():
+                self._grant(sid & MAX_WINDOW, step)
         if self.credit > CONNECTION_WINDOW // 4:
             self.give_back()
 
-    def give_back(self) -> None:
-        """The peer may send as much again as was passed on."""
-        self.write(window_frame(0, self.credit))
-        self.credit = 0
-
-    def unqueued(self, size: int) -> None:
-        """So many bytes that came in here wait no more."""
-        self.queued -= size
-        if self.owed:
-            step = min(self.owed, size)
-            self.owed -= step
-            self.credit += step
-        if self.credit > CONNECTION_WINDOW // 4:
-            self.give_back()
+    def _block(self, flags: int, sid: int, data: bytes, start: int, stop: int) -> int:
+        """HEADERS, with its CONTINUATIONs. Returns where the next frame begins, 0 when not all of it has come."""
+        if flags & (PADDED | WITH_PRIORITY | END_HEADERS) == END_HEADERS:
+            block = data[start + HEAD_BYTES : stop]
+            if self.table is None and not flags & ~(END_STREAM | END_HEADERS) and block[:1] != NO_TABLE:
+                self.read, self.start, self.stop, self.whole = data, start, stop, sid
+                self.headers(sid & MAX_WINDOW, flags & END_STREAM, block)
+                self.read, self.whole = b"", 0
+                return stop
+        else:
+            found, stop = assemble(data, start, flags, sid & MAX_WINDOW)
+            if found is None:
+                return 0
+            block = found
+        self.headers(sid & MAX_WINDOW, flags & END_STREAM, self._plain(block))
+        return stop
 
     def _plain(self, block: bytes) -> bytes:
         """The block in a form that needs no table."""
@@ -247,92 +188,6 @@ class Link(Outlet):
                 return table.plain(block)
             self.table = None
         return block.lstrip(NO_TABLE) if block[:1] == NO_TABLE else block
-
-    # -- DATA that is not passed on as it stands -----------------------------------------------------------------------
-
-    def _unusual_data(self, sid: int, flags: int, payload: bytes) -> None:
-        """With padding, of no bytes, for a stream that has none to go to, or more than the other end takes."""
-        flow, size = self.flows.get(sid), len(payload)
-        body = unpadded(payload, flags)
-        if flow is None or flow.state & (LAST | OVER | EARLY):
-            self.credit += size
-            self._stray(sid, flow)
-            return
-        flow.bytes += len(body)
-        if len(body) < size:
-            self.credit += size - len(body)
-            self.write(window_frame(sid, size - len(body)))
-        if flow.expects >= 0 and (flow.bytes != flow.expects if flags & END_STREAM else flow.bytes > flow.expects):
-            self.credit += len(body)
-            self.reset_by_us(sid, flow, PROTOCOL_ERROR)
-            return
-        if not body and not flags & END_STREAM:
-            self.annoyed()
-            return
-        frame = data_frame(sid, flags & END_STREAM, body)
-        if flow.state & KEPT:
-            flow.exchange.keep(flow, frame)
-        if flags & END_STREAM:
-            flow.state |= LAST
-        if flow.queue or flow.state & LIMBO or len(body) > flow.window or len(body) > flow.sink.window:
-            self._queue(sid, flow, frame)
-            return
-        flow.window -= len(body)
-        flow.sink.window -= len(body)
-        self.credit += len(body)
-        flow.sink.write(frame)
-        if flags & END_STREAM:
-            self.finish(sid, flow)
-
-    def _queue(self, sid: int, flow: Flow, frame: bytes) -> None:
-        size = len(frame) - HEAD_BYTES
-        self.queued += size
-        if self.queued <= MAX_QUEUED:
-            self.credit += size
-        else:
-            self.owed += size
-            if self.owed > CONNECTION_WINDOW:
-                raise ConnectionFault(FLOW_CONTROL_ERROR, "more than the connection's window (section 6.9.1)")
-        flow.enqueue(frame)
-        if not flow.state & LIMBO:
-            flow.sink.waiting[sid] = flow
-            flow.sink.send_waiting(sid, flow)
-
-    def forget(self, sid: int, flow: Flow) -> None:
-        """A flow that came in here is given up."""
-        queue, flow.queue = flow.queue, None
-        size = sum([len(frame) - HEAD_BYTES for frame in queue or () if frame[3] == DATA])
-        flow.sink.waiting.pop(sid, None)
-        if size:
-            self.unqueued(size)
-
-    def pass_end_on(self, sid: int, flow: Flow, frames: bytes) -> None:
-        """Trailers that came in here, behind what waits for a window."""
-        flow.state |= LAST
-        if flow.queue or flow.state & LIMBO:
-            flow.enqueue(frames)
-        else:
-            flow.sink.write(frames)
-            self.finish(sid, flow)
-
-    def finish(self, sid: int, flow: Flow) -> None:
-        """All of a direction has been passed on."""
-        flow.state |= OVER
-        if flow.back.state & OVER:
-            flow.exchange.over()
-
-    def _stray(self, sid: int, flow: Flow | None) -> None:
-        """DATA behind the end of its stream, or for one that has ended or never began."""
-        if flow is None:
-            self.annoyed()
-            self.stray(sid)
-        else:
-            self.reset_by_us(sid, flow, STREAM_CLOSED)
-
-    def annoyed(self) -> None:
-        """A frame that does nothing. Raises ConnectionFault when they are too many for the time."""
-        if self.nuisances.spend(self.client.side.wheel.now) > NUISANCES:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that do nothing")
 
     # -- the connection itself -----------------------------------------------------------------------------------------
 

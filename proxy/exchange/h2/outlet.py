@@ -1,7 +1,9 @@
 """What goes out on a connection of HTTP/2: windows, and what waits for them.
 
-What is written goes out together when all that was read has been looked at (`ClientLink.flush`). DATA that a window
-does not admit waits in the queue of its flow; other frames do not wait, unless they stand behind such DATA.
+What is written goes out together when all that was read has been looked at (`ClientLink.flush`). Frames that leave as
+they came are a run: a slice of what was read, which grows for as long as the next frame stands behind the last one.
+DATA that a window does not admit waits in the queue of its flow; other frames do not wait, unless they stand behind
+such DATA.
 """
 
 from __future__ import annotations
@@ -35,7 +37,10 @@ class Outlet(ABC):
     closed:  nothing goes out any more.
     """
 
-    __slots__ = ("client", "clogged", "closed", "fresh", "initial", "out", "parked", "stream", "waiting", "window")
+    __slots__ = (
+        "_read", "_start", "_stop", "client", "clogged", "closed", "fresh", "initial", "out", "parked", "stream",
+        "waiting", "window",
+    )  # fmt: skip
 
     client: ClientLink
     initial: int
@@ -43,6 +48,8 @@ class Outlet(ABC):
     def __init__(self) -> None:
         self.stream: Stream | None = None
         self.out: list[bytes] = []
+        self._read = b""
+        self._start = self._stop = 0
         self.waiting: dict[int, Flow] = {}
         self.window = self.initial = DEFAULT_WINDOW
         self.parked = 0
@@ -59,14 +66,52 @@ class Outlet(ABC):
         """All of a direction that came in here has been passed on."""
 
     def write(self, piece: bytes) -> None:
-        if not self.out:
+        if self._stop:
+            self._end_run()
+        elif not self.out:
             self.client.dirty.append(self)
         self.out.append(piece)
 
+    def pass_on(self, read: bytes, start: int, stop: int) -> None:
+        """Write a frame as it stands in what was read."""
+        if self._stop:
+            if self._stop == start and self._read is read:
+                self._stop = stop
+                return
+            self._end_run()
+        elif not self.out:
+            self.client.dirty.append(self)
+        self._read = read
+        self._start, self._stop = start, stop
+
+    def end(self, words: bytes) -> None:
+        """Send what was written, and that behind it."""
+        if self._stop:
+            self._end_run()
+        self.out.append(words)
+        Outlet.push(self)
+
+    def discard(self) -> None:
+        """Nobody takes what was written."""
+        self.out.clear()
+        self._read = b""
+        self._start = self._stop = 0
+
+    def _end_run(self) -> None:
+        read, start, stop = self._read, self._start, self._stop
+        self.out.append(read[start:stop] if start or stop < len(read) else read)
+        self._read = b""
+        self._start = self._stop = 0
+
     def push(self) -> None:
         """Send what was written."""
-        stream, out = self.stream, self.out
-        if stream is None or not out:
+        stream = self.stream
+        if stream is None:
+            return
+        if self._stop:
+            self._end_run()
+        out = self.out
+        if not out:
             return
         self.out = []
         if stream.is_closing():

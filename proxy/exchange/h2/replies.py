@@ -36,11 +36,12 @@ def request_literals(passage: Passage, plan: Plan) -> bytes:
     where the next sidecar finds it at no cost."""
     added = field_literals(plan.request)
     if passage.template is not None:
-        arguments: list[object] = []
-        for value in passage.template.values(passage.filling):
-            arguments.append(len(value))
-            arguments.append(value)
-        added += template_literals(passage.template) % tuple(arguments)
+        form, lengths = template_literals(passage.template)
+        filling = passage.filling
+        arguments: list[object] = [*filling]
+        for place, grows, length in lengths:
+            arguments.insert(place, len(filling[grows]) + length)
+        added += form % tuple(arguments)
     if passage.fields:
         added += literals(passage.fields)
     if plan.chained and passage.hop:
@@ -48,12 +49,26 @@ def request_literals(passage: Passage, plan: Plan) -> bytes:
     return added
 
 
-def template_literals(template: Template) -> bytes:
-    """The fields of a template, whose values all have less than 127 bytes, made once."""
+def template_literals(template: Template) -> tuple[bytes, list[tuple[int, int, int]]]:
+    """The fields of a template, whose values all have less than 127 bytes, and how their lengths get into its filling:
+    place, which of the filling grows, what is added to its length; the last place first. Made once."""
     found = template.literals
     if found is None:
-        found = template.literals = b"".join([b"\0%c%b%%c%%b" % (len(name), name) for name, _ in template.fields])
+        form, lengths, place = b"", [], 0
+        for (name, value), (length, grows) in zip(template.fields, template.lengths, strict=True):
+            form += b"\0%c%b" % (len(name), name)
+            if grows < 0:
+                form += b"%c" % length if length != _PERCENT else b"%%"
+            else:
+                form += b"%c"
+                lengths.append((place, grows, length))
+            form += value
+            place += value.count(b"%b")
+        found = template.literals = form, lengths[::-1]
     return found
+
+
+_PERCENT: Final = ord("%")
 
 
 HOP_LITERAL: Final = b"\0\x0askycap-hop\x10"

@@ -6,7 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import Failure
-from proxy.exchange.h2.link import CONNECTION_WINDOW, Link
+from proxy.exchange.h2.intake import CONNECTION_WINDOW
+from proxy.exchange.h2.link import Link
 from proxy.exchange.ports import FAR, Pool, Upstream
 from proxy.wire.h2.faults import NO_ERROR, ConnectionFault
 from proxy.wire.h2.frames import PREFACE, goaway_frame, window_frame
@@ -154,8 +155,7 @@ class ServerLink(Link):
 
     def _part(self, upstream: Upstream, words: bytes) -> None:
         upstream.borrower = None
-        self.out.append(words)
-        super().push()
+        self.end(words)
         upstream.stream.close()
         self.stream = None
 
@@ -233,7 +233,7 @@ class ServerLink(Link):
     def upstream_lost(self, *, error: bool) -> None:
         self.closed = True
         self.upstream = self.stream = None
-        self.out.clear()
+        self.discard()
         self.client.retire(self)
         self.client.dismiss(self)
         streams = [flow.exchange for flow in self.flows.values()]

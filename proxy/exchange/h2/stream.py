@@ -7,6 +7,7 @@ ROUTING ──sent──▶ WAITING ──final head──▶ ANSWERING ──bo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from proxy.errors import (
@@ -40,17 +41,19 @@ _PLAIN_ANSWERS: Final = {status: ResponseHead(b"", b"", status, 0) for status in
 
 _OURS: Final = frozenset({b"skycap-"})
 _HTTP2: Final = b',"protocol":"h2"'
+_GRPC_OK: Final = _HTTP2 + b',"grpcStatus":0'
 
 
 class StreamExchange(StreamWay):
     """grpc_status: of the answer, -1 without one."""
 
-    __slots__ = ("_answer_block", "grpc_status")
+    __slots__ = ("_answer_block", "_content", "grpc_status")
 
     def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
         super().__init__(client, sid, kind, head, end)
         self.grpc_status = -1
         self._answer_block = b""
+        self._content: Sequence[bytes] = ()
 
     # -- the answer ----------------------------------------------------------------------------------------------------
 
@@ -69,23 +72,25 @@ class StreamExchange(StreamWay):
         except StreamFault as fault:
             self.bad_answer(fault.detail)
             return
+        server = self.server
+        assert server is not None
         if kind.status < 200:
-            client.write(header_frames(self.sid, 0, client.first(block)))
+            server.pass_block(self.sid, client, 0, block, changed=False)
             return
         self.phase = ANSWERING
-        if passage.hop and self._kept:
-            passage.asked = b"".join([frame[HEAD_BYTES:] for frame in self._kept if frame[3] == DATA])
-        self._kept = None
+        self._content, self._kept = self._kept or (), None
         self.request.state &= ~KEPT
         answer.state &= ~EARLY
         answer.expects = -1 if end else expects
         passage.status = kind.status
         side.has_answer = True
-        if passage.told or kind.claims:
+        changed = passage.told or kind.claims
+        if changed:
             try:
                 block = self._edited(kind, block)
             except Refused as refused:
                 self.phase = WAITING
+                self._show_content()
                 self.fail(refused.failure, refused.detail)
                 return
         if passage.hop and side.hops is not None:
@@ -100,14 +105,9 @@ class StreamExchange(StreamWay):
             answer.state |= LAST
         elif not self.head.grpc:
             self._arm(side.settings.stream_ticks)
-        client.write(header_frames(self.sid, end, client.first(block)))
+        server.pass_block(self.sid, client, end, block, changed=changed)
         if end:
-            self.server_finish()
-
-    def server_finish(self) -> None:
-        """The answer has been passed on as a whole."""
-        assert self.server is not None
-        self.server.finish(self.sid, self.answer)
+            server.finish(self.sid, answer)
 
     def _edited(self, kind: AnswerKind, block: bytes) -> bytes:
         """The answer's block with what its side adds, and without what it leaves out."""
@@ -133,15 +133,19 @@ class StreamExchange(StreamWay):
         self.grpc_status = kind.grpc_status
         if self._answer_block and self.passage.status < ERRORS and kind.grpc_status > 0:
             self._capture(self._answer_block + block, self.passage.status, failed=True)
-        server, client = self.server, self.client
-        assert server is not None
-        server.pass_end_on(self.sid, answer, header_frames(self.sid, END_STREAM, client.first(block)))
+        assert self.server is not None
+        self.server.pass_end_on(self.sid, answer, block, changed=kind.claims)
 
     def _capture(self, block: bytes, status: int, *, failed: bool) -> None:
         hops = self.client.side.hops
         assert hops is not None  # else it would have no hop
+        self._show_content()
         head = answer_head(block, status)
         hops.answered(self.passage, head, head.end, failed=failed)
+
+    def _show_content(self) -> None:
+        """What was kept of the request's content is for its hop."""
+        self.passage.asked = b"".join([frame[HEAD_BYTES:] for frame in self._content if frame[3] == DATA])
 
     def captured(self, data: bytes) -> None:
         capture, hops = self.passage.capture, self.client.side.hops
@@ -275,9 +279,11 @@ class StreamExchange(StreamWay):
         passage.request_bytes = self.request.bytes
         passage.answer_bytes = self.answer.bytes
         passage.further = _HTTP2
-        if self.grpc_status >= 0:
-            side.counters.grpc[self.grpc_status] += 1
-            passage.further = b'%b,"grpcStatus":%d' % (_HTTP2, self.grpc_status)
+        code = self.grpc_status
+        if code >= 0:
+            side.counters.grpc[code] += 1
+            if passage.hop:
+                passage.further = b'%b,"grpcStatus":%d' % (_HTTP2, code) if code else _GRPC_OK
         side.settled(passage, status, failure)
         request, answer = self.request, self.answer
         del request.back, request.exchange, answer.back, answer.exchange

@@ -29,7 +29,7 @@ from proxy.exchange.ports import Pool
 from proxy.exchange.ruled import chosen, whole_reply
 from proxy.exchange.way import IDEMPOTENT
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
-from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, header_frames, window_frame
+from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, window_frame
 from proxy.wire.h2.template import without
 
 if TYPE_CHECKING:
@@ -193,15 +193,18 @@ class StreamWay(ABC):
         assert plan is not None
         self.phase = WAITING
         block = self.head.block
+        added = request_literals(passage, plan)
         if passage.drop:
             block = without(block, passage.drop)
-        block += request_literals(passage, plan)
+        changed = bool(added or passage.drop)
+        if added:
+            block += added
         server.flows[sid] = self.answer
         request.sink = server
         request.window = server.initial
         request.state &= ~LIMBO
         bare = request.state & LAST and not request.queue
-        server.write(header_frames(sid, END_STREAM if bare else 0, server.first(block)))
+        self.client.pass_block(sid, server, END_STREAM if bare else 0, block, changed=changed)
         if self.granted:
             server.write(window_frame(sid, self.granted))
             self.granted = 0

@@ -27,7 +27,6 @@ _NOT_IN_TRAILERS: Final = frozenset({b"content-length", b"host", b"te", b"traile
 """RFC 9110 section 6.5.1: fields that say how the message is read."""
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++")
-_FORBIDDEN: Final = re.compile(rb"[\0\r\n]")
 _METHOD: Final = re.compile(METHOD)
 _SCHEME: Final = re.compile(rb"[a-z][a-z0-9+.\-]*+", re.IGNORECASE)
 _TARGET: Final = re.compile(TARGET)
@@ -37,7 +36,7 @@ _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
 
 def check_value(value: bytes) -> None:
     """Raises StreamFault."""
-    if _FORBIDDEN.search(value):
+    if 0 in value or 13 in value or 10 in value:  # three looks by machine, where a pattern takes each byte in turn
         raise StreamFault(PROTOCOL_ERROR, "NUL, CR or LF in a value (section 8.2.1)")
 
 

@@ -77,17 +77,14 @@ class Template:
         end = len(block)
         values: list[bytes] = []
         for part, size in self._parts:
-            if not block.startswith(part, start):
+            stop = start + size
+            if stop >= end or block[start:stop] != part:
                 return None
-            start += size
-            if start >= end:
-                return None
-            length = block[start] & 127
-            stop = start + 1 + length
+            length = block[stop] & 127
             if length == 127:
                 return None
-            values.append(block[start:stop])
-            start = stop
+            start = stop + 1 + length
+            values.append(block[stop:start])
         return values if block[start:] == self._tail else None
 
 

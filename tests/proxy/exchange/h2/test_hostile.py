@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.exchange.h2.client import MAX_STREAMS, RESETS
-from proxy.exchange.h2.link import NUISANCES
+from proxy.exchange.h2.intake import NUISANCES
 from proxy.wire.h2.frames import (
     ACK,
     CONTINUATION,

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.contract.routes import Endpoint
 from proxy.exchange.h2.kinds import MAX_KNOWN
-from proxy.wire.h2.frames import END_HEADERS, END_STREAM, HEADERS
+from proxy.wire.h2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PING
 from proxy.wire.h2.hpack import literal, literals
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import GRPC, Caller, Service, frame
@@ -380,3 +380,34 @@ def test_extended_connect_is_offered_once(book: Playbook) -> None:
     server.end.engine.update_settings({8: 1})
     server.flush()
     assert b"\0\x08\0\0\0\x01" not in client.got
+
+
+def test_frames_of_one_read_leave_in_their_order(make_book: MakeBook) -> None:
+    """What leaves as it came, and what does not, in turn, to one connection."""
+    book = make_book(routes=[ready("agent-42")])
+    client = Caller(book, book.inbound())
+    first = client.ask(method=b"POST", data=b"one,", ends=False)
+    server = Service(book.app)
+    server.flush()
+    ping = frame(PING, 0, 0, b"12345678")
+    client.raw(frame(DATA, 0, first, b"two,") + ping + frame(DATA, 0, first, b"three,") + ping)
+    engine = client.end.engine
+    sids = []
+    for key in (b"", b"person-7", b"", b"person-7", b""):
+        sids.append(engine.get_next_available_stream_id())
+        baggage = [(b"baggage", b"routing-key=" + key)] if key else []
+        head = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/a"), (b":authority", b"users"), *baggage]
+        engine.send_headers(sids[-1], head)
+        engine.send_data(sids[-1], b"of %d" % sids[-1], end_stream=True)
+        engine.send_data(first, b"%d," % sids[-1])
+    engine.send_headers(first, [(b"x-checksum", b"0")], end_stream=True)
+    client.flush()
+    requests = server.requests
+    assert requests[first].data == b"one,two,three," + b"".join([b"%d," % sid for sid in sids])
+    assert requests[first].trailers == {b"x-checksum": b"0"}
+    for sid in sids:
+        assert requests[sid].data == b"of %d" % sid
+        assert requests[sid].ended
+        server.answer(sid, data=b"to %d" % sid, trailers=[(b"grpc-status", b"0")])
+    assert [client.answers[sid].data for sid in sids] == [b"to %d" % sid for sid in sids]
+    assert client.end.pings == 2

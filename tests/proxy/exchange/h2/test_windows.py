@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.exchange.h2.link import CONNECTION_WINDOW, MAX_QUEUED
+from proxy.exchange.h2.intake import CONNECTION_WINDOW, MAX_QUEUED
 from proxy.wire.h2.frames import DATA, END_STREAM, PADDED
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import Caller, Service, frame

@@ -1,0 +1,96 @@
+"""Heads out of blocks that match a template: what stands in the holes is read as it would be from any other block."""
+
+from __future__ import annotations
+
+import pytest
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
+from proxy.exchange.h2.head import StreamHead
+from proxy.exchange.h2.kinds import MAX_KNOWN, Kinds
+from proxy.wire.h2.faults import StreamFault
+from proxy.wire.h2.hpack import literals
+
+PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+ZEROS = b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01"
+
+
+def block(path: bytes = b"/", method: bytes = b"GET", **values: bytes) -> bytes:
+    fields = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"users")]
+    return literals([*fields, *[(name.replace("_", "-").encode(), value) for name, value in values.items()]])
+
+
+def huffman(found: bytes, value: bytes) -> bytes:
+    """A block with a value written in the code of RFC 7541 appendix B."""
+    code = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(value)
+    return found.replace(b"%c%b" % (len(value), value), b"%c%b" % (128 | len(code), code))
+
+
+def read(kinds: Kinds, found: bytes) -> StreamHead:
+    return kinds.request(found, asleep=False)[1]
+
+
+@pytest.fixture
+def kinds() -> Kinds:
+    """One that has seen a block already."""
+    made = Kinds(frozenset({b"baggage"}), 100)
+    read(made, block(baggage=b"routing-key=a", traceparent=PARENT, x_request_id=b"first"))
+    return made
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize(
+    ("value", "parent"),
+    [(PARENT, PARENT), (PARENT.upper(), PARENT), (ZEROS, None), (b"ff" + PARENT[2:], None), (PARENT + b"-x", None)],
+)
+def test_traceparent(kinds: Kinds, value: bytes, parent: bytes | None, *, coded: bool) -> None:
+    found = block(baggage=b"routing-key=a", traceparent=value, x_request_id=b"one")
+    head = read(kinds, huffman(found, value) if coded else found)
+    assert head.traceparent == parent
+    assert head.traced == (parent is None)
+    assert head.data.endswith(value)  # as it came
+    assert head.request_id == b"one"
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize(
+    ("value", "ident"), [(b"abc-1", b"abc-1"), (b"ABC-1", b"abc-1"), (b"two words", None), (b"\xe9", None)]
+)
+def test_request_id(kinds: Kinds, value: bytes, ident: bytes | None, *, coded: bool) -> None:
+    found = block(baggage=b"routing-key=a", traceparent=PARENT, x_request_id=value)
+    head = read(kinds, huffman(found, value) if coded else found)
+    assert head.request_id == ident
+    assert head.traced == (ident is None)
+    assert head.traceparent == PARENT
+
+
+@pytest.mark.parametrize("name", ["traceparent", "x_request_id", "baggage", "grpc_timeout"])
+@pytest.mark.parametrize("bad", [b"\0", b"\r", b"\n"])
+def test_what_no_value_has(kinds: Kinds, name: str, bad: bytes) -> None:
+    values = {"baggage": b"routing-key=a", "traceparent": PARENT, "x_request_id": b"one", "grpc_timeout": b"1S"}
+    read(kinds, block(**values))
+    with pytest.raises(StreamFault):
+        read(kinds, block(**{**values, name: b"a" + bad + b"c"}))
+    with pytest.raises(StreamFault):  # what was refused is not remembered
+        read(kinds, block(**{**values, name: b"a" + bad + b"c"}))
+
+
+@pytest.mark.parametrize("size", [10, 13])
+def test_a_length_is_no_part_of_its_value(kinds: Kinds, size: int) -> None:
+    values = {"baggage": b"routing-key=a", "traceparent": PARENT, "grpc_timeout": b"1S"}
+    read(kinds, block(**values))
+    assert read(kinds, block(**{**values, "grpc_timeout": b"1" * size})).baggage == b"routing-key=a"
+
+
+def test_paths_are_remembered_up_to_a_limit(kinds: Kinds) -> None:
+    for number in range(2 * MAX_KNOWN):
+        for _ in range(2):
+            assert read(kinds, block(b"/%d" % number)).data.startswith(b"GET /%d HTTP/2" % number)
+
+
+def test_not_every_method_may_ask_for_a_star(kinds: Kinds) -> None:
+    for method in (b"GET", b"OPTIONS"):
+        read(kinds, block(b"/", method))
+    assert read(kinds, block(b"*", b"OPTIONS")).method == b"OPTIONS"
+    with pytest.raises(StreamFault):
+        read(kinds, block(b"*"))
