@@ -1,4 +1,4 @@
-"""The picture for the README: CPU per request, CPU per MiB and added latency, where they were measured.
+"""The picture for the README: CPU per request, per MiB and per gRPC call, and added latency, where they were measured.
 
 python -m benchmarks.chart RESULTS.json OUT.svg
 """
@@ -17,6 +17,7 @@ _PANELS = (
     ("http1", "shadow", "cpu_us", "CPU per request, keyed (µs)"),
     ("http1", "unkeyed", "cpu_us", "CPU per request, no key (µs)"),
     ("bodies", "download-1", "cpu_us_per_mib", "CPU per MiB, 1 MiB answers (µs)"),
+    ("grpc", "16x8", "cpu_us", "CPU per gRPC call, keyed, 16 connections x 8 streams (µs)"),
     ("latency", "1000", "added_p50_us", "added p50 at 1,000 requests/s (µs)"),
 )
 _COLOURS = {"skycap": "#0b7a75", "skycap-interpreted": "#74b6b1"}

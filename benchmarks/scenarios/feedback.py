@@ -26,8 +26,8 @@ RATE = 1_000
 FAILURES = 40
 """Per round, one after the other. The 99th percentile of so few is the worst of them."""
 
-LOOK_SECONDS = 0.05
-"""Between two questions of each of a hundred: one alone asks without a pause."""
+LOOK_SECONDS = 0.25
+"""Between two questions of each of a hundred: they would wait for each other's. One alone asks without a pause."""
 
 _ORIGIN = "shop/payments"
 _PATIENCE_SECONDS = 10.0
