@@ -154,9 +154,11 @@ async def _parts(
     files = FileStore(settings.state_dir / FILES)
     static = StaticLauncher(Rules(settings.endpoint_networks, list(map(_address, sockets))))
     launchers: dict[str, Launcher] = {"static": static}
-    groups, process = NO_LIMITS, None
+    groups, process, keeper = NO_LIMITS, None, None
     if cluster is not None:
         access = await _access(settings, cluster)
+        cluster.launcher.files = files
+        keeper = await cluster.keeper(files)
         store: Store = cluster.store
         launchers |= {"kubernetes": cluster.launcher, "process": cluster.launcher}
     else:
@@ -172,10 +174,13 @@ async def _parts(
         launchers,
         gateway=settings.gateway,
         ended=settings.ended_keys,
-        forkable=cluster.launcher.workloads if cluster is not None else tuple,
+        forkable=cluster.launcher.baselines.names if cluster is not None else tuple,
         quota=settings.quota,
         limits=groups.limits.told(),
         unlimited=groups.why_not,
+        images=cluster.launcher.image_folder if cluster is not None else None,
+        keeper=keeper,
+        asked=(lambda: cluster.kubernetes.requests) if cluster is not None else None,
     )
     return _Parts(access, store, files, installation, process)
 

@@ -134,7 +134,7 @@ class Sidecar:
         problems: list[str] = []
         sides, peers = self._sides, Peers(self._tasks) if settings.peer_keys else None
         wanted: list[tuple[str, Listen, Side, Peers | None]] = [
-            *((INBOUND, listen, sides.guard(app), None) for listen, app in settings.inbound),
+            *((INBOUND, listen, sides.guard(app, listen.port), None) for listen, app in settings.inbound),
             *((OUTBOUND, listen, sides.carry(target), peers) for listen, target in settings.outbound),
         ]
         if self._link is not None:

@@ -167,11 +167,11 @@ class Sides:
 
     # -- making them ----------------------------------------------------------------------------------------------
 
-    def guard(self, app: Endpoint) -> Inbound:
-        """The side of a listener that guards the application at `app`."""
+    def guard(self, app: Endpoint, port: int) -> Inbound:
+        """The side of a listener at `port` that guards the application at `app`."""
         pools = self._guarded_pools
         pools.trust(app)
-        side = self._guard(replace(self._inbound_parts, pools=pools), app)
+        side = self._guard(replace(self._inbound_parts, pools=pools), app, port)
         self.inbound.append(side)
         return side
 
@@ -199,7 +199,7 @@ class Sides:
         """How connections to a port begin."""
         return Opening(self._settings.sniff_seconds, declared=port in self._settings.opaque, peers=peers, tls=tls)
 
-    def _guard(self, parts: SideParts, app: Endpoint) -> Inbound:
+    def _guard(self, parts: SideParts, app: Endpoint, port: int) -> Inbound:
         settings = self._settings
         return Inbound(
             parts,
@@ -212,6 +212,7 @@ class Sides:
             random_bits=_random_bits,
             in_hand=self._in_hand,
             forwarded=settings.forwarded,
+            port=port,
         )
 
     def _carry(self, target: Endpoint | None, *, relays: bool = False) -> Outbound:
@@ -236,7 +237,8 @@ class Sides:
         def nearby(endpoint: Endpoint) -> ConnectionPool:
             return pools.local(endpoint) if endpoint == destination else pools(endpoint)
 
-        return self._guard(replace(self._inbound_parts, pools=nearby), destination), self.opening(destination.port)
+        side = self._guard(replace(self._inbound_parts, pools=nearby), destination, destination.port)
+        return side, self.opening(destination.port)
 
     def _receive_outbound(self, destination: Endpoint) -> Received:
         return self._carry(destination, relays=True), self.opening(destination.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from controlplane.api.access import NAMESPACE
 from controlplane.api.body import read_as, read_bytes
 from controlplane.api.operations import (
     FORK_FILTER,
@@ -34,6 +35,8 @@ from controlplane.model.push import (
 
 CONTENT = Parameter("digest", "path", DIGEST, "SHA-256 of the content", True, "e3b0c44298fc1c149afbf4c8996fb924" * 2)
 
+TREE = Parameter("digest", "path", DIGEST, "of the tree, as a fork's `files` has it", True, CONTENT.example)
+
 
 def operations() -> tuple[Operation, ...]:
     return (
@@ -60,6 +63,11 @@ def operations() -> tuple[Operation, ...]:
             {204: Answer("it is kept for an hour, and as long as a push has named it")},
             (CONTENT,), lines="application/octet-stream", problems=(408, 413, 415, 422, 507),
         ),
+        Operation(
+            "GET", "/v1/trees/{digest}", "getTree", "The pushed files of a fork, for the pod that lays them", _tree,
+            {200: Answer("a tar archive: the files below `files/`, and `.removed`", media_type="application/x-tar")},
+            (TREE,), problems=(404, 503), sidecars=True,
+        ),
     )  # fmt: skip
 
 
@@ -85,3 +93,9 @@ async def _put(request: web.Request, values: Values) -> web.Response:
         raise invalid("digest", f"the body has the digest {found}: it did not arrive as it was sent")
     await request.app[REGISTRY].pushing.upload(data)
     return web.Response(status=204)
+
+
+async def _tree(request: web.Request, values: Values) -> web.Response:
+    """A pod asks with the token of a sidecar: it gets the files of its own namespace's forks."""
+    data = await request.app[REGISTRY].pushing.packed(values["digest"], request.get(NAMESPACE, ""))
+    return web.Response(body=data, content_type="application/x-tar")

@@ -65,6 +65,12 @@ class RegistryCollector(Collector):
         expired = CounterMetricFamily("skycap_registry_sandboxes_expired", "Sandboxes deleted by their TTL.")
         expired.add_metric([], registry.counters.expired)
         yield expired
+        if (asked := registry.installation.asked) is not None:
+            requests = CounterMetricFamily(
+                "skycap_kubernetes_requests", "Requests to the API server, watches included."
+            )
+            requests.add_metric([], asked())
+            yield requests
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

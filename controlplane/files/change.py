@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator
 
 from controlplane.files.diff import DiffError, FilePatch, apply_patch, parse_diff
+from controlplane.files.image import Base
 from controlplane.files.paths import checked_path, shown_path
 from controlplane.files.store import FileStore
 from controlplane.files.tree import MAX_FILE_BYTES, Content, Tree, clash, digest_of, too_much
-from controlplane.files.work import WorkFolder
 from controlplane.model.problem import DocumentError, FieldProblem, bounded
 from controlplane.model.push import ChangedFile, FileName, Needed, Push, PushedFile, SentFile
 
@@ -27,7 +27,7 @@ MAX_DIFF_CHARACTERS = 100_000
 class Changing:
     """One push, on top of what a fork has: `tree`, over the work folder `base`."""
 
-    def __init__(self, store: FileStore, base: WorkFolder, tree: Tree) -> None:
+    def __init__(self, store: FileStore, base: Base, tree: Tree) -> None:
         self._store = store
         self._base = base
         self._before = tree
@@ -98,7 +98,7 @@ class Changing:
             self._files[path] = data
 
     def _remove(self, path: str, where: str, said: str) -> None:
-        if self._now(path) is None:
+        if self._base.known and self._now(path) is None:
             self._problem(where, f"there is no {shown_path(said)} in the work folder {self._base.path}")
         else:
             self._removed.add(path)
@@ -125,6 +125,12 @@ class Changing:
         data = b""
         if old:
             found = self._read(old)
+            if found is None and not self._base.known:
+                message = (
+                    f"what {shown_path(old)} holds stands in the image, and is not known here: push the whole file"
+                )
+                self._problem(where, message)
+                return
             if found is None:
                 hint = "make the diff in the work folder, as with git diff --relative"
                 self._problem(where, f"there is no {shown_path(old)} in the work folder {self._base.path}: {hint}")
@@ -161,7 +167,7 @@ class Changing:
                 back.add(path)
                 continue
             files[path] = content
-        gone = {path for path in self._removed if self._base.find(path) is not None}
+        gone = {path for path in self._removed if not self._base.known or self._base.find(path) is not None}
         tree = self._before.changed(files, gone, back | (self._removed - gone))
         found = clash(tree)
         if found:
@@ -241,7 +247,7 @@ class Changing:
             raise DocumentError(bounded(self._problems))
 
 
-def differences(before: Tree, after: Tree, base: WorkFolder) -> Iterator[ChangedFile]:
+def differences(before: Tree, after: Tree, base: Base) -> Iterator[ChangedFile]:
     """What a push has changed, file by file."""
     for path in sorted({*before.paths(), *after.paths()}):
         old, new = before.files.get(path), after.files.get(path)
@@ -257,7 +263,7 @@ def differences(before: Tree, after: Tree, base: WorkFolder) -> Iterator[Changed
             yield ChangedFile(path=path, change="added")
 
 
-def compared(tree: Tree, base: WorkFolder, store: FileStore, workload: str) -> Iterator[PushedFile]:
+def compared(tree: Tree, base: Base, store: FileStore, workload: str) -> Iterator[PushedFile]:
     """In what a fork differs from its baseline, file by file."""
     for path in tree.paths():
         content = tree.files.get(path)
@@ -266,14 +272,14 @@ def compared(tree: Tree, base: WorkFolder, store: FileStore, workload: str) -> I
             new = store.read(content.digest) if content is not None else None
         except OSError:
             new = None
-        diff = _diff(path, old, new) if content is None or new is not None else None
+        diff = _diff(path, old, new) if base.known and (content is None or new is not None) else None
         if content is None:
             yield PushedFile(workload=workload, path=path, change="removed", diff=diff)
         else:
             yield PushedFile(
                 workload=workload,
                 path=path,
-                change="added" if old is None else "changed",
+                change="added" if old is None and base.known else "changed",
                 size=content.size,
                 digest=content.digest,
                 executable=content.executable,

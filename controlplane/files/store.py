@@ -22,6 +22,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from controlplane.files.tree import Tree, decode_tree, digest_of
 from controlplane.process.private import private_folder
@@ -38,6 +39,18 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 class StoreFullError(Exception):
     """There is no room for another content. `str()` is one sentence."""
+
+
+class Keeper(Protocol):
+    """Where trees outlive this process and its disk."""
+
+    async def keep(self, digest: str) -> None:
+        """A tree that the store has. Raises DocumentError, StoreError."""
+        ...
+
+    async def sweep(self) -> None:
+        """Forget what the store has forgotten."""
+        ...
 
 
 def is_digest(text: str) -> bool:

@@ -26,6 +26,8 @@ class Found:
 class WorkFolder:
     """path: absolute. Raises OSError when it is no folder that can be read."""
 
+    known = True
+
     def __init__(self, path: str) -> None:
         self.path = path
         with os.scandir(path):

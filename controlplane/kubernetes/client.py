@@ -97,9 +97,9 @@ class Kubernetes:
         """RFC 7386."""
         return await self._json("PATCH", place, {"fieldManager": MANAGER}, document, "application/merge-patch+json")
 
-    async def strategic(self, place: str, document: Object) -> Object:
+    async def strategic(self, place: str, document: Object, **query: str) -> Object:
         """A strategic merge patch, which knows that lists of containers go by their names."""
-        return await self._json("PATCH", place, {}, document, "application/strategic-merge-patch+json")
+        return await self._json("PATCH", place, query, document, "application/strategic-merge-patch+json")
 
     async def execute(self, place: str, container: str, command: Sequence[str]) -> None:
         """Run a program in a container of the pod at `place`, until it ends or the container does."""

@@ -15,11 +15,13 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from controlplane.files.store import FileStore
 from controlplane.kubernetes import figures
 from controlplane.kubernetes.catalogue import Catalogue
 from controlplane.kubernetes.certificates import Certificates
@@ -27,7 +29,8 @@ from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, 
 from controlplane.kubernetes.credentials import find
 from controlplane.kubernetes.decision import Installation as Injection
 from controlplane.kubernetes.figures import ReplicaCollector
-from controlplane.kubernetes.informer import Informer
+from controlplane.kubernetes.kept_files import KeptFiles
+from controlplane.kubernetes.laid import Fetching
 from controlplane.kubernetes.launcher import KubernetesLauncher
 from controlplane.kubernetes.lease import Lease
 from controlplane.kubernetes.names import LEADER
@@ -74,7 +77,7 @@ class Cluster:
         self._operator: Operator | None = None
         self.review = TokenReview(self.kubernetes, settings.namespace)
         self.store = KubernetesStore(self.kubernetes, settings.namespace, int(time.time() * 1000))
-        self.launcher = KubernetesLauncher(self.kubernetes, self.store.uid, namespaces=settings.namespaces)
+        self.launcher = KubernetesLauncher(self.kubernetes, self.store.sandboxes.uid, namespaces=settings.namespaces)
 
     def __repr__(self) -> str:
         return f"<Cluster {self.kubernetes!r}>"
@@ -165,7 +168,19 @@ class Cluster:
             lost()
 
         self._tasks.keep(hold, "lease")
+        with suppress(ConfigurationError):  # we are no pod, and nobody has named an image: files cannot be pushed
+            injection = await self._injection()
+            self.launcher.fetching = Fetching(injection.image, injection.pull_policy, injection.registry)
         self.launcher.begin(self._tasks)
+
+    async def keeper(self, files: FileStore) -> KeptFiles:
+        """What leaders before us have kept of pushed files is in `files` then. Raises ConfigurationError."""
+        found = KeptFiles(self.kubernetes, self._settings.namespace, files)
+        try:
+            await found.load()
+        except KubernetesError as error:
+            raise ConfigurationError([f"the pushed files are not seen: {error}"]) from None
+        return found
 
     async def user_token(self) -> str:
         """What allows everything, kept in a Secret, made when there is none. Raises ConfigurationError."""
@@ -190,11 +205,12 @@ class Cluster:
 
     def begin(self, registry: Registry) -> None:
         """Bring Sandboxes to the registry from now on."""
-        operator = self._operator = Operator(self.kubernetes, registry, self.store, self._tasks)
+        operator = self._operator = Operator(
+            self.kubernetes, registry, self.store, self.launcher.baselines, self._tasks
+        )
         self._tasks.keep(operator.run, "operator")
-        services = Informer(self.kubernetes, path("v1", "services"), lambda _key, _object: None)
-        self._tasks.keep(services.run, "services")
-        catalogue = Catalogue(self.launcher.baselines, services.objects.values, registry.definitions.learn)
+        services = self.launcher.services.objects.values
+        catalogue = Catalogue(self.launcher.baselines.all, services, registry.definitions.learn)
         self._tasks.keep(catalogue.run, "catalogue")
         self._tasks.spawn(self._settle(operator, registry), "what was left over")
         self._tasks.spawn(self._lead_here(), "leader's label")

@@ -1,5 +1,5 @@
-"""What is kept beside the Sandboxes, each a ConfigMap of the control plane's namespace: links and reviews, route
-groups, and what is left of Sandboxes that are gone, the keys that are remembered.
+"""What is kept beside the resources, each a ConfigMap of the control plane's namespace: links and reviews, and what is
+left of Sandboxes and route groups that are gone, the keys that are remembered.
 
 None of it is anybody's wish that a person would write with kubectl, so that none of it has a kind of its own.
 """

@@ -10,28 +10,31 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from controlplane.files.store import FileStore
+from controlplane.kubernetes.baselines import KINDS, Baselines, template_digest
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from controlplane.kubernetes.informer import Informer, Key
+from controlplane.kubernetes.laid import Fetching, PushedFiles
+from controlplane.kubernetes.making import Making, refusal, refused
 from controlplane.kubernetes.names import SANDBOX
-from controlplane.kubernetes.pods import Verdict, endpoint, judge, newest
-from controlplane.kubernetes.shadow import FORK, REVISION_LABEL, claims, selecting, shadow, shadow_labels, shadow_name
+from controlplane.kubernetes.patch import without_sidecar
+from controlplane.kubernetes.pods import endpoint, judge, moved_ports, newest
+from controlplane.kubernetes.shadow import FORK, REVISION_LABEL, image_folder, shadow, shadow_name
+from controlplane.kubernetes.shadow_pods import ShadowPods, label
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
 from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.explanation import near
-from controlplane.model.problem import FieldProblem
+from controlplane.model.problem import DocumentError, FieldProblem, invalid
 from controlplane.model.sandbox import Fork
 from controlplane.model.workload import Workload
 from proxy.base.tasks import Tasks
 
 log = logging.getLogger(__name__)
-
-KINDS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
-"""What can be forked, all of `apps/v1`, in the order in which a name is looked for."""
 
 START_SECONDS = 300.0
 """For a pod to be ready: an image of a gigabyte, and a slow start."""
@@ -40,22 +43,12 @@ UNSCHEDULABLE_SECONDS = 10.0
 """A cluster that grows by itself says so first."""
 
 LOOK_SECONDS = 1.0
-"""At the Deployment, when it has no pods: its conditions say why."""
+"""At what there is, when nothing has changed."""
 
-LOG_LINES = 20
+GONE_SECONDS = 5.0
+"""For a Deployment that was made to be seen."""
 
-PASSING = frozenset({0, 404, 409, 429, 500, 503, 504})
-"""Statuses that say nothing about the fork: what was refused is tried again by itself. What is not there (404) may have
-been deleted by somebody while it started."""
-
-_NOT_IN_A_POD = {
-    "cwd": "a pod's folder is that of its image: leave it out",
-    "files": "pushed files are not laid into pods yet: build an image",
-    "build": "nothing is built in a pod: build an image",
-}
-
-_Label = tuple[str, str, str, str]
-"""Namespace, sandbox, fork, revision."""
+_KINDS = " and no ".join(KINDS)
 
 
 class KubernetesLauncher:
@@ -68,15 +61,16 @@ class KubernetesLauncher:
         self._kubernetes = kubernetes
         self._uid = uid
         self._namespaces = frozenset(namespaces)
-        self._news: dict[_Label, asyncio.Event] = {}
-        self._pods = Informer(kubernetes, path("v1", "pods"), self._pod_changed, labels=SANDBOX)
-        self._baselines = {
-            kind: Informer(kubernetes, path("apps/v1", plural), _ignored, labels=f"!{SANDBOX}")
-            for kind, plural in KINDS.items()
-        }
+        self._pods = ShadowPods(kubernetes)
+        self.services = Informer(kubernetes, path("v1", "services"), lambda _key, _object: None)
+        self._making = Making(kubernetes, self.services.objects.values)
+        self.files: FileStore | None = None
+        self.fetching: Fetching | None = None
+        """How pushed files get into a pod; both are known when we lead."""
+        self.baselines = Baselines(kubernetes)
 
     def __repr__(self) -> str:
-        return f"<KubernetesLauncher {len(self._pods.objects)} pods>"
+        return f"<KubernetesLauncher {self._pods!r}>"
 
     def begin(self, tasks: Tasks) -> None:
         """Watch the cluster from now on."""
@@ -93,18 +87,7 @@ class KubernetesLauncher:
         return "; ".join(informer.problem for informer in self._informers() if informer.problem)
 
     def _informers(self) -> list[Informer]:
-        return [self._pods, *self._baselines.values()]
-
-    def workloads(self) -> list[str]:
-        """Everything that can be forked, sorted."""
-        return sorted({f"{key[0]}/{key[1]}" for informer in self._baselines.values() for key in informer.objects})
-
-    def baselines(self) -> list[Object]:
-        """The same as they are. A name that two kinds have is that of the first."""
-        found: dict[Key, Object] = {}
-        for informer in self._baselines.values():
-            found = {**informer.objects, **found}
-        return list(found.values())
+        return [self._pods.informer, self._pods.deployments, self.services, *self.baselines.informers]
 
     # -- the port -----------------------------------------------------------------------------------------------------
 
@@ -115,17 +98,29 @@ class KubernetesLauncher:
             allowed = ", ".join(sorted(self._namespaces))
             message = f"{namespace!r} is no namespace in which this installation starts shadows: it has {allowed}"
             problems.append(FieldProblem(path="workload", message=message))
-        elif all(informer.synced.is_set() for informer in self._baselines.values()):
-            known = self.workloads()
+        elif self.baselines.synced:
+            known = self.baselines.names()
             if fork.workload not in known:
                 found = near(fork.workload, known)
                 meant = f"; did you mean {' or '.join(found)}?" if found else ""
-                message = f"there is no {' and no '.join(KINDS)} {fork.workload}{meant}"
+                message = f"there is no {_KINDS} {fork.workload}{meant}"
                 problems.append(FieldProblem(path="workload", message=message))
-        for field, message in _NOT_IN_A_POD.items():
-            if getattr(fork, field) is not None:
-                problems.append(FieldProblem(path=field, message=message))
+        if fork.files is not None and (self.files is None or self.files.tree(fork.files) is None):
+            message = "there are no pushed files of this digest: push them with `skycap sandbox push`"
+            problems.append(FieldProblem(path="files", message=message))
         return problems
+
+    def image_folder(self, fork: Fork) -> str:
+        """Of its image, that a fork's pushed files are laid over. Raises DocumentError."""
+        baseline = self.baselines.get(fork.workload)
+        if baseline is None:
+            problems = self.check(fork.model_copy(update={"files": None}), None)
+            raise DocumentError(problems or [FieldProblem(path="workload", message="is not known yet: try again")])
+        found = image_folder(baseline, fork)
+        if found is None:
+            message = "nothing says which folder of its image files are laid over: its container has no workingDir"
+            raise invalid("workload", f"{message}. Say cwd in the fork first")
+        return found
 
     async def start(self, request: LaunchRequest) -> Running:
         await self.synced()
@@ -134,23 +129,37 @@ class KubernetesLauncher:
         name = shadow_name(request.sandbox, request.workload, request.revision)
         place = path("apps/v1", "deployments", name, namespace)
         try:
-            baseline = await self._baseline(request.workload)
-            document = shadow(baseline, request, self._uid(request.sandbox))
-            await self._possible(namespace, document)
-            port = await self._port(namespace, baseline)
-            made = await self._kubernetes.apply(place, document)
-            pod = await self._until_ready(request, place)
+            baseline = self.baselines.get(request.workload)
+            if baseline is None:
+                raise LaunchError(f"there is no {_KINDS} {request.workload} any more")
+            document = shadow(baseline, request, self._uid(request.sandbox), *self._pushed(request.fork, baseline))
+            wanted = self._making.ports(namespace, baseline)
+            made = await self._making.make(place, document, request.fork.patch)
+            pod = await self._until_ready(request, (namespace, name))
         except KubernetesError as error:
-            await self._clear(place)
-            raise LaunchError(f"the cluster refuses: {error}", again=error.status in PASSING) from None
+            await self._making.clear(place)
+            raise refusal(error) from None
         except BaseException:
-            await asyncio.shield(self._clear(place))
+            await asyncio.shield(self._making.clear(place))
             raise
-        return _running(pod, port, name, made)
+        return _running(pod, baseline, wanted, made)
+
+    def _pushed(self, fork: Fork, baseline: Object) -> tuple[PushedFiles | None, Fetching | None]:
+        """Raises LaunchError."""
+        if fork.files is None:
+            return None, None
+        tree = self.files.tree(fork.files) if self.files is not None else None
+        if tree is None:
+            raise LaunchError("its pushed files are gone: push them again")
+        if self.fetching is None:
+            raise LaunchError("nothing says with which image its pushed files are fetched: --sidecar-image")
+        if image_folder(baseline, fork) is None:
+            raise LaunchError("nothing says which folder of its image files are laid over: say cwd in the fork")
+        return PushedFiles(fork.files, tuple(sorted(tree.removed)), fork.build or ()), self.fetching
 
     async def adopt(self, request: LaunchRequest, handle: dict[str, Any]) -> Running | None:
         await self.synced()
-        pod = newest(self._of(_label(request)))
+        pod = newest(self._pods.of(label(request)))
         if pod is None or not judge(pod).ready:
             return None
         return Running(_endpoints(pod, handle.get("port")), {**handle, "pod": pod["metadata"]["name"]})
@@ -159,13 +168,13 @@ class KubernetesLauncher:
         handle = running.handle
         at = (handle["namespace"], handle["sandbox"], handle["fork"], handle["revision"])
         while True:
-            event = self._event(at)
-            pod = self._pods.objects.get((handle["namespace"], handle["pod"]))
+            event = self._pods.event(at)
+            pod = self._pods.named(handle["namespace"], handle["pod"])
             if pod is None:
                 return LaunchError(f"its pod {handle['pod']} is gone", again=True)
             verdict = judge(pod)
             if verdict.failed:
-                return LaunchError(verdict.sentence, await self._log(pod, verdict), again=True)
+                return LaunchError(verdict.sentence, await self._pods.last_lines(pod, verdict), again=True)
             await event.wait()
 
     async def stop(self, running: Running) -> None:
@@ -176,79 +185,39 @@ class KubernetesLauncher:
         return False  # a pod's connections are not seen from here
 
     async def log(self, running: Running, lines: int, window: Window = ALWAYS) -> str:
-        pod = self._pods.objects.get((running.handle["namespace"], running.handle["pod"]))
+        pod = self._pods.named(running.handle["namespace"], running.handle["pod"])
         if pod is None:
             return ""
-        return await self._lines(pod, pod["spec"]["containers"][0]["name"], lines, since=window.since)
+        return await self._pods.log(pod, lines, window)
 
     # -- at the start -------------------------------------------------------------------------------------------------
 
-    async def _baseline(self, workload: str) -> Object:
-        """As it is now. Raises LaunchError, KubernetesError."""
-        namespace, _, name = workload.partition("/")
-        for kind, plural in KINDS.items():
-            if (namespace, name) in self._baselines[kind].objects:
-                return await self._kubernetes.get(path("apps/v1", plural, name, namespace))
-        raise LaunchError(f"there is no {' and no '.join(KINDS)} {workload} any more")
-
-    async def _possible(self, namespace: str, document: Object) -> None:
-        """Raises LaunchError for what would harm the baseline, KubernetesError."""
-        template = document["spec"]["template"]
-        services = (await self._kubernetes.get(path("v1", "services", namespace=namespace)))["items"]
-        if found := selecting(services, template["metadata"]["labels"]):
-            raise LaunchError(f"Service {', '.join(found)} would lead requests without a key to the shadow")
-        for claim in claims(template["spec"]):
-            modes = (await self._kubernetes.get(path("v1", "persistentvolumeclaims", claim, namespace)))["spec"]
-            if not {"ReadWriteMany", "ReadOnlyMany"} & set(modes.get("accessModes") or ()):
-                raise LaunchError(f"the baseline's volume {claim} can be mounted by one node only, and is in use")
-
-    async def _port(self, namespace: str, baseline: Object) -> int | str | None:
-        """To which port of the baseline's pods its Service leads."""
-        labels = (baseline["spec"]["template"].get("metadata") or {}).get("labels") or {}
-        services = (await self._kubernetes.get(path("v1", "services", namespace=namespace)))["items"]
-        for service in services:
-            if selecting([service], labels):
-                for port in service["spec"].get("ports") or ():
-                    if port.get("protocol", "TCP") == "TCP":
-                        wanted: int | str = port.get("targetPort") or port["port"]
-                        return wanted
-        return None
-
-    async def _until_ready(self, request: LaunchRequest, place: str) -> Object:
-        """Raises LaunchError, KubernetesError."""
+    async def _until_ready(self, request: LaunchRequest, at_name: Key) -> Object:
+        """at_name: of the Deployment. Raises LaunchError, KubernetesError."""
         loop = asyncio.get_running_loop()
-        began, at = loop.time(), _label(request)
+        began, at = loop.time(), label(request)
         sentence = "it has no pod yet"
         while loop.time() - began < START_SECONDS:
-            event = self._event(at)
-            pod = newest(pod for pod in self._of(at) if "deletionTimestamp" not in pod["metadata"])
+            event = self._pods.event(at)
+            pod = newest(pod for pod in self._pods.of(at) if "deletionTimestamp" not in pod["metadata"])
             if pod is None:
-                await self._refused(place)
+                made = self._pods.deployments.objects.get(at_name)
+                if why := refused(made):
+                    raise LaunchError(why)
+                if made is None and loop.time() - began > GONE_SECONDS:
+                    raise LaunchError("somebody has deleted its Deployment", again=True)
             else:
                 verdict = judge(pod)
                 if verdict.ready:
                     return pod
                 patient = verdict.sentence.startswith("no node") and loop.time() - began < UNSCHEDULABLE_SECONDS
                 if verdict.failed and not patient:
-                    raise LaunchError(verdict.sentence, await self._log(pod, verdict))
+                    raise LaunchError(verdict.sentence, await self._pods.last_lines(pod, verdict))
                 sentence = verdict.sentence
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await event.wait()
         raise LaunchError(f"after {START_SECONDS:g} s {sentence}")
-
-    async def _refused(self, place: str) -> None:
-        """Why a Deployment gets no pods: a quota, an admission webhook. Raises LaunchError, KubernetesError."""
-        found = await self._kubernetes.get(place)
-        for condition in (found.get("status") or {}).get("conditions") or ():
-            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-                raise LaunchError(f"its pod is refused: {condition.get('message', '')}")
-
-    async def _clear(self, place: str) -> None:
-        try:
-            await self._kubernetes.delete(place)
-        except KubernetesError as error:
-            log.warning("%s is not deleted: %s", place, error)
 
     # -- what is left over --------------------------------------------------------------------------------------------
 
@@ -265,49 +234,22 @@ class KubernetesLauncher:
             await self._kubernetes.delete(path("apps/v1", "deployments", name, namespace), uid=stray["metadata"]["uid"])
         return len(strays)
 
-    # -- pods ---------------------------------------------------------------------------------------------------------
 
-    def _pod_changed(self, key: Key, pod: Object | None) -> None:
-        for at in [_label_of(pod)] if pod is not None else [at for at in self._news if at[0] == key[0]]:
-            if (event := self._news.pop(at, None)) is not None:
-                event.set()
-
-    def _event(self, at: _Label) -> asyncio.Event:
-        """Set with the next change of one of these pods."""
-        return self._news.setdefault(at, asyncio.Event())
-
-    def _of(self, at: _Label) -> list[Object]:
-        return [pod for pod in self._pods.objects.values() if _label_of(pod) == at]
-
-    async def _log(self, pod: Object, verdict: Verdict) -> str:
-        if not verdict.container:
-            return ""
-        return await self._lines(pod, verdict.container, LOG_LINES, previous=verdict.restarted)
-
-    async def _lines(
-        self, pod: Object, container: str, lines: int, *, previous: bool = False, since: float = 0.0
-    ) -> str:
-        namespace, name = _key(pod)
-        query = {"container": container, "tailLines": str(lines), **({"previous": "true"} if previous else {})}
-        if since:
-            query["sinceTime"] = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        try:
-            return await self._kubernetes.text(path("v1", "pods", name, namespace, "log"), **query)
-        except KubernetesError as error:
-            return f"(its output cannot be read: {error})"
-
-
-def _running(pod: Object, port: int | str | None, deployment: str, made: Object) -> Running:
+def _running(pod: Object, baseline: Object, wanted: Sequence[int | str], made: Object) -> Running:
+    """wanted: the ports that the workload's Services lead to."""
+    port = wanted[0] if wanted else None
     labels = pod["metadata"]["labels"]
     template = json.dumps(made["spec"]["template"], sort_keys=True).encode()
     handle = {
         "namespace": pod["metadata"]["namespace"],
-        "deployment": deployment,
+        "deployment": made["metadata"]["name"],
         "pod": pod["metadata"]["name"],
         "sandbox": labels[SANDBOX],
         "fork": labels[FORK],
         "revision": labels[REVISION_LABEL],
         "port": port,
+        "ports": moved_ports(without_sidecar(baseline["spec"]["template"]), pod, wanted),
+        "template": template_digest(baseline),
         "build": {
             "digest": hashlib.sha256(template).hexdigest()[:12],
             "built": None,
@@ -324,24 +266,5 @@ def _endpoints(pod: Object, port: int | str | None) -> tuple[str, ...]:
     return (found,)
 
 
-def _label(request: LaunchRequest) -> _Label:
-    labels = shadow_labels(request.sandbox, request.workload, request.revision)
-    return request.workload.partition("/")[0], labels[SANDBOX], labels[FORK], labels[REVISION_LABEL]
-
-
-def _label_of(pod: Object) -> _Label:
-    labels = pod["metadata"].get("labels") or {}
-    return (
-        pod["metadata"]["namespace"],
-        labels.get(SANDBOX, ""),
-        labels.get(FORK, ""),
-        labels.get(REVISION_LABEL, ""),
-    )
-
-
 def _key(found: Object) -> Key:
     return found["metadata"].get("namespace", ""), found["metadata"]["name"]
-
-
-def _ignored(_key: Key, _object: Object | None) -> None:
-    """Only asked for what there is."""

@@ -1,127 +1,107 @@
-"""Sandboxes as people write them with kubectl, brought to the registry, which makes them happen.
+"""Sandboxes and route groups as people write them with kubectl, brought to the registry, which makes them happen.
 
-    a Sandbox is new or has changed -> its document is judged as REST would judge it -> apply
-                                       what is refused becomes a condition of the Sandbox
-    a Sandbox is gone               -> its routes go, its shadows end
-
-Level-triggered: what is handled is the Sandbox as it is now, however often it changed meanwhile.
+it is new or has changed -> its document is judged as REST would judge it -> apply
+                            what is refused becomes a condition (`reconciler.py`)
+it is gone               -> its routes go, its shadows end
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from contextlib import suppress
-from datetime import UTC, datetime
 
-from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
-from controlplane.kubernetes.informer import Informer, Key
-from controlplane.kubernetes.store import PLURAL, KubernetesStore, document_of, says
-from controlplane.life.refusals import Closing, Conflict, NotFound, TooMany
+from controlplane.kubernetes.baselines import Baselines, Following
+from controlplane.kubernetes.client import Kubernetes, Object
+from controlplane.kubernetes.reconciler import Reconciler, now
+from controlplane.kubernetes.store import GROUPS, PLURAL, KubernetesStore, document_of, group_says, says
+from controlplane.life.refusals import NotFound
 from controlplane.life.registry import Registry
-from controlplane.life.sandboxes import Sandboxes
-from controlplane.model.problem import DocumentError
+from controlplane.model.group import GroupPhase, RouteGroup, parse_group
 from controlplane.model.record import Record
 from controlplane.model.sandbox import parse_sandbox
-from controlplane.rest import API_VERSION
-from controlplane.store.port import StoreError
-from proxy.base.backoff import Backoff
 from proxy.base.tasks import Tasks
-
-log = logging.getLogger(__name__)
-
-AGAIN_SECONDS = 5.0
-"""Until a Sandbox that was refused is looked at again."""
 
 
 class Operator:
-    """registry: whose sandboxes they are; store: knows the resources."""
+    """registry: whose sandboxes and groups they are; store: knows the resources."""
 
-    def __init__(self, kubernetes: Kubernetes, registry: Registry, store: KubernetesStore, tasks: Tasks) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, registry: Registry, store: KubernetesStore, baselines: Baselines, tasks: Tasks
+    ) -> None:
         self._registry = registry
         self._store = store
         self._tasks = tasks
-        self._informer = Informer(kubernetes, path(API_VERSION, PLURAL), self._changed)
-        self._dirty: set[str] = set()
-        self._busy: set[str] = set()
+        self._following = Following(registry.sandboxes, baselines, tasks)
+        self._sandboxes = Reconciler(kubernetes, PLURAL, store.sandboxes, self._bring, tasks)
+        self._groups = Reconciler(kubernetes, GROUPS, store.groups, self._bring_group, tasks)
 
     def __repr__(self) -> str:
-        return f"<Operator {len(self._informer.objects)} Sandboxes, {len(self._busy)} at work>"
+        return f"<Operator {self._sandboxes!r} {self._groups!r}>"
 
     @property
     def problem(self) -> str:
-        return self._informer.problem
+        return self._sandboxes.informer.problem or self._groups.informer.problem
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._informer.run()
+        self._tasks.keep(self._groups.informer.run, "route groups")
+        await self._sandboxes.informer.run()
 
     async def synced(self) -> None:
-        """All Sandboxes that there were have been seen, and those that are gone are given up."""
-        await self._informer.synced.wait()
-        for name in self._sandboxes.names():
-            if ("", name) not in self._informer.objects:
-                self._changed(("", name), None)
-
-    @property
-    def _sandboxes(self) -> Sandboxes:
-        return self._registry.sandboxes
-
-    def _changed(self, key: Key, item: Object | None) -> None:
-        name = key[1]
-        self._store.seen(name, item)
-        self._dirty.add(name)
-        if name not in self._busy:
-            self._busy.add(name)
-            self._tasks.spawn(self._handle(name), f"Sandbox {name}")
-
-    async def _handle(self, name: str) -> None:
-        backoff = Backoff(first=0.2)
-        try:
-            while name in self._dirty:
-                self._dirty.discard(name)
-                try:
-                    await self._bring(name, self._informer.objects.get(("", name)))
-                except Closing:
-                    return
-                except (StoreError, KubernetesError) as error:
-                    log.warning("Sandbox %s: %s", name, error)
-                    self._dirty.add(name)
-                    await asyncio.sleep(backoff.next())
-        finally:
-            self._busy.discard(name)
+        """All that there was has been seen, and what is gone is given up."""
+        registry = self._registry
+        for reconciler, names in ((self._sandboxes, registry.sandboxes.names), (self._groups, registry.groups.names)):
+            await reconciler.informer.synced.wait()
+            for name in names():
+                if ("", name) not in reconciler.informer.objects:
+                    reconciler.look_at(name)
 
     async def _bring(self, name: str, item: Object | None) -> None:
-        """Raises Closing, StoreError, KubernetesError."""
-        if item is None or item["metadata"].get("deletionTimestamp"):
+        sandboxes = self._registry.sandboxes
+        for group in self._registry.groups.of_member(name):
+            self._groups.look_at(group)
+        if item is None:
             with suppress(NotFound):
-                await self._sandboxes.delete(name)
+                await sandboxes.delete(name)
             return
         record = self._record(name)
         if record is not None and not record.deleting and says(item, record):
+            await self._following.look(name)
             return
-        try:
-            await self._sandboxes.apply(parse_sandbox(document_of(item), name))
-        except DocumentError as error:
-            await self._complain(name, "Invalid", str(error))
-        except Conflict as error:
-            await self._complain(name, "KeyTaken", str(error))
-        except TooMany as error:
-            await self._complain(name, "TooMany", str(error))
+        await sandboxes.apply(parse_sandbox(document_of(item), name))
 
     def _record(self, name: str) -> Record | None:
         try:
-            return self._sandboxes.record(name)
+            return self._registry.sandboxes.record(name)
         except NotFound:
             return None
 
-    async def _complain(self, name: str, reason: str, message: str) -> None:
-        await self._store.complain(name, reason, message, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-        item = self._informer.objects.get(("", name))
-        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._again, name, item)
+    async def _bring_group(self, name: str, item: Object | None) -> None:
+        groups = self._registry.groups
+        if item is None:
+            with suppress(NotFound):
+                await groups.delete(name)
+            return
+        record = groups.record(name)
+        if record is None or not group_says(item, record):
+            await groups.apply(parse_group(document_of(item), name))
+        found = groups.get(name)
+        if found is not None:
+            await self._store.groups.tell(name, group_status(found, item))
 
-    def _again(self, name: str, item: Object | None) -> None:
-        """What was refused may be possible by now: a workload has come, a key is free."""
-        now = self._informer.objects.get(("", name))
-        if now is not None and item is not None and now["metadata"]["uid"] == item["metadata"]["uid"]:
-            self._changed(("", name), now)
+
+def group_status(group: RouteGroup, item: Object) -> Object:
+    """What is so of a group, which follows from its members."""
+    assert group.status is not None
+    told: Object = group.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    ready = group.status.phase is GroupPhase.READY
+    before = (item.get("status") or {}).get("conditions") or ()
+    old: Object = next((one for one in before if one["type"] == "Ready"), {})
+    status = "True" if ready else "False"
+    condition = {
+        "type": "Ready",
+        "status": status,
+        "reason": "MembersServe" if ready else group.status.phase.value,
+        "message": group.status.message,
+        "lastTransitionTime": old["lastTransitionTime"] if old.get("status") == status else now(),
+    }
+    return {**told, "conditions": [condition], "observedGeneration": item["metadata"].get("generation")}

@@ -119,6 +119,21 @@ def endpoint(pod: Pod, wanted: int | str | None = None) -> str:
     return f"[{address}]:{number}" if ":" in address else f"{address}:{number}"
 
 
+def moved_ports(template: Mapping[str, Any], pod: Pod, wanted: Iterable[int | str]) -> dict[str, int]:
+    """Which ports of the baseline have another number in the shadow's pod.
+
+    template: of the baseline's pods, which are known by their names here; wanted: as Services name them.
+    """
+    found = {}
+    for name in wanted:
+        if isinstance(name, str):
+            numbers = (port_number(container, name) for container in template["spec"]["containers"])
+            before, now = next((number for number in numbers if number is not None), None), _port(pod, name)
+            if before is not None and now is not None and before != now:
+                found[str(before)] = now
+    return found
+
+
 def _port(pod: Pod, wanted: int | str | None) -> int | None:
     spec = pod["spec"]
     proxies = [item for item in spec.get("initContainers") or () if item["name"] == PROXY]

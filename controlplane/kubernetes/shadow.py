@@ -14,9 +14,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from controlplane.kubernetes.laid import Fetching, PushedFiles, folder_of, lay
 from controlplane.kubernetes.names import ENABLED, GROUP, INJECT, OURS, REVISION, ROUTING_KEY, SANDBOX, WORKLOAD
 from controlplane.kubernetes.patch import without_sidecar
 from controlplane.launch.port import LaunchRequest
+from controlplane.model.sandbox import Fork
 from controlplane.rest import API_VERSION
 from controlplane.rest import SANDBOX as SANDBOX_KIND
 
@@ -48,8 +50,17 @@ def shadow_labels(sandbox: str, workload: str, revision: int) -> dict[str, str]:
     return {SANDBOX: sandbox, FORK: workload.partition("/")[2], REVISION_LABEL: str(revision)}
 
 
-def shadow(baseline: Mapping[str, Any], request: LaunchRequest, uid: str) -> dict[str, Any]:
-    """The Deployment. baseline: an object with `spec.template`; uid: of the Sandbox, which owns it."""
+def shadow(
+    baseline: Mapping[str, Any],
+    request: LaunchRequest,
+    uid: str,
+    files: PushedFiles | None = None,
+    fetching: Fetching | None = None,
+) -> dict[str, Any]:
+    """The Deployment. baseline: an object with `spec.template`; uid: of the Sandbox, which owns it.
+
+    files: that are laid over the folder of its image, which somebody has to name; fetching: how they get there.
+    """
     namespace, _, name = request.workload.partition("/")
     labels = shadow_labels(request.sandbox, request.workload, request.revision)
     template = without_sidecar(baseline["spec"]["template"])
@@ -61,12 +72,17 @@ def shadow(baseline: Mapping[str, Any], request: LaunchRequest, uid: str) -> dic
     annotations |= {WORKLOAD: name, ROUTING_KEY: request.routing_key, REVISION: str(request.revision)}
     template["metadata"] = {"labels": {**labels, INJECT: ENABLED}, "annotations": annotations}
     spec = template["spec"]
-    _change(_container(spec, request, annotations), request)
+    changed = _container(spec, request.fork, annotations)
+    _change(changed, request)
     for container in spec["containers"]:
         for port in container.get("ports") or ():
             port.pop("hostPort", None)  # the baseline has it
         if not (container.get("resources") or {}).get("requests"):
             container["resources"] = {**(container.get("resources") or {}), "requests": dict(REQUESTS)}
+    if files is not None and fetching is not None:
+        folder = folder_of(changed, request.fork.cwd)
+        assert folder is not None
+        lay(spec, changed, folder, files, fetching)
     _volumes(baseline, spec)
     owner = {
         "apiVersion": API_VERSION,
@@ -105,11 +121,18 @@ def selecting(services: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) 
     return sorted(found)
 
 
-def _container(spec: Mapping[str, Any], request: LaunchRequest, annotations: Mapping[str, str]) -> dict[str, Any]:
+def image_folder(baseline: Mapping[str, Any], fork: Fork) -> str | None:
+    """That a fork's pushed files are laid over; None: nobody says."""
+    template = baseline["spec"]["template"]
+    annotations = (template.get("metadata") or {}).get("annotations") or {}
+    return folder_of(_container(template["spec"], fork, annotations), fork.cwd)
+
+
+def _container(spec: Mapping[str, Any], fork: Fork, annotations: Mapping[str, str]) -> dict[str, Any]:
     """What the fork is about: the container whose image has the same repository, the default one, or the first."""
     containers: list[dict[str, Any]] = spec["containers"]
-    if request.fork.image:
-        same = [item for item in containers if repository(item.get("image", "")) == repository(request.fork.image)]
+    if fork.image:
+        same = [item for item in containers if repository(item.get("image", "")) == repository(fork.image)]
         if len(same) == 1:
             return same[0]
     default = annotations.get("kubectl.kubernetes.io/default-container")
@@ -130,9 +153,15 @@ def _change(container: dict[str, Any], request: LaunchRequest) -> None:
     if fork.command:
         container["command"] = list(fork.command)
         container.pop("args", None)
-    if fork.env:
-        kept = [item for item in container.get("env") or () if item["name"] not in fork.env]
-        container["env"] = kept + [{"name": name, "value": value} for name, value in fork.env.items()]
+    if fork.cwd:
+        container["workingDir"] = fork.cwd
+    if fork.args:
+        container["args"] = list(fork.args)
+    said: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in (fork.env or {}).items()]
+    said += [{"name": one.name, "valueFrom": one.source()} for one in fork.value_from or ()]
+    if said:
+        names = {item["name"] for item in said}
+        container["env"] = [item for item in container.get("env") or () if item["name"] not in names] + said
 
 
 def _volumes(baseline: Mapping[str, Any], spec: dict[str, Any]) -> None:

@@ -1,79 +1,53 @@
-"""Sandboxes as custom resources: what is wanted is their spec, what is so their status.
-
-The public status is what `kubectl get` and `kubectl wait` look at; beside it stands the record that it is made of,
-which the next control plane starts from. A Sandbox that came by REST is made here; one that somebody has deleted is
-not made again. What is no Sandbox, or no longer, is kept beside them (`kept.py`). There is no other state.
+"""Sandboxes and route groups as custom resources (`resources.py`), and beside them, as ConfigMaps, what nobody would
+write with kubectl (`kept.py`): keys that are remembered, links and reviews. There is no other state.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
-from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
+from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object
 from controlplane.kubernetes.kept import Kept
+from controlplane.kubernetes.resources import Resources, Shape
 from controlplane.model.desired import resolved
-from controlplane.model.group import GroupRecord
+from controlplane.model.group import GroupRecord, GroupSpec, parse_group
 from controlplane.model.handoff import Handoff
 from controlplane.model.problem import DocumentError
 from controlplane.model.record import Record
-from controlplane.model.sandbox import Spec, parse_sandbox
-from controlplane.rest import API_VERSION, SANDBOX
+from controlplane.model.sandbox import Metadata, parse_sandbox
+from controlplane.rest import API_VERSION, GROUP, SANDBOX
 from controlplane.store.port import Contents, Entry, StoreError
 
-log = logging.getLogger(__name__)
-
-PLURAL = "sandboxes"
+PLURAL, GROUPS = "sandboxes", "routegroups"
 OWNER, DESCRIPTION = "skycap.dev/owner", "skycap.dev/description"
-"""Annotations of a Sandbox: what REST has as `metadata.owner` and `metadata.description`."""
-
-ENDED = "ended"
-"""What is kept of a Sandbox that is gone."""
-
-AT_ONCE = 16
-"""Requests of one write: the API server takes some hundreds from everybody."""
+"""Annotations of a resource: what REST has as `metadata.owner` and `metadata.description`."""
 
 
 class KubernetesStore:
     """
-    namespace:      of the control plane, where it keeps what is no Sandbox.
+    namespace:      of the control plane, where it keeps what is no resource of its own.
     first_revision: where the ids of route changes begin, larger than all before.
+
+    sandboxes, groups: the resources, for the operator.
     """
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, first_revision: int) -> None:
-        self._kubernetes = kubernetes
         self._kept = Kept(kubernetes, namespace)
         self._revision = first_revision
-        self._known: dict[str, Object] = {}
-        """The resources, as we last saw them."""
-        self._specs: dict[str, Spec] = {}
-        """What the records wanted when they were last written: who writes a status must not write over a spec that
-        somebody has just changed."""
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self.sandboxes = Resources(kubernetes, self._kept, _SANDBOX)
+        self.groups = Resources(kubernetes, self._kept, _GROUP)
 
     def __repr__(self) -> str:
-        return f"<KubernetesStore {len(self._known)} sandboxes>"
+        return f"<KubernetesStore {self.sandboxes!r} {self.groups!r}>"
 
     async def load(self) -> Contents:
         try:
-            listed = await self._kubernetes.get(path(API_VERSION, PLURAL))
-            ended = await self._kept.load(ENDED, Record)
+            sandboxes, groups = await self.sandboxes.load(), await self.groups.load()
             handoffs = await self._kept.load("handoff", Handoff)
-            groups = await self._kept.load("group", GroupRecord)
         except KubernetesError as error:
             raise StoreError(_told(error)) from None
-        records = []
-        for item in listed["items"]:
-            self._known[item["metadata"]["name"]] = item
-            if (record := _record(item)) is not None:
-                records.append(record)
-                self._specs[record.name] = record.desired.spec
-        living = {record.name for record in records}
-        records += [record for record in ended if record.name not in living]
-        return Contents(self._revision, self._revision, records, [], [], handoffs, groups)
+        return Contents(self._revision, self._revision, sandboxes, [], [], handoffs, groups)
 
     async def write(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
         newest = {(entry.kind, entry.name): entry for entry in entries}
@@ -83,91 +57,32 @@ class KubernetesStore:
     async def close(self) -> None:
         return None
 
-    # -- what the operator tells and asks -----------------------------------------------------------------------------
-
-    def seen(self, name: str, item: Object | None) -> None:
-        """The operator has seen the resource, or that it is gone."""
-        if item is None:
-            self._known.pop(name, None)
-        else:
-            self._known[name] = item
-
-    def uid(self, name: str) -> str:
-        """Of the resource, "" when there is none."""
-        return str(self._known[name]["metadata"]["uid"]) if name in self._known else ""
-
-    async def complain(self, name: str, reason: str, message: str, now: str) -> None:
-        """Say in the status why a Sandbox cannot be what its spec says. Raises KubernetesError."""
-        item = self._known.get(name)
-        if item is None:
-            return
-        old = (item.get("status") or {}).get("conditions") or []
-        known: Object = next((one for one in old if one["type"] == "Ready"), {})
-        generation = item["metadata"].get("generation")
-        same = (known.get("reason"), known.get("message")) == (reason, message)
-        if same and (item.get("status") or {}).get("observedGeneration") == generation:
-            return
-        ready = {"type": "Ready", "status": "False", "reason": reason, "message": message, "lastTransitionTime": now}
-        status: Object = {
-            "conditions": [one for one in old if one["type"] != "Ready"] + [ready],
-            "observedGeneration": generation,
-        }
-        if not (item.get("status") or {}).get("record"):
-            status["phase"] = "Failed"
-        await self._status(name, status)
-
-    # -- one resource -------------------------------------------------------------------------------------------------
-
     async def _write(self, entry: Entry) -> StoreError | None:
         if entry.events:
             self._revision = max(self._revision, entry.events[-1].id)
-        if entry.kind == "workload":
-            return None  # baselines are what the cluster runs
-        async with self._room:
-            try:
-                if entry.kind == "sandbox":
-                    await self._put(entry.name, entry.document)
-                else:
-                    await self._kept.put(entry.kind, entry.name, entry.document)
-            except KubernetesError as error:
-                return StoreError(_told(error))
+        document = entry.document
+        try:
+            if entry.kind == "sandbox":
+                await self.sandboxes.put(entry.name, document if isinstance(document, Record) else None)
+            elif entry.kind == "group":
+                await self.groups.put(entry.name, document if isinstance(document, GroupRecord) else None)
+            elif entry.kind != "workload":  # baselines are what the cluster runs
+                await self._kept.put(entry.kind, entry.name, document)
+        except KubernetesError as error:
+            return StoreError(_told(error))
         return None
 
-    async def _put(self, name: str, record: object) -> None:
-        if not isinstance(record, Record) or record.deleting:
-            self._specs.pop(name, None)
-            await self._kept.put(ENDED, name, record if isinstance(record, Record) and record.tombstones else None)
-            if name in self._known:
-                await self._kubernetes.delete(path(API_VERSION, PLURAL, name), uid=self.uid(name))
-            return
-        known, wanted = self._known.get(name), record.desired.spec
-        await self._kept.put(ENDED, name, None)  # its own record has the keys that it once had
-        if self._specs.get(name) != wanted:
-            if known is None or not says(known, record):
-                self._known[name] = await self._kubernetes.apply(path(API_VERSION, PLURAL, name), resource(record))
-            self._specs[name] = wanted
-        if name not in self._known:
-            return  # deleted meanwhile: the operator is about to hear of it
-        await self._status(name, status(record, self._known[name]))
 
-    async def _status(self, name: str, document: Object) -> None:
-        place = path(API_VERSION, PLURAL, name, sub="status")
-        try:
-            self._known[name] = await self._kubernetes.merge(place, {"status": document})
-        except KubernetesError as error:
-            if error.status != 404:  # deleted meanwhile: the operator is about to hear of it
-                raise
-
-
-def resource(record: Record) -> Object:
-    """A record's sandbox as the custom resource."""
-    document: Object = record.sandbox().document()
-    metadata = document["metadata"]
-    annotations = {OWNER: metadata.pop("owner", None), DESCRIPTION: metadata.pop("description", None)}
-    said = {name: value for name, value in annotations.items() if value}
-    labels = metadata.pop("labels", None)
-    whole = {"name": record.name, **({"annotations": said} if said else {}), **({"labels": labels} if labels else {})}
-    return {"apiVersion": API_VERSION, "kind": SANDBOX, "metadata": whole, "spec": document["spec"]}
+def resource(kind: str, metadata: Metadata, spec: Object) -> Object:
+    """A custom resource, without its status."""
+    said = {OWNER: metadata.owner, DESCRIPTION: metadata.description}
+    annotations = {name: value for name, value in said.items() if value}
+    whole: Object = {"name": metadata.name}
+    if annotations:
+        whole["annotations"] = annotations
+    if metadata.labels:
+        whole["labels"] = dict(metadata.labels)
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": whole, "spec": spec}
 
 
 def document_of(item: Object) -> Object:
@@ -189,26 +104,52 @@ def says(item: Object, record: Record) -> bool:
     return resolved(sandbox.spec, record.name) == record.desired.spec
 
 
-def status(record: Record, item: Object) -> Object:
-    """The whole status; a field that is null is removed by the merge."""
+def group_says(item: Object, record: GroupRecord) -> bool:
+    """The same for a route group."""
+    try:
+        group = parse_group(document_of(item), record.name)
+    except DocumentError:
+        return False
+    return _group_spec(group.spec, record.name) == _group_spec(record.group.spec, record.name)
+
+
+def _group_spec(spec: GroupSpec, name: str) -> GroupSpec:
+    return spec.model_copy(update={"routing_key": spec.routing_key or name})
+
+
+def _sandbox_resource(record: Record) -> Object:
+    sandbox = record.sandbox()
+    return resource(SANDBOX, sandbox.metadata, sandbox.document()["spec"])
+
+
+def _sandbox_status(record: Record) -> Object:
     sandbox = record.sandbox()
     assert sandbox.status is not None
     told: Object = sandbox.status.model_dump(mode="json", by_alias=True, exclude_none=True)
     workloads = [fork.fork.workload for fork in record.forks]
-    told |= {"routingKey": record.routing_key, "workloads": ", ".join(workloads)}
-    told |= {"observedGeneration": item["metadata"].get("generation")}
-    return {**told, "record": record.model_dump_json()}
+    return {**told, "routingKey": record.routing_key, "workloads": ", ".join(workloads)}
 
 
-def _record(item: Object) -> Record | None:
-    found = (item.get("status") or {}).get("record")
-    if found is None:
-        return None
-    try:
-        return Record.model_validate_json(found)
-    except ValidationError as error:
-        log.error("Sandbox %s: its record cannot be read, it begins anew: %s", item["metadata"]["name"], error)
-        return None
+def _group_resource(record: GroupRecord) -> Object:
+    return resource(GROUP, record.group.metadata, record.group.document()["spec"])
+
+
+def _group_status(record: GroupRecord) -> Object:
+    """What does not follow from its members, which its operator tells."""
+    members = ", ".join(record.group.spec.members)
+    return {"routingKey": record.routing_key, "memberNames": members}
+
+
+_SANDBOX = Shape(
+    SANDBOX, PLURAL, Record, lambda record: record.name, kept="ended",
+    ended=lambda record: record.deleting, forgotten=lambda record: not record.tombstones,
+    wanted=lambda record: record.desired.spec, resource=_sandbox_resource, says=says, status=_sandbox_status,
+)  # fmt: skip
+_GROUP = Shape(
+    GROUP, GROUPS, GroupRecord, lambda record: record.name, kept="group",
+    ended=lambda record: record.ended is not None, forgotten=lambda record: False,
+    wanted=lambda record: record.group.spec, resource=_group_resource, says=group_says, status=_group_status,
+)  # fmt: skip
 
 
 def _told(error: KubernetesError) -> str:

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from controlplane.launch.port import LaunchError, LaunchRequest, Running, refuse
 from controlplane.model.copy_log import ALWAYS, Window
 from controlplane.model.problem import FieldProblem
@@ -28,7 +30,8 @@ class AbsentLauncher:
         return f"<AbsentLauncher {self._name}>"
 
     def check(self, fork: Fork, definition: Workload | None) -> list[FieldProblem]:
-        field = next(field for field, launcher in CHOICES.items() if launcher == self._name)
+        chosen = (field for field, launcher in CHOICES.items() if launcher == self._name)
+        field = to_camel(next(field for field in chosen if getattr(fork, field) not in (None, False)))
         instead = f": say {' or '.join(self._instead)}" if self._instead else ""
         message = f"needs the {self._name} launcher, which this installation does not have{instead}"
         return [FieldProblem(path=field, message=message)]

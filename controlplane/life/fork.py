@@ -215,7 +215,8 @@ class ForkLife:
         pause = min(FIRST_PAUSE_SECONDS * 2**self._deaths, longest)
         self._deaths = min(self._deaths + 1, 30)
         self._not_before = self._around.clock.monotonic() + pause
-        what = "dialled" if setback.again else "started"
+        fork = self._sandbox.record.fork(self.workload)
+        what = "dialled" if fork is not None and fork.fork.endpoints is not None else "started"
         return setback.model_copy(update={"message": f"{setback.message}; it is {what} again in {pause:g} s"})
 
     async def _pause(self, seconds: float) -> None:

@@ -63,8 +63,8 @@ class Groups:
         return sorted(name for name, record in self._records.items() if record.ended is None)
 
     def get(self, name: str) -> RouteGroup | None:
-        record = self._records.get(name)
-        if record is None or record.ended is not None:
+        record = self.record(name)
+        if record is None:
             return None
         found = answer(record, self._phases(record.group), self._routes(record.group))
         stubs = len(self._rules(record))
@@ -74,10 +74,20 @@ class Groups:
         message = "; ".join(filter(None, (found.status.message, told)))
         return found.model_copy(update={"status": found.status.model_copy(update={"message": message})})
 
+    def record(self, name: str) -> GroupRecord | None:
+        """As it is stored; None where there is none that lives."""
+        record = self._records.get(name)
+        record = self._records.get(name)
+        return record if record is not None and record.ended is None else None
+
+    def of_member(self, sandbox: str) -> list[str]:
+        """The groups of a sandbox, by name."""
+        return sorted(self._of_member.get(sandbox, ()))
+
     def key(self, name: str) -> str:
         """Its routing key. Raises NotFound."""
-        record = self._records.get(name)
-        if record is None or record.ended is not None:
+        record = self.record(name)
+        if record is None:
             raise NotFound(f"there is no route group {name!r}")
         return record.routing_key
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from controlplane.files.store import Keeper
 from controlplane.launch.absent import AbsentLauncher
 from controlplane.launch.logged import LoggedBaselines
 from controlplane.launch.port import BaselineOutput, Launcher
@@ -28,6 +29,10 @@ class Installation:
     forkable:  workloads that can be forked although nobody has registered them: those of a cluster.
     quota:     how many sandboxes there may be.
     limits:    those that processes which we start were to have, "" for none; unlimited: why they have not.
+    images:    of a cluster: the folder of its image that a fork's pushed files are laid over; it raises DocumentError
+               where nobody says which. None: forks have work folders on this machine.
+    keeper:    where pushed files outlive this process and its disk; None: they are on this machine's.
+    asked:     how many requests a cluster's API server was sent; None where there is no cluster.
     """
 
     launchers: Mapping[str, Launcher]
@@ -38,6 +43,9 @@ class Installation:
     quota: Quota = field(default_factory=Quota)
     limits: str = ""
     unlimited: str = ""
+    images: Callable[[Fork], str] | None = None
+    keeper: Keeper | None = None
+    asked: Callable[[], int] | None = None
 
     def launcher(self, name: str) -> Launcher:
         """The launcher of that name, or one that says that there is none."""

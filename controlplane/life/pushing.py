@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from controlplane.files.change import Changing, compared, differences
+from controlplane.files.image import Base, ImageFolder
+from controlplane.files.packed import packed
 from controlplane.files.store import FileStore, StoreFullError
 from controlplane.files.tree import Tree
 from controlplane.files.work import WorkFolder
@@ -42,6 +45,8 @@ class Pushing:
         self.files = files
         self._sandboxes = sandboxes
         self._definitions = around.definitions
+        self._images = around.installation.images
+        self._keeper = around.installation.keeper
         self._clock = around.clock
         self._tasks = around.tasks
 
@@ -74,11 +79,13 @@ class Pushing:
             def work() -> tuple[str, tuple[ChangedFile, ...]]:
                 changing = self._changing(base, fork)
                 tree = changing.push(push)
-                return tree.digest, tuple(differences(before, tree, WorkFolder(base)))
+                return tree.digest, tuple(differences(before, tree, self._folder(base)))
 
             digest, changed = await _blocking(work)
             if fork is not known and digest == Tree().digest:
                 raise invalid("files", f"nothing in them differs from the baseline's work folder {base}")
+            if self._keeper is not None:
+                await self._keeper.keep(digest)
             made.append(changed)
             build = fork.build if push.build is None else push.build or None
             return _with(found, name, fork.model_copy(update={"files": digest, "build": build}))
@@ -99,11 +106,20 @@ class Pushing:
             listed: list[PushedFile] = []
             for fork in forks:
                 if fork.files is not None:
-                    base = WorkFolder(self._base(fork))
+                    base = self._folder(self._base(fork))
                     listed += compared(self._tree(fork), base, self.files, fork.workload)
             return listed
 
         return await _blocking(work)
+
+    async def packed(self, digest: str, namespace: str) -> bytes:
+        """The files of a fork of this namespace, or of any (""), as a tar archive. Raises NotFound, StoreError."""
+        forks = (fork for record in self._sandboxes.records() for fork in _forks(record))
+        wanted = any(fork.files == digest and _within(fork, namespace) for fork in forks)
+        tree = self.files.tree(digest) if wanted else None
+        if tree is None:
+            raise NotFound(f"there are no pushed files {digest}: push them again")
+        return await _blocking(partial(packed, tree, self.files))
 
     async def sweep(self) -> None:
         """Remove what no sandbox uses, for as long as the registry lives."""
@@ -113,6 +129,8 @@ class Pushing:
             removed = await asyncio.to_thread(self.files.sweep, used)
             if removed:
                 log.info("%d pushed files that no sandbox uses are removed", removed)
+            if self._keeper is not None:
+                await self._keeper.sweep()
             pause = self._clock.sleep(SWEEP_SECONDS)
             await self._tasks.first(self._sandboxes.ended.wait(), pause, name="next sweep of files")
 
@@ -135,6 +153,8 @@ class Pushing:
 
     def _base(self, fork: Fork) -> str:
         """The work folder that the files are laid over. Raises DocumentError."""
+        if self._images is not None:
+            return self._images(fork)
         definition = self._definitions.get(fork.workload)
         if definition is None:
             known = ", ".join(one.workload for one in self._definitions.all()[:20])
@@ -159,11 +179,16 @@ class Pushing:
         return tree
 
     def _changing(self, base: str, fork: Fork) -> Changing:
+        return Changing(self.files, self._folder(base), self._tree(fork))
+
+    def _folder(self, base: str) -> Base:
+        """Raises DocumentError."""
+        if self._images is not None:
+            return ImageFolder(base)
         try:
-            work = WorkFolder(base)
+            return WorkFolder(base)
         except OSError as error:
             raise invalid("workload", f"the work folder {base} cannot be read: {error.strerror}") from None
-        return Changing(self.files, work, self._tree(fork))
 
 
 async def _blocking(work: Callable[[], _T]) -> _T:
@@ -176,6 +201,10 @@ async def _blocking(work: Callable[[], _T]) -> _T:
         raise
     except OSError as error:
         raise StoreError(f"pushed files cannot be kept: {error.strerror or error}", full=error.errno == 28) from None
+
+
+def _within(fork: Fork, namespace: str) -> bool:
+    return namespace in ("", fork.workload.partition("/")[0])
 
 
 def _fork_of(found: Sandbox | None, workload: str) -> Fork | None:

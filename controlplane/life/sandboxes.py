@@ -17,7 +17,7 @@ from controlplane.life.idle import Idle
 from controlplane.life.output import copies
 from controlplane.life.published import DEFAULT_CAPTURE
 from controlplane.life.refusals import Closing, Conflict, NotFound
-from controlplane.life.sandbox import SandboxLife
+from controlplane.life.sandbox import SandboxLife, Step
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import ALWAYS, CopyLog, Window
 from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
@@ -180,8 +180,7 @@ class Sandboxes:
         """Remove the routes and begin to stop the shadows. Raises NotFound, Closing, StoreError."""
         if self._around.closing.is_set():
             raise Closing("the registry is shutting down")
-        life = self._life(name)
-        await life.step(lambda record, now: None if record.deleting else record.deleted(now))
+        await self._life(name).step(lambda record, now: None if record.deleting else record.deleted(now))
 
     async def settled(self, name: str, seconds: float) -> Sandbox:
         """The sandbox as soon as its phase is settled, or as it is after so long. Raises NotFound."""
@@ -207,6 +206,10 @@ class Sandboxes:
             if life is not None and life.record.observed.asleep and not self._around.closing.is_set():
                 log.info("%s: a request wakes its shadows", life.name)
                 await life.step(lambda record, now: record.woken(now))
+
+    async def happened(self, name: str, step: Step) -> bool:
+        """Something has become of it. False: that has been overtaken. Raises NotFound, StoreError."""
+        return await self._life(name).step(step)
 
     async def close(self, stop_shadows: bool) -> None:
         """No more starts. Stop what runs, or leave all of it, what is retiring too, to the next registry."""

@@ -92,8 +92,22 @@ def _reachable(record: Record) -> _Verdict | None:
     return "True", "Answered", ""
 
 
+def _baseline(record: Record) -> _Verdict | None:
+    """Of copies of their baselines' pods."""
+    copied = [fork for fork in record.forks if fork.serving is not None and fork.serving.template()]
+    if not copied or record.deleting:
+        return None
+    if not record.observed.outdated:
+        return "True", "SameTemplate", ""
+    others = [fork.fork.workload for fork in copied if fork.fork.workload in record.observed.outdated]
+    message = f"the pods of {', '.join(others)} are made from another template by now than their shadows here"
+    advice = "say followBaseline: true, or `skycap sandbox apply --restart`"
+    return "False", "BaselineChanged", f"{message}: {advice}"
+
+
 _JUDGES: dict[str, Callable[[Record], _Verdict | None]] = {
     "Ready": _ready,
     "RoutesInForce": _in_force,
     "EndpointsReachable": _reachable,
+    "BaselineCurrent": _baseline,
 }

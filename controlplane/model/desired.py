@@ -115,6 +115,15 @@ class Desired(Part):
         """The revision that the spec made."""
         return self.first or self.revision
 
+    def rebuilt(self, workload: str) -> Desired:
+        """The same, with one fork started anew."""
+        revision = self.revision + 1
+        forks = tuple(
+            DesiredFork(fork=one.fork, revision=revision) if one.fork.workload == workload else one
+            for one in self.forks
+        )
+        return self.model_copy(update={"revision": revision, "first": self.since, "forks": forks})
+
     def prolonged(self, seconds: int) -> Desired:
         """It lives so much longer than it would."""
         until = self.expires + timedelta(seconds=seconds)

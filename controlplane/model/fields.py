@@ -110,7 +110,7 @@ def _of_schema(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"list of {_of_schema(schema.get('items', {'type': 'string'}))}"
     if schema.get("type") == "object":
-        return "texts by name"
+        return "object" if "x-kubernetes-preserve-unknown-fields" in schema else "texts by name"
     if schema.get("type") in ("integer", "number"):
         bounds = [f"{word} {schema[key]:g}" for key, word in _BOUNDS.items() if key in schema]
         return " ".join(["number", *bounds])

@@ -201,7 +201,7 @@ def routes_of_group(group: RouteGroup, routes: Mapping[str, Sequence[Route]]) ->
                 continue
             found[one.workload] = Route(
                 one.workload, key, one.endpoints, one.sandbox, one.revision, one.state, one.on_unavailable, one.since,
-                one.why, one.asleep,
+                one.why, one.asleep, one.ports,
             )  # fmt: skip
     for workload in disputed:
         found[workload] = Route(workload, key, (), group.name, 1, State.FAILED, OnUnavailable.ERROR)

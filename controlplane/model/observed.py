@@ -30,6 +30,16 @@ class Copy(Part):
         told = self.handle.get("build")
         return {name: told.get(name) for name in ("digest", "built", "started")} if isinstance(told, dict) else {}
 
+    def template(self) -> str | None:
+        """Of a copy of its baseline's pods, the digest of what they were made from."""
+        told = self.handle.get("template")
+        return told if isinstance(told, str) else None
+
+    def ports(self) -> dict[str, int] | None:
+        """Of a copy of a whole pod, on which port it answers what was sent to another one of its baseline."""
+        told = self.handle.get("ports")
+        return told if isinstance(told, dict) else None
+
 
 class Setback(Part):
     """Why a revision does not serve. `message` is one sentence, `log` the last lines of its output.
@@ -79,6 +89,7 @@ class Observed(Part):
     lagging:   sidecars that have not.
     unwatched: workloads no sidecar of which was connected when the routes changed.
     asleep:    the shadows that we start are stopped until somebody calls.
+    outdated:  workloads whose baseline is made from something else by now than the copy that serves.
     """
 
     forks: tuple[ObservedFork, ...] = ()
@@ -87,6 +98,7 @@ class Observed(Part):
     lagging: tuple[str, ...] = ()
     unwatched: tuple[str, ...] = ()
     asleep: bool = False
+    outdated: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
 
 
@@ -179,6 +191,7 @@ class ForkState:
                 revision=serving.revision,
                 endpoints=serving.endpoints,
                 message=message,
+                ports=serving.ports(),
                 **serving.build(),
             )
         state = State.FAILED if self.broken else State.PENDING

@@ -12,6 +12,7 @@ A record is never changed. Each thing that can happen to a sandbox is a method t
     in_force                                      what the sidecars acknowledged
     suspended                                     the registry stops, and its shadows with it
     slept | woken                                 nobody has called for long; somebody calls
+    outdated | rebuilt                            a baseline has become another
 
 so that the whole life is testable without a process, a clock or a database. The answer to a person
 (`Record.sandbox`) and the routes (`controlplane.model.routes`) follow from the record alone: after a restart
@@ -210,7 +211,8 @@ class Record(Part):
         setback = fork.setback if copy.revision != fork.revision else None
         retiring = self.retiring if fork.serving is None else (*self.retiring, fork.serving)
         new = fork.observed.changed(good=copy, alive=True, setback=setback, ended=None)
-        return self._next(now, forks=self._with(new), retiring=retiring)
+        outdated = tuple(workload for workload in self.observed.outdated if workload != copy.fork.workload)
+        return self._next(now, forks=self._with(new), retiring=retiring, outdated=outdated)
 
     def not_started(self, workload: str, setback: Setback, now: datetime) -> Record | None:
         """A start failed. What served before goes on serving; what served once is tried again."""
@@ -268,6 +270,22 @@ class Record(Part):
     def woken(self, now: datetime) -> Record | None:
         """Somebody calls."""
         return self._next(now, asleep=False) if self.observed.asleep and not self.deleting else None
+
+    # What becomes of the baselines.
+
+    def outdated(self, workloads: tuple[str, ...], now: datetime) -> Record | None:
+        """The copies that serve were made from what these baselines no longer are."""
+        return (
+            self._next(now, outdated=workloads) if not self.deleting and workloads != self.observed.outdated else None
+        )
+
+    def rebuilt(self, workload: str, now: datetime) -> Record | None:
+        """The fork is started anew, from what its baseline is now. Nobody has asked: its end stays where it is."""
+        fork = self.fork(workload)
+        if fork is None or self.deleting or self.observed.asleep:
+            return None
+        forks = self._with(fork.observed.changed(setback=None))
+        return self._next(now, desired=self.desired.rebuilt(workload), forks=forks)
 
     # What the sidecars acknowledged.
 

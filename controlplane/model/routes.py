@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from controlplane.model.record import Record
 from controlplane.model.sandbox import Phase, Sandbox
+from proxy.contract.ports import decode_ports
 from proxy.contract.routes import OnUnavailable, Route, State, parse_endpoint
 
 
@@ -50,6 +51,7 @@ def routes_of(sandbox: Sandbox) -> list[Route]:
             fork.state,
             sandbox.spec.on_unavailable,
             asleep=status.phase is Phase.SLEEPING and fork.state is State.PENDING,
+            ports=decode_ports(fork.ports) if fork.state is State.READY else None,
         )
         for fork in status.forks
     ]

@@ -2,10 +2,10 @@
 
 A fork has exactly one launcher, and its fields say which:
 
-    command (and env)   process      a copy of the baseline's process with what differs
+    command, env        process      a copy of the baseline's process with what differs
     files               process      a copy of the baseline's process that sees other files (`skycap sandbox push`)
     endpoints           static       bring your own; nothing is started
-    image               kubernetes   a copy of the baseline's pods with this image; command and env may go with it
+    image, args, patch  kubernetes   a copy of the baseline's pods with what differs; command and env may go with it
 
 Which of them an installation has, it alone knows: `controlplane.life.installation`.
 
@@ -37,6 +37,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from controlplane.model.fields import misspelt
+from controlplane.model.pod_change import Patch, PodArguments, ValueSources
 from controlplane.model.problem import (
     DIGEST,
     KEY,
@@ -50,7 +51,7 @@ from controlplane.model.problem import (
     field_problems,
 )
 from controlplane.model.stub import Stub, checked_stubs
-from controlplane.model.whole import MAX_FORKS, whole
+from controlplane.model.whole import MAX_FORKS, POD_FIELDS, whole
 from controlplane.model.workload import Address, Command, Cwd, Environment, IsNumber, WorkloadName
 from proxy.contract.routes import MAX_ENDPOINTS, OnUnavailable, State
 from proxy.contract.rules import MAX_RULES
@@ -144,36 +145,37 @@ class Metadata(Resource):
 
 
 _ABSENT: JsonDict = {"type": "null"}
-CHOICES = {"image": "kubernetes", "endpoints": "static", "command": "process"}
-"""The fields that choose a launcher, the one that decides first first. Where none of them is said, `files` is, which
-may go with command and image as well."""
+CHOICES = dict.fromkeys((*POD_FIELDS, "follow_baseline"), "kubernetes") | {"endpoints": "static", "command": "process"}
+"""The fields that choose a launcher, the one that decides first first. Where none of them is said, `files` or `env` is,
+which may go with command and image as well."""
 
-_IMAGE_FORK: JsonDict = {
-    "required": ["image"],
-    "properties": {"image": {"type": "string"}, "endpoints": _ABSENT},
+
+def _any_of(**types: str) -> JsonDict:
+    return {"anyOf": [{"required": [field], "properties": {field: {"type": kind}}} for field, kind in types.items()]}
+
+
+_POD_FORK: JsonDict = {
+    **_any_of(image="string", args="array", valueFrom="array", patch="object"),
+    "properties": {"endpoints": _ABSENT},
 }
 _PROCESS_FORK: JsonDict = {
-    "required": ["command"],
-    "properties": {"command": {"type": "array"}, "endpoints": _ABSENT, "image": _ABSENT},
-}
-_PUSHED_FORK: JsonDict = {
-    "required": ["files"],
-    "properties": {"files": {"type": "string"}, **dict.fromkeys(("command", "endpoints", "image"), _ABSENT)},
+    **_any_of(command="array", env="object", files="string"),
+    "properties": dict.fromkeys((*map(to_camel, POD_FIELDS), "endpoints"), _ABSENT),
 }
 _STATIC_FORK: JsonDict = {
     "required": ["endpoints"],
     "properties": {
         "endpoints": {"type": "array"},
-        **dict.fromkeys(("command", "env", "cwd", "image", "files", "build"), _ABSENT),
+        **dict.fromkeys(("command", "env", "cwd", *map(to_camel, POD_FIELDS), "files", "build"), _ABSENT),
     },
 }
 """For the JSON Schema: what `_launcher` checks. A field that is null counts as left out."""
 
 
 class Fork(Resource):
-    """One workload that the sandbox replaces; `command`, `endpoints` or `image` says how its shadow is started."""
+    """One workload that the sandbox replaces; what is said of it decides how its shadow is started."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _PUSHED_FORK, _STATIC_FORK, _IMAGE_FORK]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_PROCESS_FORK, _STATIC_FORK, _POD_FORK]})
 
     workload: WorkloadName = Field(description="that it replaces, NAMESPACE/NAME")
     command: Command | None = Field(
@@ -187,6 +189,21 @@ class Fork(Resource):
     )
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = Field(
         default=None, description="of the shadow's containers; an installation without Kubernetes refuses it"
+    )
+    args: PodArguments | None = Field(
+        default=None, description="of the shadow's container, in place of its baseline's; only in a pod"
+    )
+    value_from: ValueSources | None = Field(
+        default=None, description="added to the baseline's environment, with values that the cluster knows"
+    )
+    patch: Patch | None = Field(
+        default=None,
+        description="a strategic merge patch of the shadow's pod template, applied after everything else that the "
+        "fork changes",
+    )
+    follow_baseline: bool | None = Field(
+        default=None,
+        description="true: when the baseline's pods become others, so does the shadow; absent: a condition says so",
     )
     endpoints: Annotated[tuple[Address, ...], Field(min_length=1, max_length=MAX_ENDPOINTS)] | None = Field(
         default=None, description="HOST:PORT each, where a shadow that somebody else runs answers"
@@ -212,7 +229,7 @@ class Fork(Resource):
     @property
     def launcher(self) -> str:
         """The name of what starts its shadow."""
-        chosen = (launcher for field, launcher in CHOICES.items() if getattr(self, field) is not None)
+        chosen = (launcher for field, launcher in CHOICES.items() if getattr(self, field) not in (None, False))
         return next(chosen, CHOICES["command"])
 
 
@@ -287,6 +304,8 @@ class ForkStatus(Reported):
     built:     when the newest of these files was written.
     started:   when what serves was started.
     also_forked_by: some of the other sandboxes that fork the workload; absent where none does.
+    ports:     of a copy of a whole pod, which answers on every port of its baseline: those that have another number
+               there; absent: it answers on those of `endpoints` only.
     """
 
     workload: str
@@ -298,6 +317,7 @@ class ForkStatus(Reported):
     built: Timestamp | None = None
     started: Timestamp | None = None
     also_forked_by: tuple[AlsoForkedBy, ...] | None = None
+    ports: dict[str, Annotated[int, IsNumber]] | None = None
 
 
 class Status(Reported):

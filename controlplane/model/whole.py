@@ -9,10 +9,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from controlplane.model.problem import NAME, FieldProblem, show
 
 MAX_FORKS = 32
 """Of one sandbox. A change that touches more services than this is an environment, not a sandbox."""
+
+POD_FIELDS = ("image", "patch", "args", "value_from")
+"""Of a fork: what only a pod can have. Each of them alone is a change that starts a shadow."""
+
+_STARTS = ("command", "files", "env")
+"""The same of what a process can have as well."""
 
 
 def whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
@@ -45,25 +53,37 @@ def whole(document: Mapping[str, Any], name: str | None) -> list[FieldProblem]:
 def _launcher(fork: Mapping[str, Any], path: str) -> list[FieldProblem]:
     """One launcher, and nothing that it could do nothing with."""
     problems = []
-    said = {field: fork.get(field) is not None for field in ("command", "endpoints", "image", "files")}
-    command, endpoints, image, files = said.values()
-    if endpoints and (command or image or files):
-        both = "image" if image else "command" if command else "files"
-        message = f"has both {both} and endpoints: say one, it decides how the shadow is started"
+    said = [name for name in (*map(to_camel, POD_FIELDS), *_STARTS) if fork.get(name) is not None]
+    endpoints = fork.get("endpoints") is not None
+    if endpoints and said:
+        kind = "image" if "image" in said else "command" if "command" in said else said[0]
+        message = f"has both {kind} and endpoints: say one, it decides how the shadow is started"
         problems.append(FieldProblem(path=path, message=message))
-    if not any(said.values()):
-        message = "says nothing that could start a shadow: give command or endpoints"
+    if not said and not endpoints:
+        message = "says nothing that could start a shadow: give command, env, image or endpoints"
         problems.append(FieldProblem(path=path, message=message))
     if fork.get("reachable") is not None and not endpoints:
         message = "needs endpoints: a shadow that we start is always reached"
         problems.append(FieldProblem(path=f"{path}.reachable", message=message))
-    if fork.get("cwd") is not None and not (command or files):
+    if fork.get("followBaseline") and endpoints:
+        message = "needs a shadow that we start: whoever runs the endpoints follows the baseline, or does not"
+        problems.append(FieldProblem(path=f"{path}.followBaseline", message=message))
+    if fork.get("cwd") is not None and not any(name in said for name in _STARTS):
         message = "needs a command: only a process that we start has a working directory of ours"
         problems.append(FieldProblem(path=f"{path}.cwd", message=message))
-    if fork.get("env") is not None and not (command or image or files):
-        message = "needs a command: only a process that we start has an environment of ours"
-        problems.append(FieldProblem(path=f"{path}.env", message=message))
-    if fork.get("build") is not None and not files:
+    if fork.get("build") is not None and fork.get("files") is None:
         message = "needs files: it is run where files were pushed"
         problems.append(FieldProblem(path=f"{path}.build", message=message))
-    return problems
+    both = {one.get("name") for one in _objects(fork.get("valueFrom"))} & set(_names(fork.get("env")))
+    return problems + [
+        FieldProblem(path=f"{path}.valueFrom", message=f"sets {name}, and so does env: say one")
+        for name in sorted(name for name in both if isinstance(name, str))
+    ]
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list | tuple) else []
+
+
+def _names(value: object) -> list[Any]:
+    return list(value) if isinstance(value, Mapping) else []

@@ -9,6 +9,7 @@ The same object travels in the route watch (`proxy.contract.watch`) and stands i
 
     - {workload: shop/users, key: c, state: ended, since: "2026-01-31T12:00:00Z", why: it was deleted}
 
+`ports` is for a shadow that is a copy of a whole pod (`proxy.contract.ports`).
 `workload`, `key` and `endpoints` are required; a route that has ended has no endpoints. A table with one bad route is
 refused whole.
 
@@ -28,6 +29,8 @@ from typing import Any, TypeVar
 
 from proxy.contract.addresses import is_link_local, why_no_shadow
 from proxy.contract.names import ROUTING_KEY, SANDBOX, WORKLOAD
+from proxy.contract.ports import decode_ports, encode_ports
+from proxy.contract.shown import kind, named, show
 from proxy.errors import ContractError
 
 MAX_ENDPOINTS = 64
@@ -88,13 +91,15 @@ class Route:
     sandbox:        the sandbox's name, by default the key.
     revision:       grows with every update of the fork, from 1.
     since, why:     of a route that has ended, when and what happened, for people; "" when that is not known.
+    ports:          on which of its ports the shadow answers (`proxy.contract.ports`); None: on those of `endpoints`.
     asleep:         of a pending one: its shadow is started when somebody says that a request waits for it
                     (`proxy.contract.watch`).
     """
 
     # A hand-written class with slots: 100,000 of them must stay well under 60 MB.
     __slots__ = (
-        "asleep", "endpoints", "key", "on_unavailable", "revision", "sandbox", "since", "state", "why", "workload",
+        "asleep", "endpoints", "key", "on_unavailable", "ports", "revision", "sandbox", "since", "state", "why",
+        "workload",
     )  # fmt: skip
 
     def __init__(
@@ -109,6 +114,7 @@ class Route:
         since: str = "",
         why: str = "",
         asleep: bool = False,
+        ports: Mapping[int, int] | None = None,
     ) -> None:
         self.workload = workload
         self.key = key
@@ -120,6 +126,13 @@ class Route:
         self.since = since
         self.why = why
         self.asleep = asleep
+        self.ports = ports
+
+    def led(self, port: int) -> tuple[Endpoint, ...]:
+        """Where what was sent to this port of the baseline goes; 0: nobody knows to which one it was sent."""
+        if self.ports is None or not port:
+            return self.endpoints
+        return tuple(Endpoint(endpoint.host, self.ports.get(port, port)) for endpoint in self.endpoints)
 
     def __repr__(self) -> str:
         where = ",".join(map(str, self.endpoints)) or "nowhere"
@@ -138,7 +151,9 @@ _HOST_NAME = re.compile(rf"(?!.{{254}}){_LABEL}(?:\.{_LABEL})*\.?")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?")
 """A last label that is a number: resolvers read `127.1`, `2852039166` and `0xa9fea9fe` as IPv4 addresses."""
 _PORT = re.compile(r"[0-9]{1,5}")
-_FIELDS = frozenset({"workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable", "since", "why"})
+_FIELDS = frozenset({
+    "workload", "key", "endpoints", "sandbox", "revision", "state", "onUnavailable", "ports", "since", "why",
+})  # fmt: skip
 _SINCE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
 _WHY = re.compile(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{{1,{MAX_WHY}}}")
 
@@ -151,7 +166,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     host, colon, port = text.rpartition(":")
     if not colon or not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{_show(text)} is not HOST:PORT with a port from 1 to 65535")
+        raise ValueError(f"{show(text)} is not HOST:PORT with a port from 1 to 65535")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
         host = host[1:-1]
@@ -159,14 +174,14 @@ def parse_endpoint(text: str) -> Endpoint:
         address = ipaddress.ip_address(host)
     except ValueError:
         if bracketed or not _HOST_NAME.fullmatch(host) or _NUMERIC.fullmatch(host):
-            raise ValueError(f"{_show(text)} has no valid host: write an address, a name, or [v6]") from None
+            raise ValueError(f"{show(text)} has no valid host: write an address, a name, or [v6]") from None
         return Endpoint(host, int(port))
     if bracketed != (address.version == 6):
-        raise ValueError(f"{_show(text)}: an IPv6 address stands in brackets, an IPv4 address does not")
+        raise ValueError(f"{show(text)}: an IPv6 address stands in brackets, an IPv4 address does not")
     if "%" in host:
-        raise ValueError(f"{_show(text)}: an address with a zone means something else on every machine")
+        raise ValueError(f"{show(text)}: an address with a zone means something else on every machine")
     if is_link_local(address):
-        raise ValueError(f"{_show(text)} is link-local, where no shadow may be")
+        raise ValueError(f"{show(text)} is link-local, where no shadow may be")
     return Endpoint(str(address), int(port))
 
 
@@ -178,7 +193,7 @@ def parse_shadow(text: str) -> Endpoint:
     except ValueError:  # a name; what it leads to is judged when it is dialled
         return endpoint
     if why:
-        raise ValueError(f"{_show(text)} {why}")
+        raise ValueError(f"{show(text)} {why}")
     return endpoint
 
 
@@ -190,18 +205,18 @@ def decode_route(document: object, path: str = "", *, lenient: bool = False) -> 
     problems: list[tuple[str, str]] = []
     dot = f"{path}." if path else ""
     if not isinstance(document, Mapping):
-        raise ContractError([(path, f"must be an object, not {_kind(document)}")])
+        raise ContractError([(path, f"must be an object, not {kind(document)}")])
     if not lenient:
-        problems += [(f"{dot}{_name(name)}", "unknown field") for name in document if name not in _FIELDS]
+        problems += [(f"{dot}{named(name)}", "unknown field") for name in document if name not in _FIELDS]
 
     def text(name: str, pattern: re.Pattern[str], what: str) -> str:
         value = document.get(name)
         if value is None:
             problems.append((f"{dot}{name}", "is required"))
         elif not isinstance(value, str):
-            problems.append((f"{dot}{name}", f"must be text, not {_kind(value)}: put it in quotes"))
+            problems.append((f"{dot}{name}", f"must be text, not {kind(value)}: put it in quotes"))
         elif not pattern.fullmatch(value):
-            problems.append((f"{dot}{name}", f"{_show(value)} is not {what}"))
+            problems.append((f"{dot}{name}", f"{show(value)} is not {what}"))
         else:
             return value
         return ""
@@ -213,7 +228,7 @@ def decode_route(document: object, path: str = "", *, lenient: bool = False) -> 
         sandbox = text("sandbox", SANDBOX, "a DNS label")
     revision = document.get("revision", 1)
     if not isinstance(revision, int) or isinstance(revision, bool) or not 1 <= revision < 2**53:
-        problems.append((f"{dot}revision", f"{_show(revision)} is not a whole number from 1"))
+        problems.append((f"{dot}revision", f"{show(revision)} is not a whole number from 1"))
     unknown_state = State.PENDING if lenient else None
     state = _choice(State, document.get("state", "ready"), f"{dot}state", problems, unknown_state)
     unknown_policy = OnUnavailable.ERROR if lenient else None
@@ -227,6 +242,11 @@ def decode_route(document: object, path: str = "", *, lenient: bool = False) -> 
             problems.append((f"{dot}endpoints", "a route that has ended has none"))
     endpoints = _endpoints(listed, f"{dot}endpoints", problems)
     since, why = _end(document, dot, state, lenient, problems)
+    ports: dict[int, int] | None = None
+    try:
+        ports = decode_ports(document.get("ports"))
+    except ValueError as error:
+        problems.append((f"{dot}ports", str(error)))
     if state is State.READY and document.get("endpoints") == []:
         problems.append((f"{dot}endpoints", "a ready route needs at least one"))
     if problems:
@@ -235,14 +255,16 @@ def decode_route(document: object, path: str = "", *, lenient: bool = False) -> 
     assert state is not None
     assert policy is not None
     asleep = lenient and state is State.PENDING and document.get("asleep") is True
-    return Route(workload, key, endpoints, sandbox, revision, state, policy, since, why, asleep)
+    return Route(workload, key, endpoints, sandbox, revision, state, policy, since, why, asleep, ports)
 
 
 def encode_route(route: Route) -> dict[str, Any]:
-    """The JSON form of a route, all fields written out; `since`, `why` and `asleep` only where they mean something."""
+    """The JSON form of a route, all fields written out; those for some routes only where they mean something."""
     more: dict[str, Any] = {"since": route.since, "why": route.why} if route.state is State.ENDED else {}
     if route.asleep:
         more["asleep"] = True
+    if route.ports is not None:
+        more["ports"] = encode_ports(route.ports)
     return {
         "workload": route.workload,
         "key": route.key,
@@ -306,9 +328,9 @@ def decode_routes(items: Iterable[object]) -> Iterator[Route]:
 def listed_routes(document: object) -> Iterator[object]:
     """The items of a parsed routes file, for `decode_routes`. Raises ContractError for what is around them."""
     if not isinstance(document, Mapping):
-        raise ContractError([("", f"must be an object with `routes`, not {_kind(document)}")])
+        raise ContractError([("", f"must be an object with `routes`, not {kind(document)}")])
     listed = document.get("routes")
-    problems = [(_name(name), "unknown field") for name in document if name != "routes"]
+    problems = [(named(name), "unknown field") for name in document if name != "routes"]
     if isinstance(listed, list):
         yield from listed
     else:
@@ -328,7 +350,7 @@ def _endpoints(value: object, path: str, problems: list[tuple[str, str]]) -> tup
     for index, item in enumerate(value):
         try:
             if not isinstance(item, str):
-                raise ValueError(f"{_show(item)} is not HOST:PORT")
+                raise ValueError(f"{show(item)} is not HOST:PORT")
             endpoints.append(parse_shadow(item))
         except ValueError as error:
             problems.append((f"{path}[{index}]", str(error)))
@@ -351,39 +373,19 @@ def _end(
             found.append(value)
             continue
         if value is not None and not lenient:
-            problems.append((f"{dot}{name}", f"{_show(value)} is not {what}"))
+            problems.append((f"{dot}{name}", f"{show(value)} is not {what}"))
         found.append("")
     return (found[0], found[1]) if state is State.ENDED else ("", "")
 
 
-def _choice(kind: type[_E], value: object, path: str, problems: list[tuple[str, str]], unknown: _E | None) -> _E | None:
-    for member in kind:
+def _choice(
+    members: type[_E], value: object, path: str, problems: list[tuple[str, str]], unknown: _E | None
+) -> _E | None:
+    for member in members:
         if member.value == value:
             return member
     if unknown is not None and isinstance(value, str):
         return unknown
-    allowed = ", ".join(repr(member.value) for member in kind)
-    problems.append((path, f"{_show(value)} is none of {allowed}"))
+    allowed = ", ".join(repr(member.value) for member in members)
+    problems.append((path, f"{show(value)} is none of {allowed}"))
     return None
-
-
-def _show(value: object) -> str:
-    # Only what is small by its type is written out: the repr of a nested value can be larger than the memory.
-    if isinstance(value, str):
-        return repr(value) if len(value) <= 80 else f"{value[:77]!r}..."
-    if isinstance(value, int | float) and abs(value) < 2**64:
-        return str(value)
-    return _kind(value)
-
-
-def _name(name: object) -> str:
-    return name if isinstance(name, str) and len(name) <= 80 else _show(name)
-
-
-_KINDS: dict[type, str] = {
-    bool: "true or false", int: "a number", float: "a number", dict: "an object", list: "a list", str: "text",
-}  # fmt: skip
-
-
-def _kind(value: object) -> str:
-    return "nothing" if value is None else _KINDS.get(type(value), f"a {type(value).__name__}")

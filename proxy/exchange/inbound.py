@@ -69,6 +69,7 @@ class Inbound(Side):
     random_bits: as `random.SystemRandom().getrandbits`, for trace ids.
     in_hand:     the requests that all inbound sides of this sidecar have in hand.
     forwarded:   as in Side.
+    port:        of the baseline, to which callers send what arrives here; 0: nobody knows.
     """
 
     def __init__(
@@ -84,10 +85,12 @@ class Inbound(Side):
         random_bits: Callable[[int], int],
         in_hand: Callable[[], Iterable[Passage]],
         forwarded: bool = False,
+        port: int = 0,
     ) -> None:
         pool = parts.pools(app)
         super().__init__(parts, default_host=str(app), default_pool=pool, forwarded=forwarded)
         self._app = app
+        self._port = port
         self._app_pools = (pool,)
         self._table = table
         self._gave_up = gave_up
@@ -217,7 +220,7 @@ class Inbound(Side):
         """The application's, and those that requests were sent to by a route that still leads there."""
         for endpoint, key in list(self._led_to.items()):
             route = self._table.lookup(key)
-            if route is None or endpoint not in route.endpoints:
+            if route is None or endpoint not in route.led(self._port):
                 del self._led_to[endpoint]
         return {self._app, *self._led_to}
 
@@ -353,15 +356,16 @@ class Inbound(Side):
 
     def _to_shadow(self, route: Route) -> Plan:
         fallback = self._fallback(route) if route.on_unavailable is OnUnavailable.BASELINE else None
-        self._led_to.update(dict.fromkeys(route.endpoints, route.key))
+        endpoints = route.led(self._port)
+        self._led_to.update(dict.fromkeys(endpoints, route.key))
         return Plan(
             POOLS,
             Action.SHADOW,
             self.counters.requests["shadow"],
             failure=SHADOW_UNREACHABLE,
             detail=f"sandbox {route.sandbox}'s shadow of {self.workload} does not accept connections at "
-            + ", ".join(map(str, route.endpoints)),
-            pools=[self.pools(endpoint) for endpoint in route.endpoints],
+            + ", ".join(map(str, endpoints)),
+            pools=[self.pools(endpoint) for endpoint in endpoints],
             key=route.key,
             route=route,
             fields=((VISITED, self._instance),),

@@ -6,6 +6,7 @@ skipped with a reason; where SKYCAP_REQUIRE_CLUSTER=1 says that they must run, t
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,3 +74,15 @@ def installed(node: Node, whole_installation: Installation) -> Iterator[Installa
     """Skycap and the shop, at work; the Sandboxes of a test go with it."""
     yield whole_installation
     whole_installation.clear()
+
+
+@pytest.fixture
+def space(installed: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, with the labels of its `param`."""
+    name = "trial"
+    labels = {"skycap.dev/inject": "enabled", **getattr(request, "param", {})}
+    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    installed.kubectl("apply", "-f", "-", given=json.dumps(document))
+    installed.until(lambda: bool(installed.objects("serviceaccounts", "-n", name)), "the namespace is whole")
+    yield name
+    installed.kubectl("delete", "namespace", name, "--timeout=120s")

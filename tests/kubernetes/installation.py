@@ -113,13 +113,22 @@ class Installation:
     # -- requests -----------------------------------------------------------------------------------------------------
 
     def address(self, service: str, namespace: str = "shop") -> str:
-        if (namespace, service) not in self._addresses:
+        """Of a Service; those of namespaces that come and go are asked for each time."""
+        if (namespace, service) not in self._addresses or namespace not in ("shop", SYSTEM):
             given = self.kubectl("-n", namespace, "get", "service", service, "-o", "jsonpath={.spec.clusterIP}")
             self._addresses[namespace, service] = given
         return self._addresses[namespace, service]
 
     def request(
-        self, service: str, path: str, *, key: str = "", method: str = "GET", seconds: int = 30, namespace: str = "shop"
+        self,
+        service: str,
+        path: str,
+        *,
+        key: str = "",
+        method: str = "GET",
+        seconds: int = 30,
+        namespace: str = "shop",
+        port: int = 80,
     ) -> Reply:
         command = [
             "curl",
@@ -129,7 +138,7 @@ class Installation:
             str(seconds),
             "-X",
             method,
-            f"http://{self.address(service, namespace)}{path}",
+            f"http://{self.address(service, namespace)}:{port}{path}",
         ]
         if key:
             command += ["-H", f"baggage: routing-key={key}"]
@@ -155,6 +164,13 @@ class Installation:
             said = subprocess.run(command, capture_output=True, text=True).stdout
         answer: dict[str, Any] = json.loads(said) if said.startswith("{") else {}
         return answer
+
+    def page(self, path: str) -> str:
+        """What the control plane shows there."""
+        url = f"http://{self.address('skycap', SYSTEM)}:7070{path}"
+        with self.node.inside():
+            command = ["curl", "-s", "-m", "5", url, "-H", f"authorization: Bearer {self.token()}"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def skycap(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command line of a person whose shell is a client of the cluster."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.kubernetes.cluster.images import SKYCAP
+from tests.kubernetes.documents import apply, container
 from tests.kubernetes.installation import SYSTEM, Installation
 
 SERVE = "import http.server, os; http.server.test(http.server.SimpleHTTPRequestHandler, port=8080, bind='0.0.0.0')"
@@ -21,29 +20,9 @@ RESTRICTED = {
 }
 
 
-@pytest.fixture
-def space(installed: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own, with the labels of its `param`."""
-    name = "trial"
-    labels = {"skycap.dev/inject": "enabled", **getattr(request, "param", {})}
-    document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    installed.kubectl("apply", "-f", "-", given=json.dumps(document))
-    installed.until(lambda: bool(installed.objects("serviceaccounts", "-n", name)), "the namespace is whole")
-    yield name
-    installed.kubectl("delete", "namespace", name, "--timeout=120s")
-
-
-def container(*command: str, **more: Any) -> dict[str, Any]:
-    return {"name": "app", "image": SKYCAP, "imagePullPolicy": "Never", "command": list(command), **more}
-
-
 def pod(name: str, space: str, *containers: dict[str, Any]) -> dict[str, Any]:
     spec = {"terminationGracePeriodSeconds": 1, "containers": list(containers)}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": space}, "spec": spec}
-
-
-def apply(installed: Installation, *documents: dict[str, Any]) -> None:
-    installed.kubectl("apply", "-f", "-", given="\n---\n".join(map(json.dumps, documents)))
 
 
 def test_a_job_ends(installed: Installation, space: str) -> None:

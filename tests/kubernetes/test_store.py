@@ -20,6 +20,7 @@ from tests.kubernetes.cluster.node import Node
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PLACE = path("skycap.dev/v1alpha1", "sandboxes")
+GROUPS = path("skycap.dev/v1alpha1", "routegroups")
 
 
 def record(name: str, port: int = 1) -> Record:
@@ -33,11 +34,11 @@ async def kubernetes(node: Node) -> AsyncIterator[Kubernetes]:
     node.kubectl("-n", "skycap-system", "scale", "deployment/skycap", "--replicas=0", check=False)
     node.kubectl("-n", "skycap-system", "wait", "--for=delete", "pod", "--all", "--timeout=60s", check=False)
     node.kubectl("apply", "-f", str(REPOSITORY / "manifests/base/crds.yaml"))
-    node.kubectl("wait", "--for=condition=Established", "crd/sandboxes.skycap.dev", "--timeout=60s")
+    node.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
     client = Kubernetes(find({"KUBECONFIG": str(node.kubeconfig)}))
     yield client
     await client.close()
-    node.kubectl("delete", "sandboxes", "--all")
+    node.kubectl("delete", "sandboxes,routegroups", "--all")
     node.kubectl("-n", "default", "delete", "configmaps", "-l", "skycap.dev/kept")
     node.kubectl("-n", "skycap-system", "scale", "deployment/skycap", "--replicas=2", check=False)
 
@@ -60,9 +61,15 @@ async def test_what_was_written_is_there_again(kubernetes: Kubernetes) -> None:
     assert {one.name: one for one in found.sandboxes} == {"a": a, "b": b}
     assert found.groups == [group]
     assert (await kubernetes.get(f"{PLACE}/a"))["status"]["phase"] == "Pending"
-    assert list(await first.write([Entry("group", "a", None), Entry("sandbox", "b", None)])) == [None, None]
+    shown = await kubernetes.get(f"{GROUPS}/a")
+    assert (shown["spec"]["members"], shown["status"]["memberNames"]) == (["a", "b"], "a, b")
+    ended = group.over(NOW, "it was deleted")
+    assert list(await first.write([Entry("group", "a", ended), Entry("sandbox", "b", None)])) == [None, None]
     found = await store(kubernetes).load()
-    assert ([one.name for one in found.sandboxes], found.groups) == (["a"], [])
+    assert ([one.name for one in found.sandboxes], found.groups) == (["a"], [ended]), "its key is remembered"
+    assert (await kubernetes.get(GROUPS))["items"] == []
+    assert list(await first.write([Entry("group", "a", None)])) == [None]
+    assert (await store(kubernetes).load()).groups == []
 
 
 async def test_the_key_of_a_sandbox_that_is_gone_is_remembered(kubernetes: Kubernetes) -> None:

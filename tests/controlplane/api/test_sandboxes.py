@@ -127,7 +127,7 @@ async def test_a_bad_sandbox_is_refused_with_every_path_and_nothing_is_stored(ap
             {"path": "spec.forks[0].endpoint", "message": "unknown field (did you mean 'endpoints'?)"},
             {
                 "path": "spec.forks[0]",
-                "message": "says nothing that could start a shadow: give command or endpoints",
+                "message": "says nothing that could start a shadow: give command, env, image or endpoints",
             },
         ],
     }

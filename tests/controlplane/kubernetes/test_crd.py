@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from controlplane.kubernetes.crd import definition
+from controlplane.kubernetes.crd import definitions
 from controlplane.kubernetes.documents import parse
 
 FILE = Path(__file__).parents[3] / "manifests/base/crds.yaml"
@@ -12,7 +12,7 @@ FILE = Path(__file__).parents[3] / "manifests/base/crds.yaml"
 
 def test_the_file_is_that_of_the_model() -> None:
     written = parse(FILE.read_bytes(), FILE.name)
-    assert written == [definition()], "write it anew: python -m controlplane.kubernetes.crd > manifests/base/crds.yaml"
+    assert written == definitions(), "write it anew: python -m controlplane.kubernetes.crd > manifests/base/crds.yaml"
 
 
 def test_every_type_is_structural() -> None:
@@ -27,5 +27,6 @@ def test_every_type_is_structural() -> None:
         if "items" in schema:
             walk(schema["items"], f"{place}[]")
 
-    (version,) = definition()["spec"]["versions"]
-    walk(version["schema"]["openAPIV3Schema"], "")
+    for definition in definitions():
+        (version,) = definition["spec"]["versions"]
+        walk(version["schema"]["openAPIV3Schema"], definition["metadata"]["name"])

@@ -131,3 +131,21 @@ def test_names_are_short_enough_and_differ() -> None:
 def test_an_images_repository() -> None:
     for image in ("r:5000/a/b", "r:5000/a/b:1", "r:5000/a/b@sha256:1", "r:5000/a/b:1@sha256:1"):
         assert repository(image) == "r:5000/a/b"
+
+
+def test_arguments_and_values_that_the_cluster_knows() -> None:
+    sources = [
+        {"name": "A", "secretKeyRef": {"name": "a", "key": "b"}},
+        {"name": "IP", "fieldRef": {"fieldPath": "status.podIP"}},
+    ]
+    web = made({"image": "registry:5000/users:2", "args": ["--debug"], "env": {"C": "3"}, "valueFrom": sources})
+    container = web["spec"]["template"]["spec"]["containers"][1]
+    assert container["args"] == ["--debug"]
+    assert container["env"] == [
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "b"}}},
+        {"name": "C", "value": "3"},
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+    ]
+    both = made({"command": ["a"], "args": ["b"]})["spec"]["template"]["spec"]["containers"][0]
+    assert (both["command"], both["args"]) == (["a"], ["b"])

@@ -353,6 +353,37 @@ def test_a_restart_is_a_new_revision_of_the_same() -> None:
     assert sure(again.started(copy_of(again), LATER)).phase is Phase.READY
 
 
+def copied(record: Record, template: str) -> Record:
+    """Served by a copy of the baseline's pods."""
+    copy = copy_of(record).model_copy(update={"handle": {"template": template, "ports": {"9090": 9091}}})
+    return sure(record.started(copy, LATER))
+
+
+def test_a_copy_of_a_pod_says_its_ports_and_whether_its_baseline_is_another_by_now() -> None:
+    record = copied(new(), "1")
+    assert status(record).ports == {"9090": 9091}
+    assert routes_of(record.sandbox())[0].ports == {9090: 9091}
+    assert condition(record, "BaselineCurrent").status == "True"
+    late = sure(record.outdated((USERS,), LATER))
+    told = condition(late, "BaselineCurrent")
+    assert (told.status, told.reason) == ("False", "BaselineChanged")
+    assert told.message.startswith(f"the pods of {USERS} are made from another template")
+    assert late.outdated((USERS,), LATER) is None, "saying it again is no step"
+    assert status(ready()).ports is None
+    assert "BaselineCurrent" not in {one.type for one in ready().sandbox().status.conditions}  # type: ignore[union-attr]
+
+
+def test_a_fork_that_follows_its_baseline_is_started_anew_and_lives_no_longer_for_it() -> None:
+    record = sure(copied(new(), "1").outdated((USERS,), LATER))
+    again = sure(record.rebuilt(USERS, LATER))
+    assert (again.desired.revision, again.desired.expires) == (2, record.desired.expires)
+    assert again.desired.since == 1, "its spec is still the one that it was"
+    assert status(again).revision == 1
+    assert condition(copied(again, "2"), "BaselineCurrent").status == "True"
+    assert record.rebuilt("shop/nothing", LATER) is None
+    assert record.deleted(NOW).rebuilt(USERS, LATER) is None
+
+
 def test_what_a_person_calls_it_is_kept_and_makes_no_revision() -> None:
     metadata = Metadata(name="a", labels={"team": "payments"}, owner="ada", description="loyalty")
     record = created("a", sandbox("a").spec, NOW, DEFAULT_TTL, metadata)

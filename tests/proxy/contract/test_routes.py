@@ -381,3 +381,32 @@ class TestAsleep:
     def test_in_a_file_it_means_nothing_since_nobody_could_wake_it(self) -> None:
         said = MINIMAL | {"state": "pending", "endpoints": [], "asleep": True}
         assert problems_of(said) == [("asleep", "unknown field")]
+
+
+class TestPorts:
+    """A shadow that is a copy of a whole pod answers on every port of its baseline."""
+
+    ROUTE = Route("shop/users", "a", (Endpoint("10.0.0.7", 8080),), ports={9090: 9091})
+
+    def test_where_it_leads(self) -> None:
+        assert self.ROUTE.led(0) == (Endpoint("10.0.0.7", 8080),)
+        assert self.ROUTE.led(9090) == (Endpoint("10.0.0.7", 9091),)
+        assert self.ROUTE.led(7000) == (Endpoint("10.0.0.7", 7000),)
+        assert Route("shop/users", "a", (Endpoint("10.0.0.7", 8080),)).led(9090) == (Endpoint("10.0.0.7", 8080),)
+
+    def test_there_and_back(self) -> None:
+        said = encode_route(self.ROUTE)
+        assert said["ports"] == {"9090": 9091}
+        assert decode_route(said) == decode_route(said, lenient=True) == self.ROUTE
+        assert "ports" not in encode_route(Route("shop/users", "a", (Endpoint("10.0.0.7", 8080),)))
+        assert decode_route(MINIMAL | {"ports": {}}).ports == {}
+
+    @pytest.mark.parametrize(
+        "ports", [1, [], {"a": 1}, {"0": 1}, {"70000": 1}, {"1": 0}, {"1": "2"}, {"1": True}, dict.fromkeys("x" * 65)]
+    )
+    def test_what_is_none(self, ports: object) -> None:
+        assert [path for path, _ in problems_of(MINIMAL | {"ports": ports})] == ["ports"]
+
+    def test_there_are_not_many(self) -> None:
+        many = {str(port): port for port in range(1, 66)}
+        assert problems_of(MINIMAL | {"ports": many}) == [("ports", "must be an object of at most 64 ports by port")]

@@ -599,7 +599,7 @@ class Playbook:
             rules=self.table.rules,
         )
 
-    def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False) -> Inbound:
+    def inbound(self, *, sandbox: str = "", revision: int = 0, forwarded: bool = False, port: int = 0) -> Inbound:
         side = Inbound(
             self._parts(self.counters.inbound, self._recorder("inbound", sandbox, revision)),
             app=APP,
@@ -611,6 +611,7 @@ class Playbook:
             random_bits=self._random_bits,
             in_hand=self._in_hand,
             forwarded=forwarded,
+            port=port,
         )
         self.table.watchers.append(side.table_changed)
         self.sides.append(side)

@@ -399,6 +399,20 @@ def test_the_baseline_that_falls_back_does_not_claim_to_have_sent_it_on(make_boo
     assert field_lines(book.app.accept().got, "skycap-visited") == []
 
 
+@pytest.mark.parametrize(("port", "led"), [(8080, 8080), (9090, 9999), (0, 9102)])
+def test_a_copy_of_a_pod_answers_on_the_port_that_was_called(make_book: MakeBook, port: int, led: int) -> None:
+    """Where nobody knows the port, the endpoint's own is as good as any."""
+    route = Route(WORKLOAD, "agent-42", (Endpoint("10.0.0.7", 9102),), ports={9090: 9999})
+    book = make_book(routes=[route])
+    side = book.inbound(port=port)
+    book.connect(side).send(keyed())
+    at = Endpoint("10.0.0.7", led)
+    book.pool(at).accept().send(OK)
+    assert side.endpoints_in_use() == {APP, at}
+    book.table.put(ready())
+    assert side.endpoints_in_use() == {APP}
+
+
 # -- what the sweep asks ------------------------------------------------------------------------------------------
 
 
