@@ -37,9 +37,22 @@ def main(url: str, token_file: str, into: str) -> str:
             if time.monotonic() > end:
                 return f"{url} does not answer: {str(error) or type(error).__name__}"
         time.sleep(PAUSE_SECONDS)
+    return _unpacked(data, Path(into))
+
+
+def _unpacked(data: bytes, into: Path) -> str:
+    """Why it could not be, "" when it was. Nothing leaves the folder, whatever the archive says."""
+    (into / "files").mkdir(exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        archive.extractall(into, filter="data")
-    (Path(into) / "files").mkdir(exist_ok=True)
+        for item in archive:
+            parts = item.name.split("/")
+            opened = archive.extractfile(item) if item.isfile() else None
+            if opened is None or "" in parts or ".." in parts:
+                return f"the archive has {item.name!r}, which is no pushed file"
+            target = into.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(opened.read())
+            target.chmod(item.mode & 0o777)
     return ""
 
 

@@ -22,7 +22,9 @@ class Needed(NamedTuple):
 
 CLUSTER = (
     Needed(GROUP, "sandboxes", ("get", "list", "watch", "create", "patch", "delete")),
+    Needed(GROUP, "routegroups", ("get", "list", "watch", "create", "patch", "delete")),
     Needed(GROUP, "sandboxes/status", ("patch",)),
+    Needed(GROUP, "routegroups/status", ("patch",)),
     Needed("authentication.k8s.io", "tokenreviews", ("create",)),
     Needed("", "namespaces", ("list", "watch")),
     Needed("admissionregistration.k8s.io", "mutatingwebhookconfigurations", ("get", "update"), "skycap"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import io
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,6 +114,16 @@ def test_what_takes_files_away_only_is_an_empty_folder(tmp_path: Path) -> None:
     with answering(200, packed(Tree({}, frozenset({"old.py"})), FileStore(tmp_path / "store"))) as (url, _):
         assert run(url, tmp_path).returncode == 0
     assert list((tmp_path / "files").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["files/../../etc/passwd", "/etc/passwd"])
+def test_nothing_leaves_the_folder(tmp_path: Path, name: str) -> None:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    with answering(200, whole.getvalue()) as (url, _):
+        ended = run(url, tmp_path)
+    assert (ended.returncode, ended.stderr) == (1, f"the archive has {name!r}, which is no pushed file\n")
 
 
 def test_what_the_control_plane_says_is_the_error(tmp_path: Path) -> None:
