@@ -90,6 +90,9 @@ def build_skycap() -> Path:
         containerfile.install(folder, packages)
     else:
         _as_they_stand(folder, packages)
+    (folder / "bin").mkdir(exist_ok=True)
+    for applet in ("cp", "rm"):  # what pushed files are laid with
+        (folder / "bin" / applet).symlink_to("busybox")
     _layer(folder, IMAGES / "skycap.layer")
     return _archive(
         IMAGES / "skycap.tar", SKYCAP, [IMAGES / "base.layer", IMAGES / "skycap.layer"], containerfile.settings()
@@ -108,9 +111,6 @@ def _as_they_stand(folder: Path, packages: Path) -> None:
     program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text("#!/usr/bin/python3 -P\nfrom controlplane.cli import main\nmain()\n")
     program.chmod(0o755)
-    (folder / "bin").mkdir(exist_ok=True)
-    for applet in ("cp", "rm"):  # what pushed files are laid with
-        (folder / "bin" / applet).symlink_to("busybox")
 
 
 def _dependencies() -> list[str]:
