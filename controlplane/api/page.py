@@ -136,7 +136,10 @@ async def _handoff(request: web.Request) -> web.Response:
     sandbox, link = _followed(request)
     found = await handoff(request, sandbox)
     document = found.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"previews"})
-    document["link"] = {"name": link.name, "workload": link.workload, "expires": link.expires.isoformat()}
+    expires = min(link.expires, found.expires)  # no link outlives its sandbox
+    document["link"] = {"name": link.name, "workload": link.workload, "expires": expires.isoformat()}
+    if link.group:
+        document["link"]["group"] = link.group
     if link.note:
         document["note"] = link.note
     return web.Response(text=json.dumps(document), content_type="application/json")

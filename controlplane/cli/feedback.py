@@ -69,8 +69,7 @@ def feedback_of_group(name: str, since: str | None, registry: Registry, output: 
     def show() -> None:
         if not found:
             output.say(f"none of the sandboxes of route group {name} is there")
-        for each in found:
-            output.text(printable(markdown(each).rstrip("\n")))
+        output.text("\n\n".join(printable(markdown(each).rstrip("\n")) for each in found))
 
     output.result({"items": found}, show)
     if not found or any(each["verdict"] != PASSING for each in found):

@@ -21,7 +21,11 @@ _EXITS = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name, or no s
 def _read(answer: Any) -> dict[str, Any]:
     if not isinstance(answer["id"], str) or not isinstance(answer["name"], str):
         raise TypeError
-    return {"url": None, "handoff": None, "note": None, "password": None, "login": False, **answer}
+    return {"url": None, "group": None, "handoff": None, "note": None, "password": None, "login": False, **answer}
+
+
+def _entered(link: dict[str, Any]) -> str:
+    return str(link["workload"]) + (f", key of {link['group']}" if link["group"] else "")
 
 
 def _until(link: dict[str, Any]) -> str:
@@ -69,7 +73,7 @@ def link(
         if made["password"]:
             output.say(f"password: {one_line(made['password'])} (any user name; it is not shown again)")
         output.say(f"what changed, and room for a review: {one_line(str(made['handoff']))}")
-        output.say(f"enters by {made['workload']}, expires {_until(made)}, is called {made['id']}", "dim")
+        output.say(f"enters by {_entered(made)}, expires {_until(made)}, is called {made['id']}", "dim")
 
     output.result(made, show)
 
@@ -93,7 +97,7 @@ def previews(name: str, revoke: str | None, registry: Registry, output: Output) 
             output.say(f"there are no links into {name}; `skycap sandbox link {name}` makes one")
             return
         rows: list[Row] = [
-            [each["id"], each["name"], each["workload"], _until(each), each["url"] or "(only its hash is known)"]
+            [each["id"], each["name"], _entered(each), _until(each), each["url"] or "(only its hash is known)"]
             for each in found
         ]
         output.table(["id", "name", "enters by", "expires", "link"], rows)

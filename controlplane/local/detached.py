@@ -47,9 +47,8 @@ def leave_running(file: Path, state_dir: Path | None, name: str, output: str) ->
         document = {"name": name, "pid": process.pid, "log": str(folder / LOG), "problems": problems}
         click.echo(json.dumps(document))
     else:
-        click.echo(
-            f"{name} is up, process {process.pid}; `skycap down {file}` stops it, its output is in {folder / LOG}"
-        )
+        stop = f"skycap down {file}" + (f" --state-dir {state_dir}" if state_dir is not None else "")
+        click.echo(f"{name} is up, process {process.pid}; `{stop}` stops it, its output is in {folder / LOG}")
         for problem in problems:
             click.echo(f"not ready: {problem}")
     return 1 if problems else 0

@@ -20,7 +20,7 @@ class Handoff extends HTMLElement {
     this.replaceChildren(h("main", { class: "handoff" },
       h("div", { class: "title" }, h("h1", {}, report.sandbox), phase(report.phase)),
       report.description && h("p", {}, report.description),
-      h("dl", { class: "facts" }, [["Revision", String(report.revision)], ["Owner", report.owner], ["Changed", when(report.updated)], ["Link ends", when(report.link.expires)]]
+      h("dl", { class: "facts" }, [["Revision", String(report.revision)], ["Owner", report.owner], ["Changed", when(report.updated)], ["Tried with route group", report.link.group], ["Link ends", when(report.link.expires)]]
         .filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
       report.note && h("div", { class: "box stack" }, h("h2", {}, "What to look at"), h("p", {}, report.note)),
       h("p", {}, h("a", { href: "/", target: "_blank", rel: "noopener" }, `Open ${report.link.workload} with this change`)),

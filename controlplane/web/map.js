@@ -44,7 +44,7 @@ class ServiceMap extends HTMLElement {
     if (key === this.drawn) return;
     this.drawn = key;
     if (!services.length) {
-      this.replaceChildren(h("p", { class: "soft" }, "No service is registered yet. `skycap up FILE` starts an environment and registers its services."));
+      this.replaceChildren(h("p", { class: "soft" }, "No service is registered yet. ", h("code", {}, "skycap up FILE"), " starts an environment and registers its services."));
       return;
     }
     const depth = depths(services);
@@ -121,7 +121,7 @@ class Overview extends HTMLElement {
     const linked = (forks) => forks.map((fork, index) => [index ? ", " : "", h("a", { href: `#/s/${encodeURIComponent(fork.sandbox)}` }, fork.sandbox)]);
     this.rows.hidden = !services.length;
     this.rows.replaceChildren(h("h2", {}, "Services"), table(
-      ["Service", "Reached at~", "Calls", "Requests seen#", "Forked by"],
+      ["Service", "Reached at~", "Calls", "Calls seen#", "Forked by"],
       services.map((one) => [
         h("strong", {}, one.workload),
         h("code", {}, one.address ?? "unknown"),

@@ -17,7 +17,7 @@ export function changes(report) {
 
 export function evidence(report) {
   const shown = report.evidence ?? [];
-  if (!shown.length) return h("p", { class: "soft" }, "Nothing was run against it, or nobody has told: `skycap run` and `skycap sandbox assert` do.");
+  if (!shown.length) return h("p", { class: "soft" }, "Nothing was run against it, or nobody has told: ", h("code", {}, "skycap run"), " and ", h("code", {}, "skycap sandbox assert"), " do.");
   return table(["Outcome", "What was run", "Revision#", "When~"], [...shown].reverse().map((one) => [
     h("span", { class: `chip ${one.passed ? "good" : "bad"}` }, one.passed ? "passed" : "failed"),
     h("span", {}, one.title, one.sentence ? h("span", { class: "soft small" }, h("br"), one.sentence) : null),

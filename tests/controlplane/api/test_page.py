@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import aiohttp
 import pytest
@@ -146,6 +147,8 @@ async def link(api: Served, **more: str) -> dict[str, str]:
 
 async def test_what_a_reviewer_sees_and_says(api: Served) -> None:
     fields = await link(api, note="the price")
+    status = (await api.client.sandbox(NAME)).status
+    assert status is not None
     async with aiohttp.ClientSession(headers=fields) as gateway:
         async with gateway.get(f"{api.url}/~skycap/") as answer:
             assert (answer.status, answer.content_type) == (200, "text/html")
@@ -154,6 +157,7 @@ async def test_what_a_reviewer_sees_and_says(api: Served) -> None:
         async with gateway.get(f"{api.url}/~skycap/handoff") as answer:
             seen = await answer.json()
         assert (seen["sandbox"], seen["note"], seen["link"]["workload"]) == (NAME, "the price", "shop/frontend")
+        assert datetime.fromisoformat(seen["link"]["expires"]) == status.expires, "no link outlives its sandbox"
         assert "previews" not in seen, "other links are not this reviewer's"
         async with gateway.post(f"{api.url}/~skycap/reviews", json={"text": "nice", "verdict": "approved"}) as answer:
             assert answer.status == 201
