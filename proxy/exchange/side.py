@@ -133,7 +133,7 @@ class Side(ABC):
         self.has_answer = False
         self.waiters: set[Waiter] = set()
         watched = self.carriers.fields | frozenset(map(str.encode, self.traces.fields))
-        self.kinds = Kinds(watched, parts.parser.limits.header_lines)
+        self.kinds = Kinds(watched, parts.parser.limits)
 
     def drain(self) -> None:
         """From now on every answer announces the end of its connection."""

@@ -26,7 +26,7 @@ from proxy.wire.h2.faults import (
     ConnectionFault,
     StreamFault,
 )
-from proxy.wire.h2.frames import END_STREAM, MAX_BLOCK, MAX_WINDOW, PREFACE, goaway_frame, header_frames, window_frame
+from proxy.wire.h2.frames import END_STREAM, MAX_WINDOW, PREFACE, goaway_frame, header_frames, window_frame
 from proxy.wire.h2.rules import check_trailers
 from proxy.wire.h2.settings import (
     DEFAULT_WINDOW,
@@ -93,9 +93,10 @@ class ClientLink(Link):
     def begin(self, data: bytes) -> None:
         """What the client has sent by now, its preface included."""
         self.side.counters.http2 += 1
+        most = self.side.kinds.max_bytes
         self.write(
             settings_frame(
-                ((HEADER_TABLE_SIZE, 0), (MAX_CONCURRENT_STREAMS, MAX_STREAMS), (MAX_HEADER_LIST_SIZE, MAX_BLOCK))
+                ((HEADER_TABLE_SIZE, 0), (MAX_CONCURRENT_STREAMS, MAX_STREAMS), (MAX_HEADER_LIST_SIZE, most))
             )
             + window_frame(0, CONNECTION_WINDOW - DEFAULT_WINDOW)
         )

@@ -13,10 +13,12 @@ from proxy.exchange.caching import CACHING, UNCACHED
 from proxy.exchange.h2.head import StreamHead, text_of_head
 from proxy.routing.context import CONTEXT_FIELDS, MAX_HEAD_BYTES, MAX_HEAD_LINES
 from proxy.wire.h2.faults import ENHANCE_YOUR_CALM, StreamFault
+from proxy.wire.h2.frames import MAX_BLOCK
 from proxy.wire.h2.hpack import text_of
 from proxy.wire.h2.huffman import suspect
 from proxy.wire.h2.rules import check_answer, check_path, check_request, check_trailers, check_value, length_of
 from proxy.wire.h2.template import RECENT, Shapes, Template
+from proxy.wire.head import Limits
 
 OTHER: Final = 0
 TRACEPARENT: Final = 1
@@ -215,14 +217,18 @@ class Kinds:
     """What one side has learned of the blocks that pass it.
 
     carriers:   names of the fields that may carry a key or a trace besides the usual ones.
-    max_fields: of one block.
+    limits:     of one block, which counts as it is written without a table; 64 KiB at most.
     """
 
-    __slots__ = ("_answers", "_carriers", "_known_answers", "_max_fields", "_paths", "_requests", "_shapes", "_texts")
+    __slots__ = (
+        "_answers", "_carriers", "_known_answers", "_max_fields", "_paths", "_requests", "_shapes", "_texts",
+        "max_bytes",
+    )  # fmt: skip
 
-    def __init__(self, carriers: frozenset[bytes], max_fields: int) -> None:
+    def __init__(self, carriers: frozenset[bytes], limits: Limits) -> None:
         self._carriers = carriers
-        self._max_fields = max_fields
+        self._max_fields = limits.header_lines
+        self.max_bytes = min(limits.head_bytes, MAX_BLOCK)
         self._shapes = Shapes()
         self._requests: list[RequestKind] = []
         self._answers: list[AnswerKind] = []
@@ -258,6 +264,8 @@ class Kinds:
 
     def request(self, block: bytes, *, asleep: bool) -> tuple[RequestKind, StreamHead]:
         """A request's kind and its head; asleep: as in `RequestKind.read`. Raises StreamFault, ConnectionFault."""
+        if len(block) > self.max_bytes:
+            raise StreamFault(ENHANCE_YOUR_CALM, f"a head of more than {self.max_bytes} bytes")
         for kind in self._requests:
             encoded = kind.template.match(block)
             if encoded is not None:
@@ -272,6 +280,8 @@ class Kinds:
 
     def answer(self, block: bytes) -> tuple[AnswerKind, int]:
         """An answer's kind, or that of trailers, and its content-length. Raises StreamFault, ConnectionFault."""
+        if len(block) > self.max_bytes:
+            raise StreamFault(ENHANCE_YOUR_CALM, f"a head of more than {self.max_bytes} bytes")
         known = self._known_answers.get(block)
         if known is not None:
             return known, known.expects

@@ -27,6 +27,7 @@ from proxy.exchange.phase import ANSWERING, PHASES, ROUTING, WAITING
 from proxy.exchange.plan import FAULT, HOLD, LATE, POOLS, REPLY, RULED, Plan, Reply
 from proxy.exchange.ports import Pool
 from proxy.exchange.ruled import chosen, whole_reply
+from proxy.exchange.settings import TICK_SECONDS
 from proxy.exchange.way import IDEMPOTENT
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, window_frame
@@ -46,7 +47,7 @@ class StreamWay(ABC):
     """
 
     __slots__ = (
-        "_asked", "_kept", "_kind", "_seen", "answer", "client", "due", "granted", "head", "passage", "phase",
+        "_asked", "_kept", "_kind", "_seen", "_since", "answer", "client", "due", "granted", "head", "passage", "phase",
         "request", "server", "sid",
     )  # fmt: skip
 
@@ -188,7 +189,7 @@ class StreamWay(ABC):
 
     def send(self, server: ServerLink) -> None:
         """There is a connection, and room for a stream on it."""
-        passage, request, sid, side = self.passage, self.request, self.sid, self.client.side
+        passage, request, sid = self.passage, self.request, self.sid
         plan = passage.plan
         assert plan is not None
         self.phase = WAITING
@@ -213,7 +214,8 @@ class StreamWay(ABC):
         if self._kept is not None and not bare:
             request.state |= KEPT
         if not self.head.grpc:
-            self._arm(side.settings.response_ticks if request.state & LAST else side.settings.stream_ticks)
+            self._since = self.client.side.wheel.now
+            self._look_later(self._patience())
         if bare:
             self.client.finish(sid, request)
         elif request.queue:
@@ -296,6 +298,24 @@ class StreamWay(ABC):
         if server is not None:
             server.let_go(self)
 
+    def _patience(self) -> int:
+        """Ticks for which it may stand still, 0 or less where it is too slow. Whether it does is looked at now and
+        then, and not with every frame."""
+        settings = self.client.side.settings
+        if self.phase == ANSWERING:
+            return settings.stream_ticks
+        if self.request.state & (LAST | OVER):
+            return settings.response_ticks
+        if not settings.upload_rate or self._kind.protocol:
+            return settings.stream_ticks
+        passage = self.passage
+        seconds = self.request.bytes / settings.upload_rate + passage.started - self.client.side.clock()
+        return min(settings.stream_ticks, settings.response_ticks + int(seconds / TICK_SECONDS))
+
+    def _look_later(self, left: int) -> None:
+        """left: ticks until it has stood still for too long. What it has to wait for may be another thing by then."""
+        self._arm(max(1, min(left, self.client.side.settings.response_ticks)))
+
     def expired(self) -> None:
         """Its deadline has passed."""
         side, passage = self.client.side, self.passage
@@ -316,13 +336,16 @@ class StreamWay(ABC):
                 self.fail(plan.failure, plan.detail)
             return
         moved = self.request.bytes + self.answer.bytes
+        patience = self._patience()
         if moved != self._seen:
             self._seen = moved
-            self._arm(side.settings.stream_ticks)
+            self._since = side.wheel.now
+        if patience > 0 and (left := patience + self._since - side.wheel.now) > 0:
+            self._look_later(left)
         elif self.phase == ANSWERING:
             timeouts["body"] += 1
             self.cut(CANCEL)
-        elif self.request.state & LAST:
+        elif self.request.state & (LAST | OVER):
             timeouts["response"] += 1
             self.fail(APP_TIMEOUT, "no answer in time")
         else:

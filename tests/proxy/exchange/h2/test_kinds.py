@@ -10,6 +10,7 @@ from proxy.exchange.h2.head import StreamHead
 from proxy.exchange.h2.kinds import MAX_KNOWN, Kinds
 from proxy.wire.h2.faults import StreamFault
 from proxy.wire.h2.hpack import literals
+from proxy.wire.head import Limits
 
 PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ZEROS = b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01"
@@ -33,7 +34,7 @@ def read(kinds: Kinds, found: bytes) -> StreamHead:
 @pytest.fixture
 def kinds() -> Kinds:
     """One that has seen a block already."""
-    made = Kinds(frozenset({b"baggage"}), 100)
+    made = Kinds(frozenset({b"baggage"}), Limits(header_lines=100))
     read(made, block(baggage=b"routing-key=a", traceparent=PARENT, x_request_id=b"first"))
     return made
 
