@@ -88,6 +88,28 @@ def test_node(servers: Place) -> None:
     )  # fmt: skip
 
 
+def test_websockets_over_http2(place: Place) -> None:
+    """RFC 8441 with node at both ends: one keyed, one not, on one connection."""
+    require("node")
+    script = str(HERE / "websocket.js")
+    for port, name in ((place.app, "base"), (place.shadow, "shadow")):
+        place.serve("node", script, "serve", str(port), name, port=port, ends_with=0)
+    place.guard()
+    assert run("node", script, "call", str(place.port), KEY) == b"two sockets of 50 messages\n"
+
+
+def test_java(place: Place, tmp_path: Path) -> None:
+    """Java's HttpClient has no prior knowledge: it wishes to upgrade, which is not passed on, and stays on HTTP/1.1."""
+    require("javac", "node")
+    script = "require('http').createServer((q, a) => { q.resume(); q.on('end', () => a.end('ok')) })"
+    for port in (place.app, place.shadow):
+        place.serve("node", "-e", f"{script}.listen({port}, '127.0.0.1')", port=port)
+    place.guard()
+    run("javac", "-d", str(tmp_path), str(HERE / "java" / "Call.java"))
+    seen = run("java", "-cp", str(tmp_path), "Call", f"http://127.0.0.1:{place.port}/", KEY)
+    assert seen == b"50 calls over HTTP/1.1\n"
+
+
 BUILD_SECONDS = 600
 EXPLAINED = {"Sends a dynamic table size update", "Sends multiple dynamic table size update"}
 """HPACK 14 and 15: they raise the table, although 0 was announced and acknowledged. RFC 7541 section 4.2 lets nobody do
@@ -136,3 +158,14 @@ def test_go(place: Place) -> None:
         place.serve(program, "serve", f"127.0.0.1:{port}", name, port=port)
     place.guard()
     assert run(program, "call", f"http://127.0.0.1:{place.port}/", KEY) == b"300 calls\n"
+
+
+@pytest.mark.timeout(BUILD_SECONDS + 120)
+def test_grpc_go(place: Place) -> None:
+    """grpc-go at both ends: 200 calls and streams at once, half of them keyed, errors, deadlines, health checks."""
+    program = built("gogrpc", ".")
+    for port, name in ((place.app, "base"), (place.shadow, "shadow")):
+        place.serve(program, "serve", f"127.0.0.1:{port}", name, port=port)
+    place.guard()
+    assert run(program, "call", f"127.0.0.1:{place.port}", KEY) == b"200 calls and streams\n"
+    assert place.figure("skycap_grpc_calls_total", 'direction="inbound",status="0"') >= 401

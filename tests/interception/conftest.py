@@ -10,9 +10,12 @@ import pytest
 from tests.interception.hosts import require_hosts
 from tests.interception.street import EXCLUDED, PAYMENTS, SHADOW, Street
 
+GRPC_SHADOW = 9103
+
 ROUTES = f"""
 routes:
 - {{workload: shop/users, key: agent-42, endpoints: ["{PAYMENTS[4]}:{SHADOW}"]}}
+- {{workload: shop/users, key: grpc-1, endpoints: ["{PAYMENTS[4]}:{GRPC_SHADOW}"]}}
 - {{workload: shop/users, key: agent-6, endpoints: ["[{PAYMENTS[6]}]:{SHADOW}"]}}
 """
 

@@ -14,6 +14,9 @@ import pytest
 from proxy.net.listener import FixedEntrance, Listener, bind
 from proxy.net.peers import MAX_RECENT, Peers
 from proxy.net.silence import Opening
+from proxy.wire.h2.frames import END_STREAM, PREFACE, header_frames
+from proxy.wire.h2.hpack import literal
+from proxy.wire.h2.settings import SETTINGS_ACK, settings_frame
 from tests.proxy.net.rig import Net, Origin, client, eventually, net, on_uvloop, origin
 
 pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system has no /proc/net/tcp")
@@ -30,6 +33,15 @@ CLEARED = (
     sys.executable, "-c", "import subprocess, sys; subprocess.run(['env', '-i', *sys.argv[1:]], check=True)", *CALLER
 )  # fmt: skip
 """It calls by a child that does not have its environment."""
+
+STREAMS = """
+import socket, sys
+preface = bytes.fromhex(sys.argv[1])
+with socket.create_connection((sys.argv[2], int(sys.argv[3])), 30) as connection:
+    connection.sendall(preface)
+    while connection.recv(65536):
+        pass
+"""
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -59,10 +71,11 @@ class Calls:
 
 
 @asynccontextmanager
-async def calls(host: str = "127.0.0.1") -> AsyncIterator[Calls]:
+async def calls(host: str = "127.0.0.1", *, forward: bool = False) -> AsyncIterator[Calls]:
+    """forward: it is a forward proxy."""
     async with net() as parts, origin() as app:
         opening = Opening(peers=Peers(parts.tasks))
-        entrance = FixedEntrance(parts.outbound(app.endpoint), opening)
+        entrance = FixedEntrance(parts.outbound(None if forward else app.endpoint), opening)
         sockets = bind(host, 0)
         listener = Listener(entrance, sockets, parts.descriptors)
         await listener.start()
@@ -98,6 +111,31 @@ async def test_others_have_none(key: str) -> None:
     async with calls() as place:
         for head in await place.heads(CALLER, SKYCAP_ROUTING_KEY=key):
             assert b"baggage" not in head.lower()
+
+
+@on_uvloop
+@pytest.mark.parametrize("forward", [False, True], ids=["target", "forward proxy"])
+async def test_streams_get_it_as_well(forward: bool) -> None:
+    async with calls(forward=forward) as place:
+        head = b"\x82\x86\x84" + literal(b":authority", str(place.app.endpoint).encode())
+        said = PREFACE + settings_frame(()) + SETTINGS_ACK + header_frames(1, END_STREAM, head)
+        host, port = place.address
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", STREAMS, said.hex(), host, str(port),
+            env={**os.environ, "SKYCAP_ROUTING_KEY": "agent-42"},
+        )  # fmt: skip
+        line = await place.app.line(0)
+        await line.until(lambda: literal(b"baggage", b"routing-key=agent-42") in line.got)
+        process.kill()
+        await process.wait()
+
+
+@on_uvloop
+async def test_a_forward_proxy_of_http1_knows_its_callers() -> None:
+    async with calls(forward=True) as place:
+        call = CALL.replace('"/x"', f'"http://{place.app.endpoint}/x"')
+        for head in await place.heads((sys.executable, "-c", call), SKYCAP_ROUTING_KEY="agent-42"):
+            assert b"\r\nbaggage: routing-key=agent-42\r\n" in head.lower()
 
 
 @on_uvloop
