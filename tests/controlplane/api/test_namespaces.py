@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from controlplane.api.access import Role, Visitor
+from controlplane.model.push import Push, SentFile
+from controlplane.model.workload import Workload
 from proxy.contract.hops import HOPS_TYPE
 from tests.controlplane.api.served import Served, served
 from tests.controlplane.sandboxes import sandbox
@@ -52,6 +57,22 @@ async def test_hops(api: Served) -> None:
         assert (await api.ask("POST", "/v1/hops", data=batch, headers=headers))[0] == 204
         assert api.registry.intake.kept == kept
     assert api.registry.intake.malformed == 1
+
+
+async def test_pushed_files(api: Served, tmp_path: Path) -> None:
+    """A pod gets the files of its own namespace's forks, and those that nobody has pushed are told by name."""
+    baseline = Workload(workload="shop/users", address="127.0.0.1:1", command=("a",), cwd=str(tmp_path))
+    await api.client.put_workload(baseline)
+    files = (SentFile(path="users.py", text="new"),)
+    pushed = await api.client.push("agent-42", Push(workload="shop/users", files=files))
+    for token, status in ((THEIRS, 404), (OURS, 200)):
+        async with api.http.get(f"{api.url}/v1/trees/{pushed.digest}", headers=bearer(token)) as answer:
+            assert answer.status == status
+            data = await answer.read()
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.getnames() == [".removed", "files/users.py"]
+    status, document = (await api.ask("GET", f"/v1/trees/{'0' * 64}", headers=bearer(OURS)))[:2]
+    assert (status, "push them again" in document["detail"]) == (404, True)
 
 
 @pytest.mark.parametrize(
