@@ -240,12 +240,12 @@ class Sidecar:
         _log.info("%s listens on %s (%s)", settings.workload, ", ".join(self._addresses()), BUILD)
         if self._feed is None and not settings.sandbox:  # beside a shadow there is nothing to decide
             _log.warning("neither --routes nor --registry: every request goes to the application, whatever its key")
-        if admin is not None:  # else the first scrape would import it, and requests would wait for that
-            await asyncio.to_thread(importlib.import_module, "prometheus_client")
         # What exists now lives as long as the process: the garbage collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.enable()  # `proxy.__main__` has stopped it
+        if admin is not None:  # else the first scrape would import it, and requests would wait for that
+            await asyncio.to_thread(importlib.import_module, "prometheus_client")
         await self._drain.wait()
         await self._finish()
         if admin is not None:
