@@ -28,6 +28,9 @@ COMPILED = (
 )  # fmt: skip
 """What a request passes through, in `proxy/`."""
 
+PACKAGES = Path("skycap/packages")
+"""Where a wheel has what stands at the top of the checkout."""
+
 NEEDS = ["mypy[mypyc]>=1.11", "setuptools>=77"]
 
 SETUP = """
@@ -59,7 +62,8 @@ def compile_into(folder: Path) -> list[Path]:
 
 
 class Compile(BuildHookInterface[Any]):
-    """Puts the extensions into a wheel. An editable installation runs the checkout, which `make compile` compiles."""
+    """Puts the one package that Python finds, and the extensions, into a wheel. An editable installation runs the
+    checkout, which `make compile` compiles."""
 
     folder: Path | None = None
 
@@ -67,8 +71,11 @@ class Compile(BuildHookInterface[Any]):
         return [] if os.environ.get("SKYCAP_COMPILE") == "0" else NEEDS
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return
+        build_data["force_include"][str(ROOT / "controlplane/entry/skycap")] = "skycap"
         wish = os.environ.get("SKYCAP_COMPILE", "auto")
-        if wish == "0" or version == "editable":
+        if wish == "0":
             return
         self.folder = Path(tempfile.mkdtemp(prefix="skycap-"))
         try:
@@ -79,7 +86,7 @@ class Compile(BuildHookInterface[Any]):
                 raise
             self.app.display_warning("skycap is built without compiled modules; SKYCAP_COMPILE=0 asks for that")
             return
-        build_data["force_include"] |= {str(self.folder / path): str(path) for path in made}
+        build_data["force_include"] |= {str(self.folder / path): str(PACKAGES / path) for path in made}
         build_data |= {"pure_python": False, "infer_tag": True}
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

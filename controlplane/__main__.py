@@ -1,12 +1,17 @@
-"""`python -m controlplane`, and `skycap controlplane`: the registry as a process."""
+"""The registry as a process: `skycap controlplane`, or this file by its path."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
+
+if not __package__:  # by its path (`proxy.base.programs`)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from controlplane.settings import DEFAULT_LISTEN, DEFAULT_TTL, settings_from
 from proxy.base.log import LEVELS

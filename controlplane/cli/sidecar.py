@@ -1,33 +1,21 @@
 """`skycap proxy` and `skycap gateway`: become the sidecar, or the same program in the gateway's role.
 
-The control plane does not import the sidecar: this process turns into `python -m proxy`, with the same arguments
-and environment, so that signals and exit codes are the sidecar's own.
+The control plane does not import the sidecar: this process turns into that one, with the same arguments and
+environment, so that signals and exit codes are the sidecar's own.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from controlplane.cli.command import Command
-from controlplane.cli.failures import InvalidError
 from controlplane.rest import DEFAULT_URL
-
-
-def _is_ours() -> bool:
-    """Whether `python -m proxy` is the sidecar: another distribution may have put its files over ours."""
-    package = find_spec("proxy")
-    places = package.submodule_search_locations if package is not None else None
-    try:
-        return any("proxy.runtime" in Path(place, "__main__.py").read_text() for place in places or ())
-    except OSError:
-        return False
+from proxy.base.programs import program
+from proxy.contract.previews import GATEWAY
 
 
 @click.command(
@@ -55,17 +43,10 @@ def gateway(listen: str, domain: str, registry: str, arguments: tuple[str, ...])
     The registry has to be told where browsers reach it: `skycap controlplane --gateway http://localhost:7080`. `skycap
     up` does both. Other options are those of `skycap proxy`: --token-file, --admin, --log-format and so on.
     """
-    from proxy.contract.previews import GATEWAY  # here, since another package may stand in the place of ours
-
     own = ("--workload", GATEWAY, "--gateway", listen, "--gateway-domain", domain, "--registry", registry)
     _become((*own, *arguments))
 
 
 def _become(arguments: Sequence[str]) -> NoReturn:
-    if not _is_ours():
-        raise InvalidError(
-            "the package `proxy` beside skycap is another one, such as that of proxy.py",
-            hint="install skycap into an environment of its own: python -m venv .venv",
-        )
-    # -P: a folder named `proxy` where the person stands is not the sidecar.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "proxy", *arguments])  # noqa: S606 (no shell is wanted)
+    command = (*program("proxy"), *arguments)
+    os.execv(command[0], command)  # noqa: S606 (no shell is wanted)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from controlplane.model.variables import PORT, ROUTING_KEY, SANDBOX, substituted, upstream_variables
 from controlplane.model.workload import Upstream
 from controlplane.process.command import Command
+from proxy.base.programs import program
 
 LOOPBACK = "127.0.0.1"
 EITHER_LOOPBACK = "localhost"
@@ -126,10 +127,8 @@ def sidecar_command(
 
     admin: the port of its admin listener, None for none.
     rules: a file of what becomes of calls to hosts, None for none.
-
-    -P keeps a folder named `proxy` in the working directory from being taken for the sidecar.
     """
-    argv = [sys.executable, "-P", "-m", "proxy", "--workload", workload]
+    argv = [*program("proxy"), "--workload", workload]
     if shadow is not None:
         argv += ["--sandbox", shadow.sandbox, "--routing-key", shadow.routing_key]
         argv += ["--revision", str(shadow.revision)]

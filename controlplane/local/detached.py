@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -13,6 +12,7 @@ import click
 from controlplane.local.state import STATE
 from controlplane.process.private import private_folder
 from proxy.base.problems import ConfigurationError
+from proxy.base.programs import program
 
 LOG = "up.log"
 LAST_BYTES = 64 << 10
@@ -28,7 +28,7 @@ def leave_running(file: Path, state_dir: Path | None, name: str, output: str) ->
     except OSError as error:
         raise ConfigurationError([f"the state folder {folder} cannot be used: {error.strerror}"]) from None
     waiting, ready = os.pipe()
-    argv = [sys.executable, "-P", "-c", "from controlplane.cli import main; main()", "up", str(file)]
+    argv = [*program("controlplane/cli"), "up", str(file)]
     argv += ["--state-dir", str(folder), "--ready-fd", str(ready)]
     with os.fdopen(waiting) as told:
         process = subprocess.Popen(  # noqa: S603 (it is this very program)

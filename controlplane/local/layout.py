@@ -6,7 +6,6 @@ from the terminal's history still works, and a shadow that outlived a crash stil
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from controlplane.model.environment import EnvironmentFile, ServiceSpec, split_l
 from controlplane.model.workload import Readiness, Upstream, Workload
 from controlplane.process.command import Command
 from controlplane.process.readiness import LOOPBACKS
+from proxy.base.programs import program
 from proxy.contract.previews import GATEWAY
 
 TakePort = Callable[[int | None], int]
@@ -203,7 +203,7 @@ def callers_first(services: Sequence[ServiceLayout]) -> dict[str, tuple[str, ...
 def registry_command(layout: Layout, state: StateFolder, environ: Mapping[str, str]) -> Command:
     """The registry's process."""
     argv = (
-        *(sys.executable, "-P", "-m", "controlplane", "--listen", layout.registry_listen),
+        *(*program("controlplane"), "--listen", layout.registry_listen),
         *("--store", str(state.database), "--state-dir", str(state.shadows), "--gateway", layout.gateway_url),
     )
     return Command(argv, without_identity(environ), str(state.path))
@@ -212,7 +212,7 @@ def registry_command(layout: Layout, state: StateFolder, environ: Mapping[str, s
 def gateway_command(layout: Layout, state: StateFolder, environ: Mapping[str, str]) -> Command:
     """The gateway's process."""
     argv = (
-        *(sys.executable, "-P", "-m", "proxy", "--workload", GATEWAY, "--gateway", layout.gateway_listen),
+        *(*program("proxy"), "--workload", GATEWAY, "--gateway", layout.gateway_listen),
         *("--registry", layout.registry_url, "--log-level", "warning"),
     )
     return Command(argv, without_identity(environ), str(state.path))

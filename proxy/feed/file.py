@@ -23,6 +23,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from proxy.base.problems import ConfigurationError
+from proxy.base.programs import PACKAGES
 from proxy.contract.watch import SNAPSHOT, SYNCED, EventParser
 from proxy.errors import ContractError
 from proxy.feed.holder import FeedState
@@ -45,9 +46,6 @@ READ_SECONDS = 120.0
 
 START_READINGS = 10
 """Attempts at the start while the file changes under the reader."""
-
-_PACKAGE_ROOT = Path(__file__).parents[2]
-"""Where `proxy` was imported from, and so where the reading process finds it."""
 
 Identity = tuple[int, ...]
 
@@ -200,7 +198,7 @@ class FileFeed:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "proxy.feed.document", os.fspath(self._path), self._table.workload,
-                cwd=_PACKAGE_ROOT,
+                cwd=PACKAGES, env={**os.environ, "PYTHONSAFEPATH": ""},  # the reader that stands beside this
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         except OSError as error:

@@ -16,10 +16,11 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 import controlplane
+from proxy.base.programs import program
 from tests.tools import find, require
 
 SHOP = Path(controlplane.__file__).parent / "demo" / "shop"
-SKYCAP = (sys.executable, "-c", "from controlplane.cli import main; main()")
+SKYCAP = program("controlplane/cli")
 PATIENCE_MS = 20_000
 """Only ever spent by a test that fails."""
 

@@ -23,17 +23,18 @@ from controlplane.client import Client
 from controlplane.demo.stage import FILE
 from controlplane.model.feedback import Failure, Feedback, Kind, Verdict
 from controlplane.model.sandbox import Phase, Sandbox
+from proxy.base.programs import program
 from tests.acceptance.running import free_port
 from tests.controlplane.demo.conftest import await_health
 
 COPY = str(Path(__file__).with_name("broken") / "broken_copy.py")
 CHECKOUT = "/checkout?user=ada&item=tea"
 
-CALL_SECONDS = 4.0
-"""That the shop's services wait for each other here: less than a slow shadow takes."""
+CALL_SECONDS = 10.0
+"""That the shop's services wait for each other here; a slow shadow never answers."""
 
 
-TOLD_SECONDS = 20.0
+TOLD_SECONDS = 30.0
 LOOK_SECONDS = 0.25
 """For all sidecars to tell of a request, and for the comparison of a suspect to be made in time, on a busy machine; and
 between two looks: sidecars tell twice in that time."""
@@ -71,7 +72,7 @@ def _file(folder: Path, ledger: int, legacy: int) -> Path:
 
 
 def _skycap(folder: Path, environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from controlplane.cli import main; main()", *arguments]
+    command = [*program("controlplane/cli"), *arguments]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
 
 

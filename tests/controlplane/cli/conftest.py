@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import requests
 
 from controlplane.cli import main, program
 from controlplane.cli.failures import MEANINGS, USAGE
+from proxy.base import programs
 from proxy.base.access import USER, local_token
 
 
@@ -122,7 +122,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a registry that keeps nothing."""
     state = tmp_path_factory.mktemp("registry")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
-    command = [sys.executable, "-P", "-m", "controlplane", "--memory", "--listen", "127.0.0.1:0"]
+    command = [*programs.program("controlplane"), "--memory", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(
         [*command, "--state-dir", str(state)], stdout=subprocess.PIPE, text=True, env=environment
     )

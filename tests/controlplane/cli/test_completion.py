@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from controlplane.cli.completion import SHELLS
 from controlplane.cli.program import COMMANDS, skycap
+from proxy.base.programs import program
 from tests.controlplane.cli.conftest import Origin, Skycap
 from tests.tools import require
 
@@ -53,13 +53,12 @@ SCRIPTS = {
 @pytest.fixture
 def environ(tmp_path: Path, origin: Origin) -> Mapping[str, str]:
     """With `skycap` in the PATH, and a registry."""
-    program = tmp_path / "bin" / "skycap"
-    program.parent.mkdir()
-    code = "from controlplane.cli import main; main()"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n')
-    program.chmod(0o755)
+    skycap = tmp_path / "bin" / "skycap"
+    skycap.parent.mkdir()
+    skycap.write_text(f'#!/bin/sh\nexec {shlex.join(program("controlplane/cli"))} "$@"\n')
+    skycap.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SKYCAP_", "COV_"))}
-    path = f"{program.parent}:{os.environ['PATH']}"
+    path = f"{skycap.parent}:{os.environ['PATH']}"
     return kept | {"PATH": path, "HOME": str(tmp_path), "SKYCAP_REGISTRY": origin.url, "XDG_STATE_HOME": ""}
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.base.programs import program
 from tests.controlplane.cli.test_push import APP, CHANGED, place, registry, who
 
 __all__ = ["place", "registry"]
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def watching(registry: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    skycap = [sys.executable, "-c", "from controlplane.cli import main; main()"]
+    skycap = [*program("controlplane/cli")]
     process = subprocess.Popen(
         [*skycap, "sandbox", "dev", "live", "shop/users", str(folder), "-o", "json"],
         env={**os.environ, "SKYCAP_REGISTRY": registry, "PYTHONUNBUFFERED": "1"},

@@ -8,18 +8,17 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
 
 from controlplane.cli import program
+from proxy.base import programs
 from proxy.base.problems import ConfigurationError
 from tests.controlplane.cli.conftest import Skycap, documented
 
-PROGRAM = [sys.executable, "-c", "from controlplane.cli import main; main()"]
+PROGRAM = programs.program("controlplane/cli")
 
 
 def test_version(skycap: Skycap) -> None:
@@ -166,18 +165,6 @@ def test_what_the_machine_refuses_is_an_object_too(skycap: Skycap, monkeypatch: 
     monkeypatch.setenv("SKYCAP_OUTPUT", "json")
     document = json.loads(skycap("any").err)
     assert (document["code"], document["detail"]) == ("machine", "No space left on device")
-
-
-def test_another_package_in_the_place_of_the_sidecar_is_one_clear_line(tmp_path: Path) -> None:
-    """What `pip install proxy.py` does."""
-    (tmp_path / "proxy").mkdir()
-    for name in ("__init__.py", "__main__.py"):
-        (tmp_path / "proxy" / name).write_text("print('another program')\n")
-    for part in ("base", "contract"):
-        (tmp_path / "proxy" / part).symlink_to(Path(__file__).parents[3] / "proxy" / part)
-    ended = subprocess.run([*PROGRAM, "proxy", "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=50)
-    assert (ended.returncode, "such as that of proxy.py" in ended.stderr) == (2, True)
-    assert ended.stderr.count("\n") == 1
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from controlplane.cli.sandbox import behind
+from proxy.base.programs import program
 from tests.controlplane.cli.conftest import Origin, Skycap, authorized, end
 
 WAIT_SECONDS = 20
@@ -46,7 +47,7 @@ def sidecar(registry: str) -> Iterator[str]:
         admin.bind(("127.0.0.1", 0))
         ports = [item.getsockname()[1] for item in (inbound, admin)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
-    command = [sys.executable, "-P", "-m", "proxy", "--workload", "shop/users", "--registry", registry]
+    command = [*program("proxy"), "--workload", "shop/users", "--registry", registry]
     command += ["--inbound", f"127.0.0.1:{ports[0]}=127.0.0.1:9", "--admin", f"127.0.0.1:{ports[1]}"]
     process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
     try:

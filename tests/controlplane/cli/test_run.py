@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.base.programs import program
 from tests.controlplane.cli.conftest import Origin
 from tests.controlplane.running import environment, start
 from tests.controlplane.sandboxes import sandbox
@@ -30,7 +31,7 @@ def run(origin: Origin) -> Run:
         asking = command or (sys.executable, "-c", ASK, f"{origin.url}/path")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
         return subprocess.run(
-            [sys.executable, "-c", "from controlplane.cli import main; main()", "run", *arguments, "--", *asking],
+            [*program("controlplane/cli"), "run", *arguments, "--", *asking],
             env=environ | {"NO_PROXY": "localhost,127.0.0.1"},
             capture_output=True,
             text=True,
@@ -90,9 +91,9 @@ async def test_its_outcome_is_kept_for_the_report(tmp_path: Path) -> None:
         async with registry.client() as client:
             await client.apply(sandbox("agent-42", routingKey="other-key"))
             for command in ("true", "false"):
-                program = (sys.executable, "-c", "from controlplane.cli import main; main()", "run")
+                skycap = (*program("controlplane/cli"), "run")
                 ended = await asyncio.create_subprocess_exec(
-                    *program, "--key", "other-key", "--registry", registry.url, "--", command, env=environment(tmp_path)
+                    *skycap, "--key", "other-key", "--registry", registry.url, "--", command, env=environment(tmp_path)
                 )
                 assert await ended.wait() == (command == "false")
             kept = (await client.handoff("agent-42")).evidence

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from proxy.base.programs import program
 from proxy.contract.hops import HOPS_TYPE, INBOUND, OUTBOUND, Hop, encode_hop
 from tests.controlplane.cli.conftest import Origin, Skycap, authorized
 from tests.controlplane.sandboxes import document
@@ -75,8 +75,7 @@ def test_a_foreign_path_cannot_write_to_the_terminal(registry: str, sandbox: str
 
 def test_following_prints_what_comes_until_the_sandbox_ends(registry: str, sandbox: str) -> None:
     tell(registry, sandbox, {"path": "/before"})
-    program = [sys.executable, "-c", "from controlplane.cli import main; main()"]
-    command = [*program, "sandbox", "traffic", sandbox, "-f", "--registry", registry]
+    command = [*program("controlplane/cli"), "sandbox", "traffic", sandbox, "-f", "--registry", registry]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

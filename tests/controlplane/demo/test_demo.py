@@ -9,7 +9,6 @@ import re
 import shlex
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -20,7 +19,9 @@ from pathlib import Path
 import pytest
 import requests
 
-SKYCAP = [sys.executable, "-c", "from controlplane.cli import main; main()"]
+from proxy.base.programs import program
+
+SKYCAP = [*program("controlplane/cli")]
 
 CHECK_SECONDS = 60
 """The most that `skycap demo --check` may take."""

@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from controlplane.cli.program import skycap
+from proxy.base.programs import program
 from tests.controlplane.demo.conftest import free_ports
 
 ROOT = Path(__file__).parents[3]
@@ -118,8 +119,8 @@ def clone(tmp_path: Path, ports: dict[str, str]) -> Path:
     clone = tmp_path / "clone"
     programs = clone / ".venv" / "bin"
     programs.mkdir(parents=True)
-    for name, arguments in (("python", ""), ("skycap", " -c 'from controlplane.cli import main; main()'")):
-        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)}{arguments} "$@"\n')
+    for name, command in (("python", (sys.executable,)), ("skycap", program("controlplane/cli"))):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         (programs / name).chmod(0o755)
     (programs / "activate").write_text(f"export PATH={shlex.quote(str(programs))}:$PATH\n")
     demo = clone / "controlplane" / "demo"

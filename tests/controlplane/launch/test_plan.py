@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from controlplane.launch.plan import CopyPorts, RegistryAccess, Shadow, app_command, sidecar_command
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import Upstream
+from proxy.base.programs import program
 
 PORTS = CopyPorts(inbound=20001, app=20002, outbound=(20004, 20005))
 UPSTREAMS = (
@@ -110,7 +109,7 @@ def test_the_sidecar_of_a_shadow_never_talks_to_the_registry() -> None:
         shadow=shadow,
     )
     assert command.argv == (
-        *(sys.executable, "-P", "-m", "proxy", "--workload", "shop/users"),
+        *(*program("proxy"), "--workload", "shop/users"),
         *("--sandbox", "agent-42", "--routing-key", "Key.42", "--revision", "3"),
         *("--inbound", "127.0.0.1:20001=localhost:20002"),
         *("--outbound", "127.0.0.1:20004=127.0.0.1:18082"),
@@ -124,7 +123,7 @@ def test_the_sidecar_of_a_baseline_asks_the_registry() -> None:
     command = sidecar_command(
         "shop/users", (), CopyPorts(1001, 1002), "/", {}, registry=RegistryAccess("http://127.0.0.1:7070"), admin=1003
     )
-    assert command.argv[4:] == (
+    assert command.argv[3:] == (
         *("--workload", "shop/users", "--registry", "http://127.0.0.1:7070"),
         *("--inbound", "127.0.0.1:1001=localhost:1002", "--admin", "127.0.0.1:1003"),
     )

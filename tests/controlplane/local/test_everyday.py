@@ -20,6 +20,7 @@ import yaml
 from controlplane.local.everyday import _after
 from controlplane.local.running import ask_restart, asked_restarts, holder, state_folder
 from proxy.base.problems import ConfigurationError
+from proxy.base.programs import program
 from tests.controlplane.local.files import document, service
 from tests.controlplane.process.marked import Marked
 
@@ -32,7 +33,7 @@ def skycap(tmp_path: Path, marked: Marked) -> Skycap:
     environ = {name: value for name, value in marked.environ.items() if not name.startswith("SKYCAP_")}
 
     def skycap(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from controlplane.cli import main; main()", *arguments]
+        command = [*program("controlplane/cli"), *arguments]
         return subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=50)
 
     return skycap
@@ -135,7 +136,7 @@ def test_logs_go_on_with_what_comes(skycap: Skycap, tmp_path: Path, marked: Mark
     logs = tmp_path / ".skycap" / "shop" / "logs"
     logs.mkdir(parents=True)
     (logs / "users.log").write_text("2026-01-01T00:00:00.000Z one\n")
-    command = [sys.executable, "-uc", "from controlplane.cli import main; main()", "logs", "users", "-f", "shop.yaml"]
+    command = [sys.executable, "-u", *program("controlplane/cli")[1:], "logs", "users", "-f", "shop.yaml"]
     with subprocess.Popen(
         [*command, "--follow"], cwd=tmp_path, env=marked.environ, stdout=subprocess.PIPE, text=True
     ) as process:

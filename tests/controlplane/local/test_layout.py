@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -17,6 +16,7 @@ from controlplane.local.layout import (
     registry_command,
 )
 from controlplane.local.state import StateFolder
+from proxy.base.programs import program
 from tests.controlplane.local.files import environment, service
 
 FOLDER = Path("/srv/shop")
@@ -111,7 +111,7 @@ def test_what_is_run() -> None:
 
     registry = registry_command(laid, StateFolder(Path("/state/shop")), {"A": "1", "SKYCAP_STATE_DIR": "/x"})
     assert registry.argv == (
-        *(sys.executable, "-P", "-m", "controlplane", "--listen", "127.0.0.1:20000"),
+        *(*program("controlplane"), "--listen", "127.0.0.1:20000"),
         *("--store", "/state/shop/registry.db", "--state-dir", "/state/shop/shadows"),
         *("--gateway", laid.gateway_url),
     )
@@ -119,7 +119,7 @@ def test_what_is_run() -> None:
 
     gateway = gateway_command(laid, StateFolder(Path("/state/shop")), {"A": "1"})
     assert gateway.argv == (
-        *(sys.executable, "-P", "-m", "proxy", "--workload", "skycap/gateway", "--gateway", laid.gateway_listen),
+        *(*program("proxy"), "--workload", "skycap/gateway", "--gateway", laid.gateway_listen),
         *("--registry", laid.registry_url, "--log-level", "warning"),
     )
 

@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 from controlplane.client import Client
+from proxy.base.programs import program
 from tests.controlplane.mcp.scripted import Done, ScriptedAgent, Ticket
 from tests.controlplane.mcp.test_transports import over
 from tests.controlplane.process.marked import Marked, marked  # noqa: F401 (a fixture)
 from tests.controlplane.running import RegistryProcess
 
 TRIPS = Path(__file__).parent / "trips"
-SKYCAP = (sys.executable, "-c", "from controlplane.cli import main; main()")
+SKYCAP = program("controlplane/cli")
 
 STAYS_DOWN = Ticket(
     title="A night in Oslo",

@@ -17,11 +17,12 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
+from proxy.base.programs import program
 from tests.controlplane.mcp.conftest import Agent, connected
 from tests.controlplane.running import RegistryProcess, environment, start
 from tests.controlplane.sandboxes import fork
 
-SKYCAP = ("-c", "from controlplane.cli import main; main()", "mcp")
+SKYCAP = (*program("controlplane/cli")[1:], "mcp")
 SAID = b"skycap mcp listens on "
 
 
