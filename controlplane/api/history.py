@@ -23,7 +23,7 @@ from controlplane.api.operations import (
     shown,
 )
 from controlplane.model.history import Differences, Extension, Rollback, SpecRevision
-from controlplane.model.problem import DocumentError, Grammar, bounded, field_problems
+from controlplane.model.problem import Grammar, refused
 from controlplane.model.sandbox import Sandbox, ttl_seconds
 
 REVISION = Grammar(r"[1-9][0-9]{0,8}", "a revision, a whole number from 1 on")
@@ -82,7 +82,7 @@ async def _body(request: web.Request, kind: type[_Model]) -> _Model:
     try:
         return kind.model_validate(await read_json(request), by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None
 
 
 def _number(values: Values, name: str) -> int | None:

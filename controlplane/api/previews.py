@@ -27,7 +27,7 @@ from controlplane.model.handoff import (
     Review,
     ReviewRequest,
 )
-from controlplane.model.problem import NAME, DocumentError, bounded, field_problems
+from controlplane.model.problem import NAME, refused
 
 _PREVIEW = Parameter("preview", "path", NAME, "the link's id, or its name for all of that name", True, "web")
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -110,4 +110,4 @@ def parsed(kind: type[_Model], document: object) -> _Model:
     try:
         return kind.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None

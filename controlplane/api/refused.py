@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 
 from controlplane.hops.port import HopsUnavailableError
 from controlplane.life.refusals import Closing, Conflict, NotFound, Refusal, TooMany
-from controlplane.model.problem import DocumentError, FieldProblem, Problem, bounded
+from controlplane.model.problem import DocumentError, FieldProblem, Problem
 from controlplane.store.port import StoreError
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Refused(Exception):  # noqa: N818 (it is an answer, not a fault of the pro
             detail=detail,
             code=code,
             hint=hint,
-            problems=bounded(problems) if problems is not None else None,
+            problems=list(problems) if problems is not None else None,
         )
 
     def response(self) -> web.Response:
@@ -87,7 +87,7 @@ def _refused(error: Exception) -> Refused:
 
 def _invalid(error: Exception) -> Refused:
     assert isinstance(error, DocumentError)
-    count = len(error.problems)
+    count = error.count
     detail = f"{count} problem{'s' if count != 1 else ''}; nothing was stored"
     return Refused(422, "invalid", "The document does not fit", detail, problems=error.problems)
 

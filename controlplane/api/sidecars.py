@@ -21,7 +21,7 @@ from controlplane.api.operations import (
 )
 from controlplane.api.pages import PAGED, send_items
 from controlplane.model.explanation import Explanation
-from controlplane.model.problem import SIDECAR_ID, DocumentError, bounded, field_problems, invalid, show
+from controlplane.model.problem import SIDECAR_ID, invalid, refused, show
 from controlplane.model.sidecar import Sidecar, SidecarReport
 from proxy.contract.watch import REPORT_PATH
 
@@ -59,7 +59,7 @@ async def _put(request: web.Request, values: Values) -> web.Response:
     try:
         report = SidecarReport.model_validate(await read_json(request), by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None
     within(request, report.workload)
     registry = request.app[REGISTRY]
     known = registry.sidecars.get(values["id"])

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from controlplane.api.body import read_as
 from controlplane.api.operations import REGISTRY, SANDBOX_NAME, Answer, Operation, Values, json_answer
 from controlplane.life.refusals import NotFound
-from controlplane.model.problem import DocumentError, bounded, field_problems
+from controlplane.model.problem import refused
 from controlplane.model.sandbox import Resource, Sandbox
 from controlplane.model.stub import Stub, checked_stubs
 from proxy.contract.rules import MAX_RULES
@@ -63,4 +63,4 @@ def _parse(document: Any) -> Stubs:
     try:
         return Stubs.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None

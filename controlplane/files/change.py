@@ -14,7 +14,7 @@ from controlplane.files.image import Base
 from controlplane.files.paths import checked_path, shown_path
 from controlplane.files.store import FileStore
 from controlplane.files.tree import MAX_FILE_BYTES, Content, Tree, clash, digest_of, too_much
-from controlplane.model.problem import DocumentError, FieldProblem, bounded
+from controlplane.model.problem import FieldProblem, Problems
 from controlplane.model.push import ChangedFile, FileName, Needed, Push, PushedFile, SentFile
 
 MAX_SHOWN_BYTES = 256 << 10
@@ -35,7 +35,7 @@ class Changing:
         """What is new, by path: a content that came along, or one that was uploaded."""
         self._executable: dict[str, bool] = {}
         self._removed: set[str] = set()
-        self._problems: list[FieldProblem] = []
+        self._problems = Problems()
 
     def __repr__(self) -> str:
         return f"<Changing {self._base!r} {len(self._files)} files>"
@@ -240,11 +240,11 @@ class Changing:
         return found is not None and found.executable
 
     def _problem(self, path: str, message: str) -> None:
-        self._problems.append(FieldProblem(path=path, message=message))
+        self._problems.add([FieldProblem(path=path, message=message)])
 
     def _refuse(self) -> None:
         if self._problems:
-            raise DocumentError(bounded(self._problems))
+            raise self._problems.error()
 
 
 def differences(before: Tree, after: Tree, base: Base) -> Iterator[ChangedFile]:

@@ -20,7 +20,7 @@ from controlplane.life.refusals import Closing, Conflict, NotFound
 from controlplane.life.sandbox import SandboxLife, Step
 from controlplane.life.surroundings import Surroundings
 from controlplane.model.copy_log import ALWAYS, CopyLog, Window
-from controlplane.model.problem import DocumentError, FieldProblem, bounded, invalid
+from controlplane.model.problem import FieldProblem, bounded, invalid
 from controlplane.model.record import Record, created
 from controlplane.model.sandbox import MAX_TTL_SECONDS, SETTLED, Fork, Metadata, Phase, Sandbox
 from controlplane.model.selection import Selection
@@ -348,7 +348,7 @@ class Sandboxes:
 
         problems += self._around.check(sandbox.spec, unchanged)
         if problems:
-            raise DocumentError(bounded(problems))
+            raise bounded(problems)
 
     def _claim(self, sandbox: Sandbox) -> bool:
         """Reserve the routing key. True: it was free until now. Raises Conflict."""

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from controlplane.client import RegistryError
 from controlplane.mcp.answer import ToolError, failed, refused
-from controlplane.model.problem import FieldProblem, bounded, field_problems
+from controlplane.model.problem import FieldProblem, Problems
 
 log = logging.getLogger(__name__)
 
@@ -61,20 +61,21 @@ class Checked(Tool):
         """The arguments by name. Raises ToolError with all that is wrong with them."""
         model = self.fn_metadata.arg_model
         known = [field.alias or name for name, field in model.model_fields.items()]
-        problems = [
+        problems = Problems()
+        problems.add(
             FieldProblem(path=name, message=f"unknown argument{_meant(name, known)}")
             for name in arguments
             if name not in known
-        ]
+        )
         try:
             found = model.model_validate(arguments)
         except ValidationError as error:
             try:  # some hosts send a list or an object as the JSON text of it
                 found = model.model_validate(self.fn_metadata.pre_parse_json(dict(arguments)))
             except ValidationError:
-                problems += field_problems(error)
+                problems.found(error)
         if problems:
-            raise ToolError("invalid-arguments", f"the arguments of {self.name} do not fit", bounded(problems))
+            raise ToolError("invalid-arguments", f"the arguments of {self.name} do not fit", problems.error().problems)
         return found.model_dump_one_level()
 
 

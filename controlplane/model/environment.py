@@ -31,7 +31,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from controlplane.model.fields import misspelt
-from controlplane.model.problem import DocumentError, FieldProblem, bounded, field_problems, show
+from controlplane.model.problem import FieldProblem, Problems, show
 from controlplane.model.variables import RESERVED
 from controlplane.model.workload import (
     MAX_UPSTREAMS,
@@ -178,15 +178,15 @@ class EnvironmentFile(Strict):
 
 def parse_environment(document: object) -> EnvironmentFile:
     """An environment from its YAML form, already parsed. Raises DocumentError with every problem."""
-    problems: list[FieldProblem] = []
+    problems = Problems()
     environment: EnvironmentFile | None = None
     try:
         environment = EnvironmentFile.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += map(_with_hint, field_problems(error, partial(misspelt, EnvironmentFile)))
-    problems += _whole(document)
+        problems.found(error, partial(misspelt, EnvironmentFile), _with_hint)
+    problems.add(_whole(document))
     if problems or environment is None:
-        raise DocumentError(bounded(problems))
+        raise problems.error()
     return environment
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from controlplane.model.desired import Part
 from controlplane.model.fields import misspelt
-from controlplane.model.problem import DocumentError, FieldProblem, bounded, field_problems, invalid, show
+from controlplane.model.problem import invalid, refused, show
 from controlplane.model.sandbox import Key, Metadata, Name, Phase, Reported, Resource, Timestamp
 from proxy.contract.routes import OnUnavailable, Route, State, decode_route, encode_route
 
@@ -158,12 +158,10 @@ class GroupRecord(Part):
 
 def parse_group(document: object, name: str) -> RouteGroup:
     """A group from its JSON form. Raises DocumentError with every problem. name: what the request's path says."""
-    problems: list[FieldProblem] = []
     try:
         manifest = GroupManifest.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = field_problems(error, partial(misspelt, GroupManifest))
-        raise DocumentError(bounded(problems)) from None
+        raise refused(error, partial(misspelt, GroupManifest)) from None
     if manifest.metadata.name != name:
         raise invalid("metadata.name", f"{show(manifest.metadata.name)} is not {name!r}, as the path says")
     return RouteGroup(

@@ -48,9 +48,16 @@ class Problem(BaseModel):
 
 
 class DocumentError(ValueError):
-    """A document that does not fit its model. `problems` holds every one."""
+    """A document that does not fit its model.
 
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+    problems: every one, or the first of them and a line that says how many more there are.
+    more:     so many.
+    """
+
+    def __init__(self, problems: Sequence[FieldProblem], more: int = 0) -> None:
+        if more:
+            problems = [*problems, FieldProblem(path="", message=f"and {more} more problems")]
+        self.count = len(problems) + max(0, more - 1)
         super().__init__("; ".join(f"{item.path}: {item.message}" if item.path else item.message for item in problems))
         self.problems = list(problems)
 
@@ -105,34 +112,77 @@ def validated(model: type[_Model], document: object) -> _Model:
     try:
         return model.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None
 
 
-def field_problems(
-    error: ValidationError, meant: Callable[[Sequence[int | str]], str] = lambda location: ""
-) -> list[FieldProblem]:
-    """Everything that pydantic found, in our words and with our paths.
+Meant = Callable[[Sequence[int | str]], str]
+Said = Callable[[FieldProblem], FieldProblem]
 
-    meant: what to say behind "unknown field" of the one at this location, or "".
+
+def _nothing(location: Sequence[int | str]) -> str:
+    return ""
+
+
+def _as_it_is(problem: FieldProblem) -> FieldProblem:
+    return problem
+
+
+class Problems:
+    """What is wrong with one document: the first MAX_PROBLEMS, without repetitions, in the order found.
+
+    The others are counted and no more, since a megabyte of wrong values has more of them than anybody reads: words
+    and paths are made for those that are told.
     """
-    problems: list[FieldProblem] = []
-    for item in error.errors(include_url=False):
-        if _follows_from_another(item):
-            continue
-        message = _message(item)
-        if item["type"] == "extra_forbidden" and len(problems) < MAX_PROBLEMS:  # looking for what is near costs most
-            message += meant(item["loc"])
-        problems.append(FieldProblem(path=written_path(item["loc"]), message=message))
-    return problems
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], FieldProblem] = {}
+        self._more = 0
+
+    def add(self, problems: Iterable[FieldProblem]) -> None:
+        for problem in problems:
+            key = (problem.path, problem.message)
+            if len(self._told) < MAX_PROBLEMS:
+                self._told.setdefault(key, problem)
+            elif key not in self._told:
+                self._more += 1
+
+    def found(self, error: ValidationError, meant: Meant = _nothing, said: Said = _as_it_is) -> None:
+        """Add everything that pydantic found, in our words and with our paths.
+
+        meant: what to say behind "unknown field" of the one at this location, or "".
+        said:  a problem in the words of this kind of document.
+        """
+        for item in error.errors(include_url=False):
+            if _follows_from_another(item):
+                continue
+            if len(self._told) == MAX_PROBLEMS:
+                self._more += 1
+                continue
+            message = _message(item)
+            if item["type"] == "extra_forbidden":
+                message += meant(item["loc"])
+            self.add([said(FieldProblem(path=written_path(item["loc"]), message=message))])
+
+    def __len__(self) -> int:
+        return len(self._told) + self._more
+
+    def error(self) -> DocumentError:
+        """All of it."""
+        return DocumentError(list(self._told.values()), self._more)
 
 
-def bounded(problems: Iterable[FieldProblem]) -> list[FieldProblem]:
-    """Without repetitions, in the order found, at most MAX_PROBLEMS and a line that counts the rest."""
-    unique = list({(item.path, item.message): item for item in problems}.values())
-    if len(unique) <= MAX_PROBLEMS:
-        return unique
-    rest = FieldProblem(path="", message=f"and {len(unique) - MAX_PROBLEMS} more problems")
-    return [*unique[:MAX_PROBLEMS], rest]
+def bounded(problems: Iterable[FieldProblem]) -> DocumentError:
+    """Problems that were found one by one, as the error of a document."""
+    found = Problems()
+    found.add(problems)
+    return found.error()
+
+
+def refused(error: ValidationError, meant: Meant = _nothing) -> DocumentError:
+    """What pydantic found, as the error of a document."""
+    problems = Problems()
+    problems.found(error, meant)
+    return problems.error()
 
 
 def written_path(location: Iterable[int | str]) -> str:

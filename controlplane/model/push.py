@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from controlplane.model.fields import misspelt
-from controlplane.model.problem import DocumentError, bounded, field_problems
+from controlplane.model.problem import refused
 from controlplane.model.sandbox import Digest, Phase, Reported, Resource
 from controlplane.model.workload import Arguments, WorkloadName
 
@@ -163,4 +163,4 @@ def _parse(kind: type[_R], document: Any) -> _R:
     try:
         return kind.model_validate(document, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error, partial(misspelt, kind)))) from None
+        raise refused(error, partial(misspelt, kind)) from None

@@ -44,11 +44,8 @@ from controlplane.model.problem import (
     LABEL,
     NAME,
     TTL,
-    DocumentError,
-    FieldProblem,
+    Problems,
     anchored,
-    bounded,
-    field_problems,
 )
 from controlplane.model.stub import Stub, checked_stubs
 from controlplane.model.whole import MAX_FORKS, POD_FIELDS, whole
@@ -376,7 +373,7 @@ def parse_sandbox(document: object, name: str | None = None) -> Sandbox:
 
     name: what the request's path says it is called; a document that says something else is refused.
     """
-    problems: list[FieldProblem] = []
+    problems = Problems()
     sandbox: Sandbox | None = None
     try:
         manifest = Manifest.model_validate(document, by_alias=True, by_name=False)
@@ -384,9 +381,9 @@ def parse_sandbox(document: object, name: str | None = None) -> Sandbox:
             api_version=manifest.api_version, kind=manifest.kind, metadata=manifest.metadata, spec=manifest.spec
         )
     except ValidationError as error:
-        problems += field_problems(error, partial(misspelt, Manifest))
+        problems.found(error, partial(misspelt, Manifest))
     if isinstance(document, Mapping):
-        problems += whole(document, name)
+        problems.add(whole(document, name))
     if problems or sandbox is None:
-        raise DocumentError(bounded(problems))
+        raise problems.error()
     return sandbox

@@ -17,11 +17,9 @@ from controlplane.model.problem import (
     NAME,
     SCHEME,
     WORKLOAD_NAME,
-    DocumentError,
     anchored,
-    bounded,
-    field_problems,
     invalid,
+    refused,
     show,
 )
 from proxy.contract.routes import parse_shadow
@@ -158,7 +156,7 @@ def parse_workload(document: object, name: str | None = None) -> Workload:
     try:
         workload = Workload.model_validate(document)
     except ValidationError as error:
-        raise DocumentError(bounded(field_problems(error))) from None
+        raise refused(error) from None
     if name is not None and workload.workload != name:
         raise invalid("workload", f"{workload.workload!r} is not {name!r}, as the path says")
     return workload

@@ -13,7 +13,7 @@ from controlplane.mcp.answer import Answer, ToolError, action, answered
 from controlplane.mcp.arguments import CommandArgument, SandboxName, WaitSeconds, WorkloadArgument, vector
 from controlplane.mcp.views import state
 from controlplane.mcp.waiting import settled
-from controlplane.model.problem import FieldProblem, bounded, field_problems
+from controlplane.model.problem import FieldProblem, refused
 from controlplane.model.push import Push, Pushed
 from controlplane.model.sandbox import Phase, Sandbox
 
@@ -111,8 +111,9 @@ def _push(**said: Any) -> Push:
     try:
         return Push.model_validate(said)
     except ValidationError as error:
-        problems = bounded(field_problems(error))
-        raise ToolError("invalid-arguments", "the arguments of push_files do not fit", problems) from None
+        raise ToolError(
+            "invalid-arguments", "the arguments of push_files do not fit", refused(error).problems
+        ) from None
 
 
 def _after(pushed: Pushed, sandbox: Sandbox) -> Pushed:

@@ -12,6 +12,7 @@ import pytest
 from controlplane.api import body
 from controlplane.client import RegistryError
 from controlplane.launch.port import LaunchError
+from controlplane.model.problem import MAX_PROBLEMS
 from controlplane.model.sandbox import Phase
 from controlplane.model.workload import Workload
 from controlplane.store.port import StoreError
@@ -133,6 +134,14 @@ async def test_a_bad_sandbox_is_refused_with_every_path_and_nothing_is_stored(ap
     }
     assert api.store.writes == writes
     assert (await api.ask("GET", "/v1/sandboxes/agent-42"))[0] == 404
+
+
+async def test_of_many_problems_the_first_are_told_and_all_are_counted(api: Served) -> None:
+    bad = document("agent-42", fork(USERS)) | {f"field{number}": 1 for number in range(MAX_PROBLEMS + 50)}
+    status, body, _ = await api.ask("PUT", "/v1/sandboxes/agent-42", json=bad)
+    assert (status, body["detail"]) == (422, f"{MAX_PROBLEMS + 50} problems; nothing was stored")
+    assert len(body["problems"]) == MAX_PROBLEMS + 1
+    assert body["problems"][-1] == {"path": "", "message": "and 50 more problems"}
 
 
 async def test_a_problem_that_only_the_registry_can_see_has_a_path_too(api: Served) -> None:
