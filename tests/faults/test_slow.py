@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -130,7 +129,6 @@ async def test_a_pipeline_of_a_client_that_does_not_read(sidecar: Subject, origi
 async def test_a_head_that_comes_byte_by_byte(sidecar: Subject, origin: Origin) -> None:
     """Every byte in time is not enough: the whole head has a deadline (--header-timeout, here 1 s)."""
     client = await connect(sidecar.inbound)
-    started = time.monotonic()
     answer = b""
     for byte in request().partition(b" HTTP/")[0]:
         client.writer.write(bytes([byte]))
@@ -140,7 +138,7 @@ async def test_a_head_that_comes_byte_by_byte(sidecar: Subject, origin: Origin) 
             async with asyncio.timeout(0.05):
                 answer = await client.reader.read(65536)
         except TimeoutError:
-            assert time.monotonic() - started < 5
+            continue  # without a deadline of the whole head for ever: the limit of this test ends it then
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert error_code(answer) == b"header-timeout"
     assert origin.requests == []
@@ -165,12 +163,12 @@ async def test_a_crowd_of_slow_heads(patient: Subject, origin: Origin) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (HARD, HARD))
     before = sidecar.resident
     expired = await sidecar.metric("skycap_timeouts_total", direction="inbound", phase="header")
-    served = 0
+    served = waiting = 0
 
-    async def normal(done: asyncio.Event) -> None:
+    async def normal() -> None:
         nonlocal served
         client = await connect(sidecar.inbound)
-        while not done.is_set():
+        for _ in range(25):
             await client.send(request(b"/", method=b"POST", body=b"x" * 100))
             head, body = await client.message()
             assert head.startswith(b"HTTP/1.1 200 ")
@@ -179,22 +177,24 @@ async def test_a_crowd_of_slow_heads(patient: Subject, origin: Origin) -> None:
         client.close()
 
     async def slow() -> bytes:
+        nonlocal waiting
         client = await connect(sidecar.inbound)
         client.writer.write(b"GET / HTTP/1.1\r\nhost: a\r\nx: ")
+        waiting += 1
         data, _ = await client.rest()
         client.close()
         return data
 
     try:
-        done = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
+            crowd = [tasks.create_task(slow()) for _ in range(CROWD)]
+            await until(lambda: waiting == CROWD, "the whole crowd is there")
             for _ in range(4):
-                tasks.create_task(normal(done))
-            answers = await asyncio.gather(*(slow() for _ in range(CROWD)))
-            done.set()
+                tasks.create_task(normal())
+        answers = [each.result() for each in crowd]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, HARD))
     assert {answer[:13] for answer in answers} == {b"HTTP/1.1 408 "}
     assert await sidecar.metric("skycap_timeouts_total", direction="inbound", phase="header") == expired + CROWD
-    assert served >= 4, "all four of them had answers meanwhile"
+    assert served == 100
     assert sidecar.resident - before < CROWD * 16 * 1024

@@ -76,7 +76,7 @@ def test_an_answer_that_drips_ends_at_the_deadline(serve: Serve, first: bytes) -
     with pytest.raises(TimeoutError):
         exchange("GET", serve(drip), {}, seconds=0.5)
     over.set()
-    assert 0.4 < time.monotonic() - started < 30
+    assert time.monotonic() - started > 0.4, "not before it; and never, without one"
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,14 +84,12 @@ async def test_a_redis_that_is_gone_costs_hops_and_nothing_else(
 
 
 async def test_a_redis_that_hangs_is_waited_for_once(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis, "ADD_SECONDS", 0.2)
-    monkeypatch.setattr(redis, "PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(redis, "ADD_SECONDS", 1.0)  # a hundred times that is more than a test may take
+    monkeypatch.setattr(redis, "PAUSE_SECONDS", 600.0)
     store = RedisHops(server.url)
     assert await store.add("a", [line(1)]) == 1
     server.process.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
     assert [await store.add("a", [line(number)]) for number in range(100)] == [0] * 100
-    assert time.monotonic() - began < 10
     server.process.send_signal(signal.SIGCONT)
     monkeypatch.setattr(store, "_not_before", 0.0)
     assert await store.add("a", [line(2)]) == 1

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.contract.addresses import why_no_shadow
 from proxy.contract.routes import Endpoint
-from proxy.exchange.settings import TICK_SECONDS
+from proxy.exchange.settings import TICK_SECONDS, ExchangeSettings
 from proxy.net import upstream as module
 from proxy.net.idle import IDLE_TICKS
 from proxy.net.pools import MAX_POOLS, Pools
@@ -223,7 +223,8 @@ async def test_another_port_or_machine_is_not_the_registry() -> None:
 @on_uvloop
 async def test_a_dead_first_address_is_overtaken() -> None:
     """RFC 8305: a listener whose queue is full swallows packets."""
-    async with net() as parts, origin(host="127.0.0.1") as app:
+    patient = ExchangeSettings(connect_ticks=10_000)  # the whole time of a dial is more than a test may take
+    async with net(settings=patient) as parts, origin(host="127.0.0.1") as app:
         with socket.socket(socket.AF_INET6) as deaf, contextlib.ExitStack() as stack:
             deaf.bind(("::1", app.endpoint.port))
             deaf.listen(0)
@@ -233,9 +234,7 @@ async def test_a_dead_first_address_is_overtaken() -> None:
                 with contextlib.suppress(BlockingIOError):
                     filler.connect(deaf.getsockname())
             parts.names["users.test"] = ("::1", "127.0.0.1")
-            started = asyncio.get_running_loop().time()
             borrower = await parts.borrow(parts.pools(Endpoint("users.test", app.endpoint.port)))
-            assert asyncio.get_running_loop().time() - started < 4, "not the whole time of a dial"
             assert borrower.upstream is not None
             borrower.give_back(parts.pools(Endpoint("users.test", app.endpoint.port)), 0)
 

@@ -74,7 +74,7 @@ def never_starts() -> None:
 
 def is_slow() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
         return await user(request)
 
     users(slow)
