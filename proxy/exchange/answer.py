@@ -21,7 +21,7 @@ from proxy.exchange.way import Way
 from proxy.routing.captures import ERRORS
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.chunked import BEGUN, NO_LINE, ChunkedReader
-from proxy.wire.edit import CONNECTION, response_head
+from proxy.wire.edit import CONNECTION, OURS, response_head
 from proxy.wire.fields import field_lines
 from proxy.wire.framing import NO_BODY, UNTIL_CLOSE
 from proxy.wire.head import ResponseHead
@@ -99,7 +99,7 @@ class Answer:
                 self._switch(head)
                 return None
             if not way.passage.head.http10:
-                way.stream.write(response_head(head, b"", NOTHING))
+                way.stream.write(response_head(head, b"", OURS if head.claims else NOTHING))
             data = head.data[head.end :]
             share -= 1
             if not share and data:

@@ -377,6 +377,8 @@ class ClientLink(Link):
         for server in self._servers:
             if server.stream is not None:
                 server.stream.resume_reading()
+        for link in (self, *self._servers):
+            link.turn_came()
         self.flush()
 
 

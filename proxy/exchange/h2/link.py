@@ -11,7 +11,8 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from proxy.exchange.h2.flow import KEPT, LIMBO, OVER, Flow
-from proxy.exchange.h2.intake import CONNECTION_WINDOW, Intake
+from proxy.exchange.h2.inlet import Inlet
+from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.wire.h2.faults import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
@@ -47,18 +48,16 @@ from proxy.wire.h2.hpack import NO_TABLE, Table
 from proxy.wire.h2.settings import INITIAL_WINDOW_SIZE, SETTINGS_ACK, read_settings
 
 
-class Link(Intake):
+class Link(Inlet):
     """
-    held:    the beginning of a frame that is not complete.
     table:   the peer's, None when it has none.
     last:    the highest stream that was begun on it.
     """
 
-    __slots__ = ("_grants", "_greeted", "held", "last", "table")
+    __slots__ = ("_grants", "_greeted", "last", "table")
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = b""
         self.table: Table | None = Table()
         self.last = 0
         self._greeted = False
@@ -89,37 +88,9 @@ class Link(Intake):
     def no_settings(self, data: bytes) -> str:
         return "no SETTINGS first (section 3.4)"
 
-    @abstractmethod
-    def failed(self, fault: ConnectionFault) -> None:
-        """The peer has broken a rule of connections."""
-
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
-    def received(self, data: bytes) -> None:
-        """Bytes from the peer."""
-        if self.closed:
-            return
-        try:
-            held, self.held = self.held, b""
-            if not held:
-                self._frames(data)
-            else:
-                # Only the frame that was cut is joined; what follows it stays where it is.
-                rest = HEAD_BYTES + (head_of(held)[0] >> 8) - len(held) if len(held) >= HEAD_BYTES else 0
-                if rest <= 0 or held[3] == HEADERS:
-                    self._frames(held + data)
-                elif rest > len(data):
-                    self.held = held + data
-                else:
-                    self._frames(held + data[:rest])
-                    if rest < len(data) and not self.closed:
-                        self._frames(data[rest:])
-        except ConnectionFault as fault:
-            if not self.closed:  # else a frame before it has ended the connection
-                self.failed(fault)
-        self.client.flush()
-
-    def _frames(self, data: bytes) -> None:
+    def frames(self, data: bytes) -> None:
         """What was read, from the beginning of a frame on."""
         if not self._greeted and len(data) >= HEAD_BYTES and data[3] != SETTINGS:
             raise ConnectionFault(PROTOCOL_ERROR, self.no_settings(data))

@@ -75,7 +75,7 @@ class StreamExchange(StreamWay):
         server = self.server
         assert server is not None
         if kind.status < 200:
-            server.pass_block(self.sid, client, 0, block, changed=False)
+            server.pass_block(self.sid, client, 0, without(block, _OURS) if kind.claims else block, changed=kind.claims)
             return
         self.phase = ANSWERING
         self._content, self._kept = self._kept or (), None

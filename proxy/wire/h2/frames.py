@@ -35,6 +35,9 @@ FRAME: Final = 16_384
 
 HEAD_BYTES: Final = 9
 
+BLOCK_WORK: Final = 32
+"""What a stream costs that is answered at once, in frames of one byte."""
+
 MAX_WINDOW: Final = (1 << 31) - 1
 """Section 6.9.1, and the largest stream number as well."""
 
@@ -101,6 +104,17 @@ def header_frames(sid: int, flags: int, block: bytes) -> bytes:
         out.append(piece)
         kind, flags = CONTINUATION, 0
     return b"".join(out)
+
+
+def share(data: bytes, work: int) -> int:
+    """Up to where the frames go, from the beginning of one on, that cost no more than so much work: one for a frame,
+    BLOCK_WORK for one with a block. The length of what was read, or more, where all of them do."""
+    pos, end = 0, len(data)
+    while work > 0 and end - pos >= HEAD_BYTES:
+        size, kind = head_of(data, pos)[0] >> 8, data[pos + 3]
+        work -= BLOCK_WORK if kind == HEADERS else 1
+        pos += HEAD_BYTES + size
+    return pos if work <= 0 else end
 
 
 def unpadded(data: bytes, flags: int) -> bytes:

@@ -70,6 +70,17 @@ def test_who_asks_without_a_key_is_told_nothing(make_book: MakeBook, step: int) 
     assert client.got == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx: y\r\n\r\nok"
 
 
+@pytest.mark.parametrize("key", ["", "agent-42"])
+def test_an_interim_answer_says_nothing_in_our_name(make_book: MakeBook, step: int, key: str) -> None:
+    book = make_book(step=step)
+    client = book.connect(book.inbound())
+    client.send(keyed(key) if key else get())
+    book.app.accept().send(
+        b"HTTP/1.1 103 Early Hints\r\nSkycap-Error: loop\r\nskycap-served-by: a/b\r\nlink: </a>\r\n\r\n"
+    )
+    assert client.got == b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+
 def test_a_shadow_without_a_sidecar_is_spoken_for(make_book: MakeBook, step: int) -> None:
     book = make_book(step=step, routes=[ready()])
     client = book.connect(book.inbound())

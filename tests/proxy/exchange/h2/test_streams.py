@@ -90,8 +90,9 @@ def test_interim_answers_pass(book: Playbook) -> None:
     server = Service(book.app)
     server.flush()
     server.end.engine.send_headers(sid, [(b":status", b"103"), (b"link", b"</a>")])
+    server.end.engine.send_headers(sid, [(b":status", b"103"), (b"link", b"</b>"), (b"skycap-error", b"loop")])
     server.answer(sid)
-    assert client.answers[sid].interim == [{b":status": b"103", b"link": b"</a>"}]
+    assert client.answers[sid].interim == [{b":status": b"103", b"link": link} for link in (b"</a>", b"</b>")]
     assert client.answers[sid].data == b"ok"
 
 
