@@ -82,7 +82,7 @@ def _document() -> dict[str, Any]:
     services = [
         {"name": name, "command": [sys.executable, str(SHOP / f"{name}.py")], "cwd": str(SHOP),
          "upstreams": [{"name": called} for called in called_ones], "readiness": {"path": "/health"}}
-        for name, called_ones in {**calls, "payments": ["users"]}.items()
+        for name, called_ones in {**calls, "payments": ["users", "rates"], "rates": []}.items()
     ]  # fmt: skip
     site = {
         "name": "site", "command": [sys.executable, str(Path(__file__).with_name("site.py"))],
