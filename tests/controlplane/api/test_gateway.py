@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ import aiohttp
 
 from controlplane.api.access import Role
 from controlplane.model.handoff import PreviewRequest
+from proxy.base.programs import program
 from tests.acceptance.running import free_port
 from tests.certificates import issue
 from tests.controlplane.api.served import TOKENS, Served
@@ -54,7 +54,7 @@ async def gateway(registry: str, folder: Path, trusted: Path) -> AsyncIterator[i
     token.write_text(TOKENS[Role.SIDECAR])
     told = {name: value for name, value in os.environ.items() if not name.startswith("SKYCAP_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "proxy", "--workload", "skycap/gateway", "--gateway", f"127.0.0.1:{port}",
+        *program("proxy"), "--workload", "skycap/gateway", "--gateway", f"127.0.0.1:{port}",
         "--registry", registry, "--token-file", str(token), env={**told, "SSL_CERT_FILE": str(trusted)}, stderr=PIPE,
     )  # fmt: skip
     assert process.stderr is not None

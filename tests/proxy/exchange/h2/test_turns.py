@@ -6,7 +6,7 @@ import pytest
 
 from proxy.contract.routes import State
 from proxy.exchange.h2.inlet import FAIR_WORK, SMALL
-from proxy.wire.h2.frames import BLOCK_WORK, DATA, HEADERS, RST_STREAM
+from proxy.wire.h2.frames import BLOCK_WORK, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS
 from tests.proxy.exchange.h2.play import Caller, Service, frame
 from tests.proxy.exchange.playbook import Playbook, turn, unready
 
@@ -117,3 +117,23 @@ def test_large_frames_and_small_reads_are_passed_on_at_once(book: Playbook, clie
     client.send_once(tiny(sid, SMALL // 10))
     assert len(server.requests[sid].data) == 48_000 + SMALL // 10
     assert not turn(client.side)
+
+
+def test_an_upstream_that_leaves_within_the_first_share(book: Playbook, client: Caller) -> None:
+    sid = client.ask()
+    server = Service(book.app)
+    server.flush()
+    last = frame(GOAWAY, 0, 0, sid.to_bytes(4, "big") + b"\0\0\0\0") + frame(HEADERS, 5, sid, b"\x89")
+    server.upstream.send_once(last + frame(PING, 0, 0, b"12345678") * FAIR_WORK)
+    assert client.answers[sid].fields[b":status"] == b"204"
+    assert server.recorded.closing
+    assert not turn(client.side)
+
+
+def test_a_fault_behind_the_end_within_what_was_cut(book: Playbook, client: Caller) -> None:
+    sid = client.ask()
+    server = Service(book.app)
+    server.flush()
+    last = frame(GOAWAY, 0, 0, sid.to_bytes(4, "big") + b"\0\0\0\0") + frame(HEADERS, 5, sid, b"\x89")
+    server.upstream.send_once(last + frame(SETTINGS, 0, 1, b"x"))
+    assert server.recorded.closing
