@@ -89,7 +89,7 @@ compile: $(VENV)/.compile decompile ## compile the data path with mypyc, beside 
 	@$(BIN)/skycap --version
 
 decompile: ## back to the sources as they stand
-	@rm -f skycap__mypyc.*.so proxy/*/*.so proxy/*.manifest
+	@rm -f skycap__mypyc.*.so proxy/*.manifest; find proxy -name '*.so' -delete
 
 lint: $(VENV)/.test ## style, types and the direction of the imports
 	@$(BIN)/python -c 'import proxy'  # refuses compiled modules that are not those of the sources

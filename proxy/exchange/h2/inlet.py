@@ -35,6 +35,10 @@ class Inlet(Intake):
         """From the beginning of a frame on; what is not complete is held. Raises ConnectionFault."""
 
     @abstractmethod
+    def earliest(self, fault: ConnectionFault) -> ConnectionFault:
+        """That fault, or the one before it: grants are looked at behind all that was read with them."""
+
+    @abstractmethod
     def failed(self, fault: ConnectionFault) -> None:
         """The peer has broken a rule of connections."""
 
@@ -61,8 +65,7 @@ class Inlet(Intake):
                     if rest < len(data) and not self.closed:
                         self._share(data[rest:])
         except ConnectionFault as fault:
-            if not self.closed:  # else a frame before it has ended the connection
-                self.failed(fault)
+            self.failed(self.earliest(fault))
         self.client.flush()
 
     def _share(self, data: bytes) -> None:

@@ -128,11 +128,21 @@ class Link(Inlet):
         if pos < end:
             self.held = data[pos:] if pos else data
         if self._grants:
-            grants, self._grants = self._grants, {}
-            for sid, step in grants.items():
-                self._grant(sid & MAX_WINDOW, step)
+            self._pass_grants()
         if self.credit > CONNECTION_WINDOW // 4:
             self.give_back()
+
+    def _pass_grants(self) -> None:
+        grants, self._grants = self._grants, {}
+        for sid, step in grants.items():
+            self._grant(sid & MAX_WINDOW, step)
+
+    def earliest(self, fault: ConnectionFault) -> ConnectionFault:
+        try:
+            self._pass_grants()
+        except ConnectionFault as earlier:
+            return earlier
+        return fault
 
     def _block(self, flags: int, sid: int, data: bytes, start: int, stop: int) -> int:
         """HEADERS, with its CONTINUATIONs. Returns where the next frame begins, 0 when not all of it has come."""

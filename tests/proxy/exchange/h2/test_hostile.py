@@ -341,6 +341,15 @@ def test_an_upstream_that_breaks_a_rule_while_others_wait(book: Playbook) -> Non
         assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
 
 
+def test_a_fault_behind_a_grant_that_is_one_as_well(make_book: MakeBook, step: int) -> None:
+    """Which of them is told does not depend on how they were cut."""
+    book = make_book(step=step)
+    client = Caller(book, book.inbound())
+    client.raw(frame(WINDOW_UPDATE, 0, 99, WORD) + make_head((FRAME + 1) << 8 | DATA, 0, 1))
+    assert client.end.gone == 1
+    assert book.counters.inbound.failures["http2-protocol-error"] == 1
+
+
 def test_a_fault_behind_a_frame_that_has_ended_the_connection(book: Playbook) -> None:
     """The fuzzer's: it says GOAWAY and breaks a rule in the same read."""
     client = Caller(book, book.inbound(), greets=False)

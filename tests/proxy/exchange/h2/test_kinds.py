@@ -89,6 +89,12 @@ def test_paths_are_remembered_up_to_a_limit(kinds: Kinds) -> None:
             assert read(kinds, block(b"/%d" % number)).data.startswith(b"GET /%d HTTP/2" % number)
 
 
+def test_keys_are_remembered_up_to_a_limit(kinds: Kinds) -> None:
+    for number in range(2 * MAX_KNOWN):
+        value = b"routing-key=%d" % number
+        assert read(kinds, block(baggage=value, traceparent=PARENT, x_request_id=b"one")).baggage == value
+
+
 def test_not_every_method_may_ask_for_a_star(kinds: Kinds) -> None:
     for method in (b"GET", b"OPTIONS"):
         read(kinds, block(b"/", method))

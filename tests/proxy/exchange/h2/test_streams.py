@@ -8,7 +8,7 @@ import pytest
 
 from proxy.contract.routes import Endpoint
 from proxy.exchange.h2.kinds import MAX_KNOWN
-from proxy.wire.h2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PING
+from proxy.wire.h2.frames import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, SETTINGS
 from proxy.wire.h2.hpack import literal, literals
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import GRPC, Caller, Service, frame
@@ -412,3 +412,26 @@ def test_frames_of_one_read_leave_in_their_order(make_book: MakeBook) -> None:
         server.answer(sid, data=b"to %d" % sid, trailers=[(b"grpc-status", b"0")])
     assert [client.answers[sid].data for sid in sids] == [b"to %d" % sid for sid in sids]
     assert client.end.pings == 2
+
+
+def test_a_connection_that_is_left_takes_the_last_piece_along(book: Playbook) -> None:
+    """Its last stream ends with what the client has just sent, and GOAWAY stands behind that."""
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"first", ends=False)
+    server = Service(book.app)
+    server.answer(sid)
+    server.raw(frame(GOAWAY, 0, 0, sid.to_bytes(4) + bytes(4)))
+    client.more(sid, b"last", ends=True)
+    server.end.hear(server.upstream.new())
+    assert server.end.messages[sid].data == b"firstlast"
+    assert server.end.messages[sid].ended
+    assert server.end.gone == 0
+
+
+def test_a_peer_that_goes_on_saying_that_it_uses_no_table(book: Playbook) -> None:
+    client = Caller(book, book.inbound(), greets=False)
+    client.raw(PREFACE + frame(SETTINGS, 0, 0) + frame(SETTINGS, ACK, 0))
+    head = b"\x20" + literals([(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"u")])
+    for sid in (1, 3, 5):
+        client.raw(frame(HEADERS, END_HEADERS | END_STREAM, sid, head))
+    assert set(Service(book.app).requests) == {1, 3, 5}
