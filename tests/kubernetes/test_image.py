@@ -10,7 +10,7 @@ from tests.kubernetes.installation import SYSTEM, Installation
 
 def test_every_instruction_is_known() -> None:
     assert containerfile.settings() == {
-        "Env": ["PYTHONDONTWRITEBYTECODE=1"],
+        "Env": ["PYTHONDONTWRITEBYTECODE=1", f"PYTHONPATH={containerfile.SITE}/skycap/packages"],
         "Entrypoint": None,
         "User": "65532:65532",
         "Cmd": ["skycap", "--help"],

@@ -10,7 +10,7 @@ import pytest
 from tests.kubernetes.cluster.images import REPOSITORY
 from tests.kubernetes.installation import SYSTEM, Installation
 
-FOLDER = "/usr/lib/python3/dist-packages/controlplane/demo/shop"
+FOLDER = "/usr/lib/python3/dist-packages/skycap/packages/controlplane/demo/shop"
 """Of the image, where the shop's programs are."""
 FORK = {"workload": "shop/users", "env": {"A": "1"}, "cwd": FOLDER}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import skycap  # noqa: F401 (which finds `controlplane`)
 from aiohttp import web
 
 from controlplane.demo.shop.service import Caller, refuse, serve

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+import skycap  # noqa: F401 (which finds `controlplane`)
 from aiohttp import web
 
 from controlplane.demo.shop.service import Caller, refuse, serve, texts

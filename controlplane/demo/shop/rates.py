@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import skycap  # noqa: F401 (which finds `controlplane`)
+
 from controlplane.demo.shop.rpc import Metadata
 from controlplane.demo.shop.service import serve
 

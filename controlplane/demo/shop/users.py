@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import skycap  # noqa: F401 (which finds `controlplane`)
 from aiohttp import web
 
 from controlplane.demo.shop.service import refuse, serve

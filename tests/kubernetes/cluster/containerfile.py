@@ -43,6 +43,11 @@ _FINAL = (
     ),
     "COPY --from=build /install /usr/local",
 )
+SITE = "/usr/lib/python3/dist-packages"
+"""Where Debian's Python has what its own has in `_SITE`."""
+
+_SITE = "/usr/local/lib/python3.11/site-packages"
+
 _SETTINGS = re.compile(r"(ENV|USER|ENTRYPOINT|CMD) (.+)")
 
 
@@ -70,7 +75,7 @@ def settings() -> dict[str, Any]:
             raise ContainerfileError(f"{FILE}: is not what is carried out here: {line}")
         word, value = match.groups()
         if word == "ENV":
-            made["Env"].append(value)
+            made["Env"] += value.replace(_SITE, SITE).split()
         elif word == "USER":
             made["User"] = value
         else:

@@ -101,15 +101,16 @@ def build_skycap() -> Path:
 
 def _as_they_stand(folder: Path, packages: Path) -> None:
     leave_out = shutil.ignore_patterns("__pycache__", "*.so", "*.manifest")
+    shutil.copytree(REPOSITORY / "controlplane/entry/skycap", packages / "skycap", ignore=leave_out)
     for name in ("proxy", "controlplane"):
-        shutil.copytree(REPOSITORY / name, packages / name, ignore=leave_out)
+        shutil.copytree(REPOSITORY / name, packages / "skycap/packages" / name, ignore=leave_out)
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     known = packages / f"skycap-{project['version']}.dist-info"
     known.mkdir()
     (known / "METADATA").write_text(f"Metadata-Version: 2.1\nName: skycap\nVersion: {project['version']}\n")
     program = folder / "usr/bin/skycap"
     program.parent.mkdir(parents=True, exist_ok=True)
-    program.write_text("#!/usr/bin/python3 -P\nfrom controlplane.cli import main\nmain()\n")
+    program.write_text("#!/usr/bin/python3 -P\nfrom skycap import main\nmain()\n")
     program.chmod(0o755)
 
 

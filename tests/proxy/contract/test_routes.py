@@ -288,6 +288,10 @@ class TestEnded:
             assert decode_route(self.ENDED | change, lenient=True) == decode_route(self.ENDED)
 
 
+KNOWN = {"ports", "asleep", "since", "why"}
+"""Fields that a route may have, and MINIMAL has not."""
+
+
 class TestLenient:
     """From another program, which may be newer than this one."""
 
@@ -312,7 +316,7 @@ class TestLenient:
         with pytest.raises(ContractError):
             decode_route(MINIMAL | change, lenient=True)
 
-    @given(st.dictionaries(st.text(max_size=12), JUNK, max_size=5))
+    @given(st.dictionaries(st.text(max_size=12).filter(lambda name: name not in KNOWN), JUNK, max_size=5))
     def test_whatever_is_added_changes_nothing(self, more: dict[str, Any]) -> None:
         assert decode_route(more | encode_route(decode_route(MINIMAL)), lenient=True) == decode_route(MINIMAL)
 

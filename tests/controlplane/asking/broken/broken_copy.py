@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 
+import skycap  # noqa: F401 (which finds `controlplane`)
 from aiohttp import web
 
 from controlplane.demo.shop.service import Caller, RefusedError, serve, texts
