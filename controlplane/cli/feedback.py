@@ -59,9 +59,9 @@ def feedback(name: str, since: str | None, registry: Registry, output: Output) -
 @registry_options
 @output_option
 def feedback_of_group(name: str, since: str | None, registry: Registry, output: Output) -> None:
-    """Say what happened to the requests with its key, to each of its sandboxes.
+    """Say what happened to the requests with its key.
 
-    What is one sandbox's to mend is told by the feedback for that one.
+    Of each of its sandboxes in turn. What is one sandbox's to mend is told by the feedback for that one.
     """
     query = {"since": since} if since else None
     found = registry.get(f"groups/{segment(name)}/feedback", lambda answer: list(map(_read, answer["items"])), query)

@@ -7,6 +7,7 @@ long each may take, is the business of `proxy.base.crowd`.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final, cast
 
 from proxy.admin.application import Answer, Application, Asked, too_large
@@ -19,8 +20,12 @@ from proxy.wire.replies import problem, reply_head
 MOST_CONTENT: Final = 1024
 """Bytes. No page looks at any, but a client may send some."""
 
-FIELDS: Final = ((b"server", b"skycap"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-"""Of every answer."""
+_FIELDS: Final = ((b"server", b"skycap"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+
+
+def _fields() -> tuple[tuple[bytes, bytes], ...]:
+    """Of every answer. Who has a clock says what it shows (RFC 9110 section 6.6.1)."""
+    return (*_FIELDS, (b"date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()).encode()))
 
 
 class AdminConnection(asyncio.Protocol):
@@ -72,7 +77,7 @@ class AdminConnection(asyncio.Protocol):
                 head = self._parser.request(self._held)
             except Refused as refused:
                 first, body = problem(
-                    refused.failure, refused.detail, workload="", sandbox="", close=True, fields=FIELDS
+                    refused.failure, refused.detail, workload="", sandbox="", close=True, fields=_fields()
                 )
                 transport.write(first + body)
                 transport.close()
@@ -93,7 +98,7 @@ class AdminConnection(asyncio.Protocol):
 
     def _answer(self, head: RequestHead, answer: Answer, *, last: bool) -> None:
         assert self._transport is not None
-        fields = [*answer.fields, *FIELDS]
+        fields = [*answer.fields, *_fields()]
         if head.http10 and not last:
             fields.append((b"connection", b"keep-alive"))
         first = reply_head(answer.status, fields, len(answer.body), close=last)

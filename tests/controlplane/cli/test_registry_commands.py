@@ -308,10 +308,10 @@ def test_a_file_that_is_no_sandbox(skycap: Skycap, tmp_path: Path, text: str, sa
     [
         ((), "say either -f FILE, or NAME with --fork"),
         (("a", "-f", "x.yaml"), "say either -f FILE, or NAME with --fork"),
-        (("a",), "say NAME, --fork and one of --command and --endpoint"),
+        (("a",), "say NAME, --fork and one of --command, --image and --endpoint"),
         (("a", "--fork", "b/c", "--command", "d", "--no-dial"), "--no-dial is for --endpoint, which is not given"),
-        (("a", "--fork", "b/c"), "say NAME, --fork and one of --command and --endpoint"),
-        (("a", "--fork", "b/c", "--command", "d", "--endpoint", "e:1"), "one of --command and --endpoint"),
+        (("a", "--fork", "b/c"), "say NAME, --fork and one of --command, --image and --endpoint"),
+        (("a", "--fork", "b/c", "--command", "d", "--endpoint", "e:1"), "one of --command, --image and --endpoint"),
         (("a", "--fork", "b/c", "--command", "'"), "no closing quotation"),
         (("a", "--fork", "b/c", "--command", "d", "--env", "E"), "'E' is not NAME=VALUE"),
         (("-f", "/nowhere"), "/nowhere: cannot be read: No such file or directory"),

@@ -439,7 +439,8 @@ async def test_what_expires_while_the_store_is_full_is_deleted_when_it_can_be(be
 
 async def test_a_shadow_that_dies_is_failed_and_started_again_with_back_off(bench: Bench, clock: FakeClock) -> None:
     sidecar = bench.sidecar()
-    await bench.apply()
+    await bench.registry.definitions.put(Workload(workload=USERS, address="127.0.0.1:1", command=("users",)))
+    await bench.apply("a", PROCESS)
     await eventually(lambda: sidecar.states() == ["pending r1", "ready r1"])
     sidecar.acknowledge()
     await bench.ready()
@@ -474,7 +475,8 @@ async def test_one_that_ran_long_begins_with_the_first_pause_again(bench: Bench,
 
 
 async def test_a_restart_that_fails_is_tried_again_later_still(bench: Bench, clock: FakeClock) -> None:
-    await bench.apply()
+    await bench.registry.definitions.put(Workload(workload=USERS, address="127.0.0.1:1", command=("users",)))
+    await bench.apply("a", PROCESS)
     await bench.ready()
     bench.launcher.failing[1] = LaunchError("port is taken")
     bench.machine.kill("a", USERS)
