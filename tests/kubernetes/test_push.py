@@ -28,6 +28,7 @@ def changed(folder: Path, before: str, after: str) -> str:
 
 
 def listed(installed: Installation) -> list[str]:
+    installed.until(lambda: len(installed.shadows()) == 2, "the shadow before is gone")
     (pod,) = installed.objects("pods", "-n", "shop", "-l", "skycap.dev/sandbox=pushed")
     command = ("exec", pod["metadata"]["name"], "-c", "users", "--", "ls", FOLDER)
     return installed.kubectl("-n", "shop", *command).split()
@@ -46,7 +47,6 @@ def test_a_push_starts_the_shadow_anew_with_the_files(installed: Installation, t
     assert "catalog.py" in listed(installed), "the rest is that of the image"
     done = push(installed, "--remove", "catalog.py", "--build", "cp users.py built.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    installed.until(lambda: len(installed.shadows()) == 2, "the one before is gone")
     assert {"built.py", "users.py"} <= set(listed(installed))
     assert "catalog.py" not in listed(installed)
     assert "Ada Pushed" in installed.request("users", "/users/ada", key="pushed").body
