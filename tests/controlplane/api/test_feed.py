@@ -65,10 +65,10 @@ async def test_the_life_of_a_sandbox_as_a_sidecar_sees_it(tasks: Tasks, tmp_path
         sidecar = Sidecar(api.url, tmp_path)
         await sidecar.feed.start()
         tasks.spawn(sidecar.run(), "feed")
-        await eventually(lambda: sidecar.table.synced)
+        await eventually(lambda: any(known.in_sync for known in api.registry.sidecars.all()))
         await api.client.apply(sandbox("a"))
         assert await phase(api, "a") is Phase.READY
-        # Ready says that it is in force: no waiting here.
+        # Ready says that it is in force, at those who have spoken: no waiting here.
         assert sidecar.leads("a") == "127.0.0.1:9102"
         assert (await api.client.explain("a", USERS)).in_force
         await api.client.apply(sandbox("a", fork(port=2)))
@@ -86,7 +86,7 @@ async def test_a_sidecar_resumes_at_a_registry_that_came_back(tasks: Tasks, tmp_
     async with served(store=store, machine=machine) as api:
         sidecar = Sidecar(api.url, tmp_path)
         tasks.spawn(sidecar.run(), "feed")
-        await eventually(lambda: sidecar.table.synced)
+        await eventually(lambda: any(known.in_sync for known in api.registry.sidecars.all()))
         await api.client.apply(sandbox("a"))
         await phase(api, "a")
         port = api.port
