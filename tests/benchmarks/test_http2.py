@@ -221,7 +221,7 @@ def test_bodies_run_over_both_protocols(tmp_path: Path, monkeypatch: pytest.Monk
     for module in (bodies, http2):
         small = {case: told for case, told in module.CASES.items() if told[0] == 1}
         monkeypatch.setattr(module, "CASES", small)
-        folder = tmp_path / module.__name__
+        folder = tmp_path / module.__name__.rpartition(".")[2]  # a socket stands there, whose path may have 107 bytes
         folder.mkdir()
         with ExitStack() as stack:
             run = run_of(module.SCENARIO, folder, stack)

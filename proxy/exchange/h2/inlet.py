@@ -52,7 +52,10 @@ class Inlet(Intake):
         try:
             held, self.held = self.held, b""
             if not held:
-                self._share(data)
+                if len(data) > SMALL:
+                    self._share(data)
+                else:
+                    self.frames(data)
             else:
                 # Only the frame that was cut is joined; what follows it stays where it is.
                 rest = HEAD_BYTES + (head_of(held)[0] >> 8) - len(held) if len(held) >= HEAD_BYTES else 0
