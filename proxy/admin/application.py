@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from proxy.admin.origin import DRAIN_HEADER, refuse_drain, refuse_reading
 from proxy.admin.port import Feed, Shown
@@ -44,10 +44,11 @@ class Asked:
 
     def __init__(self, head: RequestHead, peer: str) -> None:
         self._head = head
-        target = urlsplit(head.target.decode("latin-1"))
+        target = head.target.decode("latin-1")
+        if not target.startswith("/"):  # the absolute-form (RFC 9112 section 3.2.2)
+            target = f"/{target.partition('://')[2].partition('/')[2]}"
         self.method = head.method.decode("latin-1")
-        self.path = target.path
-        self.query = target.query
+        self.path, _, self.query = target.partition("?")
         self.peer = peer
 
     def header(self, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""One connection of the admin listener: requests, each answered at once.
+"""One connection of the admin listener: requests, one of them answered in a turn of the loop.
 
 Heads are read by the data path's own parser, which knows how to refuse them. How many connections there are, and how
 long each may take, is the business of `proxy.base.crowd`.
@@ -38,6 +38,7 @@ class AdminConnection(asyncio.Protocol):
         self._parser = HeadParser(Limits())
         self._held = b""
         self._full = False
+        self._waits = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,18 +51,18 @@ class AdminConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._held += data
-        self._go_on()
+        if not self._waits:
+            self._go_on()
 
     def pause_writing(self) -> None:
         """The client does not take its answers: what else it asks has to wait."""
         self._full = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._read_on()
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._read_on()
+        if not self._waits:
             self._go_on()
 
     def close(self) -> None:
@@ -70,31 +71,52 @@ class AdminConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _go_on(self) -> None:
-        """Answer what has come as a whole."""
+        """Answer the next request. The one behind it waits for the loop's next turn: a page may cost milliseconds, and
+        the requests that the sidecar is for are served by this loop."""
         transport = self._transport
-        while transport is not None and self._held and not self._full and not transport.is_closing():
-            try:
-                head = self._parser.request(self._held)
-            except Refused as refused:
-                first, body = problem(
-                    refused.failure, refused.detail, workload="", sandbox="", close=True, fields=_fields()
-                )
-                transport.write(first + body)
-                transport.close()
-                return
-            if head is None:
-                return
-            peer = transport.get_extra_info("peername")
-            asked = Asked(head, str(peer[0]) if isinstance(peer, tuple) else "")
-            if not NO_BODY <= head.body <= MOST_CONTENT:
-                self._answer(head, too_large(), last=True)
-                return
-            stop = head.end + head.body
-            if len(head.data) < stop:
-                return
-            self._held = head.data[stop:]
-            with self._crowd.serving(self):
-                self._answer(head, self._application.answer(asked), last=not head.keep_alive)
+        self._waits = False
+        if transport is None or self._full or transport.is_closing():
+            return
+        if self._held and self._answer_next(transport) and self._held and not transport.is_closing():
+            self._waits = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Or not, while the client has enough to do, or we have."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._full or self._waits:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def _answer_next(self, transport: asyncio.Transport) -> bool:
+        """False: it has not come as a whole, or is the last one."""
+        try:
+            head = self._parser.request(self._held)
+        except Refused as refused:
+            first, body = problem(
+                refused.failure, refused.detail, workload="", sandbox="", close=True, fields=_fields()
+            )
+            transport.write(first + body)
+            transport.close()
+            return False
+        if head is None:
+            return False
+        peer = transport.get_extra_info("peername")
+        asked = Asked(head, str(peer[0]) if isinstance(peer, tuple) else "")
+        if not NO_BODY <= head.body <= MOST_CONTENT:
+            self._answer(head, too_large(), last=True)
+            return False
+        stop = head.end + head.body
+        if len(head.data) < stop:
+            return False
+        self._held = head.data[stop:]
+        with self._crowd.serving(self):
+            self._answer(head, self._application.answer(asked), last=not head.keep_alive)
+        return True
 
     def _answer(self, head: RequestHead, answer: Answer, *, last: bool) -> None:
         assert self._transport is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,16 @@ from benchmarks.scenarios import SCENARIOS
 from benchmarks.scenarios.micro import parse
 from benchmarks.traffic import Traffic
 from controlplane.model.sandbox import parse_sandbox
+
+
+class Calls:
+    """Counts how often it was called."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, *_: object) -> None:
+        self.times += 1
 
 
 @pytest.mark.parametrize("fork", [{"endpoints": ["127.0.0.1:9"]}, {"command": ["python"], "env": {"SHADOW": "x"}}])
@@ -62,6 +73,22 @@ def test_the_steps_of_a_request_run_and_make_the_same_calls_every_time() -> None
     assert counted == {title: micro.python_calls(case) for title, case in micro.cases().items()}
     assert counted["route among 100"] == counted["route among 100,000"]
     assert 0 < counted["exchange, no key"] <= counted["exchange, keyed"]
+
+
+@pytest.mark.interpreted
+def test_what_the_garbage_collector_calls_is_no_call_of_a_step() -> None:
+    case = micro.cases()["exchange, keyed"]
+    counted = micro.python_calls(case)
+    thresholds = gc.get_threshold()
+    called = Calls()
+    gc.callbacks.append(called)
+    gc.set_threshold(1)
+    try:
+        assert micro.python_calls(case) == counted
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(called)
+    assert called.times
 
 
 def test_the_values_of_pyperf_are_read_by_name(tmp_path: Path) -> None:

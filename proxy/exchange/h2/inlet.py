@@ -68,7 +68,9 @@ class Inlet(Intake):
                     if rest < len(data) and not self.closed:
                         self._share(data[rest:])
         except ConnectionFault as fault:
-            self.failed(self.earliest(fault))
+            first = self.earliest(fault)
+            if not self.closed:  # else a grant before it has ended the connection
+                self.failed(first)
         self.client.flush()
 
     def _share(self, data: bytes) -> None:

@@ -49,6 +49,9 @@ def request_literals(passage: Passage, plan: Plan) -> bytes:
     return added
 
 
+_PERCENT: Final = ord("%")
+
+
 def template_literals(template: Template) -> tuple[bytes, list[tuple[int, int, int]]]:
     """The fields of a template, whose values all have less than 127 bytes, and how their lengths get into its filling:
     place, which of the filling grows, what is added to its length; the last place first. Made once."""
@@ -66,9 +69,6 @@ def template_literals(template: Template) -> tuple[bytes, list[tuple[int, int, i
             place += value.count(b"%b")
         found = template.literals = form, lengths[::-1]
     return found
-
-
-_PERCENT: Final = ord("%")
 
 
 HOP_LITERAL: Final = b"\0\x0askycap-hop\x10"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from proxy.admin.port import Shown
 from proxy.admin.server import MOST, AdminServer
 from proxy.base import log
 from proxy.base.problems import ConfigurationError
+from proxy.base.tasks import Tasks
 from proxy.contract.routes import Endpoint, Route, decode_route, encode_route
 from proxy.feed.holder import FeedState
 from proxy.routing.table import RouteTable
@@ -369,3 +371,53 @@ class TestLife:
         program = f"import sys, {', '.join(modules)}; print([name for name in {heavy} if name in sys.modules])"
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+async def raw(address: Endpoint, asked: bytes, answers: int) -> bytes:
+    """What comes back, up to so many answers."""
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(asked)
+    came = b""
+    async with asyncio.timeout(10):
+        while came.count(b"HTTP/1.1 ") < answers:
+            came += await reader.read(65536)
+    writer.close()
+    return came
+
+
+@pytest.mark.parametrize("target", ["//[", "/live[", "/connections?limit=[", "http://127.0.0.1//["])
+async def test_a_target_that_is_no_url(subject: Subject, target: str) -> None:
+    asked = f"GET {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
+    assert (await raw(subject.server.address, asked, 1))[9:12] in (b"404", b"400")
+
+
+async def test_an_absolute_target(subject: Subject) -> None:
+    asked = b"GET http://127.0.0.1/live?x=1 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+    assert (await raw(subject.server.address, asked, 1))[9:12] == b"200"
+
+
+async def test_one_request_in_a_turn_of_the_loop(subject: Subject) -> None:
+    """However many are sent at once: what the sidecar is for goes on between them."""
+    turns = 0
+    seen: list[int] = []
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def connections() -> Iterator[Mapping[str, object]]:
+        seen.append(turns)
+        yield from ()
+
+    server = AdminServer(Endpoint("127.0.0.1", 0), replace(subject.shown, connections=connections))
+    await server.start()
+    tasks = Tasks("turns")
+    tasks.spawn(count(), "count")
+    try:
+        await raw(server.address, b"HEAD /connections HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 50, 50)
+    finally:
+        await tasks.close()
+        await server.stop()
+    assert len(seen) == len(set(seen)) == 50

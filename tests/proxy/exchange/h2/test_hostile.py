@@ -15,6 +15,7 @@ from proxy.wire.h2.frames import (
     FRAME,
     GOAWAY,
     HEADERS,
+    MAX_WINDOW,
     PING,
     PREFACE,
     PRIORITY,
@@ -25,6 +26,7 @@ from proxy.wire.h2.frames import (
     make_head,
 )
 from proxy.wire.h2.hpack import literal, literals, string
+from proxy.wire.h2.settings import INITIAL_WINDOW_SIZE
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import Caller, Service, frame
 from tests.proxy.exchange.playbook import Playbook
@@ -348,6 +350,25 @@ def test_a_fault_behind_a_grant_that_is_one_as_well(make_book: MakeBook, step: i
     client.raw(frame(WINDOW_UPDATE, 0, 99, WORD) + make_head((FRAME + 1) << 8 | DATA, 0, 1))
     assert client.end.gone == 1
     assert book.counters.inbound.failures["http2-protocol-error"] == 1
+
+
+def test_a_grant_that_is_a_fault_behind_one_that_ends_the_connection(book: Playbook) -> None:
+    """The first lets the last piece of the last stream go, and with it the connection, which was being left."""
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x" * 100, ends=False)
+    server = Service(book.app, settings={INITIAL_WINDOW_SIZE: 10})
+    server.end.hungry = False
+    server.flush()
+    client.more(sid, b"last", ends=True)
+    server.answer(sid)
+    server.raw(frame(GOAWAY, 0, 0, sid.to_bytes(4) + bytes(4)))
+    assert client.link.queued
+    assert not server.recorded.closing
+    grants = frame(WINDOW_UPDATE, 0, sid, (1000).to_bytes(4)) + frame(WINDOW_UPDATE, 0, 0, MAX_WINDOW.to_bytes(4))
+    server.upstream.send_once(grants)
+    assert server.recorded.closing
+    assert not client.recorded.closing
+    assert client.answers[sid].ended
 
 
 def test_a_fault_behind_a_frame_that_has_ended_the_connection(book: Playbook) -> None:
