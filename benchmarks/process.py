@@ -24,7 +24,8 @@ READY_SECONDS = 20.0
 """From start to the first right answer; Envoy needs one second on a slow machine."""
 
 _PROJECT = Path(__file__).resolve().parent.parent
-_POLL_SECONDS = 0.02
+POLL_SECONDS = 0.02
+"""Between two questions whether a program is ready."""
 _TAIL_LINES = 5
 
 
@@ -102,7 +103,7 @@ class Process:
         return " / ".join([line.strip() for line in lines if line.strip()][-_TAIL_LINES:]) or "it printed nothing"
 
     def await_ready(
-        self, ready: Callable[[], bool], seconds: float = READY_SECONDS, poll: float = _POLL_SECONDS
+        self, ready: Callable[[], bool], seconds: float = READY_SECONDS, poll: float = POLL_SECONDS
     ) -> None:
         """Ask `ready` until it says yes, with `poll` seconds between two questions.
 

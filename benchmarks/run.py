@@ -17,7 +17,7 @@ from benchmarks.figures import Sample
 from benchmarks.machine import Cores, free_ports
 from benchmarks.origin import Origin
 from benchmarks.peers import Hop, Peer, Site
-from benchmarks.process import Process
+from benchmarks.process import POLL_SECONDS, Process
 from benchmarks.progress import Progress
 from benchmarks.scenario import DIRECT, Scenario
 
@@ -118,12 +118,13 @@ class Run:
         hops: Sequence[Hop],
         suffix: str = "",
         answers: Callable[[int], bool] = probe.answers,
+        poll: float = POLL_SECONDS,
         **site: Any,
     ) -> Process:
         """A peer's process with these hops, serving. What lies behind them must be running.
 
-        suffix: tells several processes of one peer apart. answers: how a hop is asked whether it serves.
-        site: further fields of its Site.
+        suffix: tells several processes of one peer apart. answers: how a hop is asked whether it serves, every `poll`
+        seconds. site: further fields of its Site.
         """
         peer = candidate.peer
         name = f"{peer.name}{suffix}"
@@ -134,9 +135,9 @@ class Run:
         process = self.stack.enter_context(Process(name, command, self.cores.proxy, folder))
         path = peer.ready_path()
         if path:
-            process.await_ready(lambda: probe.ready(admin, path))
+            process.await_ready(lambda: probe.ready(admin, path), poll=poll)
         for hop in hops:
-            process.await_ready(partial(answers, hop.listen))
+            process.await_ready(partial(answers, hop.listen), poll=poll)
         return process
 
     def single_hop_fleet(self, origins: Origins) -> list[Running]:

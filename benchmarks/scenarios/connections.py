@@ -1,15 +1,19 @@
-"""What a connection costs: memory of an idle one, CPU of a new one."""
+"""What a connection costs, memory of an idle one and CPU of a new one, and a start: the time until one is served."""
 
 from __future__ import annotations
 
 import resource
 import socket
+import time
 from contextlib import ExitStack
+from statistics import median
 
 from benchmarks import accounting, measure, probe
 from benchmarks.errors import WrongAnswer
+from benchmarks.machine import free_ports
 from benchmarks.origin import MIB
-from benchmarks.run import Run, Running
+from benchmarks.peers import Hop
+from benchmarks.run import Candidate, Origins, Run, Running
 from benchmarks.scenario import SKYCAP_INTERPRETED, Bound, Metric, Scenario, Target
 from benchmarks.traffic import FORKED, Traffic
 
@@ -21,15 +25,23 @@ _SPARE_FILES = 200
 
 _CONNECTIONS = 64
 
+_STARTS = 5
+
+_POLL_SECONDS = 0.002
+"""The precision of a start."""
+
 
 def run(run: Run) -> None:
     """Memory once, for processes that have served nothing yet; then new connections in rounds."""
     origins = run.start_origins()
-    fleet = run.single_hop_fleet(origins)
-    peers = [running for running in fleet if not running.direct]
     stages = _possible_stages(run)
-    run.steps(len(peers) * len(stages) + run.rounds * len(fleet))
-    for running in peers:
+    peers = len(run.candidates)
+    run.steps(peers * (1 + len(stages)) + run.rounds * (peers + 1))
+    for candidate in run.candidates:
+        run.step("starts, one after the other", candidate.peer.name)
+        run.record("start", candidate.peer.name, 0, {"start_ms": _start(run, origins, candidate)})
+    fleet = run.single_hop_fleet(origins)
+    for running in (each for each in fleet if not each.direct):
         run.record("idle", running.name, 0, _idle(run, running, stages))
     for number in range(run.rounds):
         for running in run.turns(fleet, number):
@@ -38,6 +50,19 @@ def run(run: Run) -> None:
             values = measure.closed_loop(run, origins, running, traffic, "shadow", _CONNECTIONS)
             run.record("new", running.name, number, values)
     run.check(fleet)
+
+
+def _start(run: Run, origins: Origins, candidate: Candidate) -> float:
+    """Milliseconds from the birth of the process until it is ready and has answered a request; the median."""
+    taken = []
+    for number in range(_STARTS):
+        (listen,) = free_ports(1)
+        hop = Hop(listen, origins.baseline.port, origins.shadow.port)
+        began = time.perf_counter()
+        process = run.start(candidate, [hop], suffix=f"-start-{number}", poll=_POLL_SECONDS)
+        taken.append(time.perf_counter() - began)
+        process.stop()
+    return median(taken) * 1000
 
 
 def _possible_stages(run: Run) -> list[int]:
@@ -88,10 +113,12 @@ SCENARIO = Scenario(
     name="connections",
     summary="1, 1,000 and 10,000 idle keep-alive connections: memory; a new connection for every request: CPU",
     cases={
+        "start": "from the start of the process to its first answer",
         "idle": "idle keep-alive connections, each has served one request",
         "new": "a new connection for every request",
     },
     metrics=(
+        Metric("start_ms", "first answer", "ms", 0),
         Metric("idle_mib", "resident, idle", "MiB"),
         Metric("per_1000_kib", "per connection, 1,000", "KiB"),
         Metric("per_10000_kib", "per connection, 10,000", "KiB"),
@@ -100,6 +127,7 @@ SCENARIO = Scenario(
         Metric("busy", "core used", "%", 0),
     ),
     targets=(
+        Target("start_ms", Bound.AT_MOST, 250),
         Target("idle_mib", Bound.AT_MOST, 40),
         Target("per_1000_kib", Bound.AT_MOST, 12),
         Target("per_10000_kib", Bound.AT_MOST, 12),

@@ -17,6 +17,7 @@ from proxy.errors import (
     UNSUPPORTED_METHOD,
     Refused,
 )
+from proxy.exchange.context import copied
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, RULED, Plan
 from proxy.exchange.ruled import ruled
@@ -40,6 +41,7 @@ from proxy.routing.served import (
     status,
 )
 from proxy.routing.table import RouteTable
+from proxy.routing.template import Template
 from proxy.routing.trace import names
 from proxy.telemetry.hops import HOP_COUNTS, HOP_ID
 from proxy.wire.edit import OURS
@@ -123,12 +125,16 @@ class Inbound(Side):
             plan = self._plans.get(key)
             if plan is None:
                 plan = self._remember(key)
-            done = None
+            done: tuple[list[bytes], Template | None, tuple[bytes, ...]] | None = None
             large = head.end > MAX_HEAD_BYTES or (head.lines or head.low.count(b"\r\n")) > MAX_HEAD_LINES
-            if not large and head.plain and not head.traced:
+            if not large and head.plain:
                 parent = head.traceparent
+                if head.traced:
+                    whole = copied(head)
+                    if whole:
+                        done = names(whole), None, ()
                 # It is valid in lower case alone (W3C Trace Context section 3.2), which is how it was read.
-                if parent is None or head.data.find(parent) > 0:
+                elif parent is None or head.data.find(parent) > 0:
                     done = self._context.plain(parent, head.request_id)
             fields: Sequence[Field] = ()
             if done is not None:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.errors import BAD_REQUEST, Refused
+from proxy.exchange.context import template_lines
 from proxy.exchange.forwarded import append_peer
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import IDLE, TUNNEL
 from proxy.exchange.plan import Plan
 from proxy.exchange.relay import AHEAD
 from proxy.exchange.way import Way
-from proxy.routing.template import Template
 from proxy.wire.body import BodyReader, body_reader
 from proxy.wire.edit import request_head
 from proxy.wire.fields import field_lines, lines_of
@@ -205,11 +205,3 @@ def added_lines(passage: Passage, plan: Plan) -> bytes:
     if passage.template is not None:
         lines += template_lines(passage.template) % passage.filling
     return lines + lines_of(passage.fields)
-
-
-def template_lines(template: Template) -> bytes:
-    """The field lines of a template, made once."""
-    lines = template.lines
-    if lines is None:
-        lines = template.lines = lines_of(template.fields)
-    return lines

@@ -17,6 +17,7 @@ from proxy.contract.hops import HOP_ID as A_HOP
 from proxy.errors import UNEXPECTED_SERVER, Refused
 from proxy.exchange.caching import UNCACHED
 from proxy.exchange.carriers import Carriers
+from proxy.exchange.context import copied
 from proxy.exchange.h2.kinds import Kinds
 from proxy.exchange.passage import NO_IDS, Passage
 from proxy.exchange.plan import Plan
@@ -169,8 +170,10 @@ class Side(ABC):
 
     def ids(self, head: RequestHead) -> list[bytes]:
         """The trace ids that a head names."""
-        if head.traced or not head.plain:
+        if not head.plain:
             return self.traces.ids(head)
+        if head.traced:
+            return copied(head) or self.traces.ids(head)
         parent, request_id = head.traceparent, head.request_id
         ids = [hexadecimal_id(parent[3:35])] if parent is not None else []
         text = text_id(request_id) if request_id is not None else b""

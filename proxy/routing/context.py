@@ -77,7 +77,8 @@ _XRAY_SAMPLED: Final = re.compile(rb"(?:^|;)[ \t]*+Sampled=([01])(?![^;])")
 _CLOUD: Final = re.compile(rb"([0-9a-f]{32})(?:/([0-9]{1,20})(?:;o=([0-9]))?)?")
 _SENTRY: Final = re.compile(_LONG + rb"-" + _SPAN_ID + rb"(?:-([01]))?")
 _DOTNET: Final = re.compile(rb"\|?+([^.]{1,200})(?:\..*+)?")
-_SAMPLED: Final = frozenset(b"13579bdf")
+SAMPLED: Final = frozenset(b"13579bdf")
+"""The last digits of a `traceparent` that is sampled (W3C Trace Context section 3.2.2.5.1)."""
 
 
 def _one(values: Values, name: bytes) -> bytes:
@@ -91,7 +92,7 @@ def _parent(name: bytes) -> Callable[[Values], Trace | None]:
         match = _PARENT.fullmatch(_one(values, name))
         if match is None or (match[1] == b"00" and match[5]):  # W3C Trace Context section 3.2.2: no more in version 00
             return None
-        return Trace(hexadecimal_id(match[2]), match[3], b"1" if match[4][1] in _SAMPLED else b"0")
+        return Trace(hexadecimal_id(match[2]), match[3], b"1" if match[4][1] in SAMPLED else b"0")
 
     return read
 
@@ -251,7 +252,7 @@ def _every(*, but: tuple[bytes, ...], sampled: bool) -> Template:
     return template(tuple(name for name in WRITTEN if name not in but), sampled)
 
 
-_BESIDE_BOTH: Final = tuple(_every(but=(b"traceparent", b"x-request-id"), sampled=sampled) for sampled in (False, True))
+BESIDE_BOTH: Final = tuple(_every(but=(b"traceparent", b"x-request-id"), sampled=sampled) for sampled in (False, True))
 _BESIDE_PARENT: Final = tuple(_every(but=(b"traceparent",), sampled=sampled) for sampled in (False, True))
 _BESIDE_REQUEST_ID: Final = _every(but=(b"x-request-id",), sampled=True)
 _ALL: Final = _every(but=(), sampled=True)
@@ -314,7 +315,7 @@ class TraceContext:
                 return None
         if request_id is None:
             request_id = self._request_id()
-            given = _ALL if traceparent is None else _BESIDE_PARENT[traceparent[54] in _SAMPLED]
+            given = _ALL if traceparent is None else _BESIDE_PARENT[traceparent[54] in SAMPLED]
         elif (
             request_id in NONE_WORDS
             or request_id[0] not in _PLAIN
@@ -326,7 +327,7 @@ class TraceContext:
         ):
             return None
         else:
-            given = _BESIDE_REQUEST_ID if traceparent is None else _BESIDE_BOTH[traceparent[54] in _SAMPLED]
+            given = _BESIDE_REQUEST_ID if traceparent is None else BESIDE_BOTH[traceparent[54] in SAMPLED]
         trace = both[:32]
         return [trace, b"~" + trace[16:], b"=" + request_id], given, given.pick(parts(both, request_id))
 

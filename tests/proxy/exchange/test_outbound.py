@@ -123,6 +123,19 @@ def test_beside_a_shadow_all_that_is_sent_is_the_sandboxes(make_book: MakeBook, 
     assert book.reports.losses == []
 
 
+def test_an_application_that_copies_all_fields_but_the_key(make_book: MakeBook, step: int) -> None:
+    """What its sidecar had added is known at once, there and at the next sidecar, which adds nothing to it."""
+    book = make_book(step=step)
+    own = f"traceparent: 00-{'c' * 32}-00f067aa0ba902b7-01", "x-request-id: 6f1b1f0e-7b1e"
+    _, app = work_on(book, keyed("agent-42", "/", *own))
+    copy = untold(app.got).replace(KEY_LINE, b"")
+    assert b"\r\nsw8: " in copy
+    called = call(book, copy)
+    assert called == copy[:-2] + KEY_LINE + b"\r\n"
+    _, callee = work_on(make_book(step=step), called)
+    assert untold(callee.got) == called
+
+
 def test_otherwise_nothing_is_added(make_book: MakeBook, step: int) -> None:
     book = make_book(step=step)
     for request in (get("/"), get("/", CHILD, "baggage: user=1")):
