@@ -363,10 +363,10 @@ def test_a_grant_that_is_a_fault_behind_one_that_ends_the_connection(book: Playb
     server.answer(sid)
     server.raw(frame(GOAWAY, 0, 0, sid.to_bytes(4) + bytes(4)))
     assert client.link.queued
-    assert not server.recorded.closing
+    closing = [server.recorded.closing]
     grants = frame(WINDOW_UPDATE, 0, sid, (1000).to_bytes(4)) + frame(WINDOW_UPDATE, 0, 0, MAX_WINDOW.to_bytes(4))
     server.upstream.send_once(grants)
-    assert server.recorded.closing
+    assert [*closing, server.recorded.closing] == [False, True]
     assert not client.recorded.closing
     assert client.answers[sid].ended
 
