@@ -93,10 +93,14 @@ class Forgetful:
         return default
 
 
+_SEED = "b37e4e817b98e7cf1d7536f8"
+"""Of all ids: some random ones take a closer look (`proxy.routing.context`), and would make counts differ."""
+
+
 def heads(keys: tuple[str, ...]) -> list[bytes]:
     """Requests as the load sends them."""
     traffic = Traffic(keys)
-    template = traffic.template()
+    template = traffic.template(_SEED)
     return [traffic.head(number, template) for number in range(_HEADS)]
 
 
