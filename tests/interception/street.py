@@ -54,6 +54,7 @@ GREETING = b"220 mail.shop ESMTP\r\n"
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
+Program = Callable[[Reader, Writer], Awaitable[None]]
 
 
 class Answer:
@@ -142,8 +143,8 @@ class Street:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
 
-    def _serve(self, host: Host, address: str, port: int, program: Callable[[Reader, Writer], Awaitable[None]]) -> None:
-        async def start() -> None:
+    def _serve(self, host: Host, address: str, port: int, program: Program) -> asyncio.Server:
+        async def start() -> asyncio.Server:
             async def talk(reader: Reader, writer: Writer) -> None:
                 try:
                     await program(reader, writer)
@@ -152,9 +153,21 @@ class Street:
                 finally:
                     writer.close()
 
-            self._servers.append(await asyncio.start_server(talk, sock=host.listen(address, port)))
+            server = await asyncio.start_server(talk, sock=host.listen(address, port))
+            self._servers.append(server)
+            return server
 
-        asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(start(), self._loop).result(10)
+
+    @contextlib.contextmanager
+    def serving(self, host: Host, address: str, port: int, program: Program) -> Iterator[None]:
+        """One more program, for as long as it is wanted."""
+        server = self._serve(host, address, port, program)
+        try:
+            yield
+        finally:
+            self._servers.remove(server)
+            self._loop.call_soon_threadsafe(server.close)
 
     async def _users(self, reader: Reader, writer: Writer) -> None:
         """The application. /call/ADDRESS calls payments there and forwards nothing but `traceparent`."""
