@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from proxy.contract.routes import Endpoint
 from proxy.errors import Refused
+from proxy.exchange.h2.kinds import MAX_KNOWN, MAX_KNOWN_BYTES, Kinds
 from proxy.exchange.passage import Passage
 from proxy.exchange.side import Side
 from proxy.telemetry.notices import Notices
+from proxy.wire.h2.faults import StreamFault
+from proxy.wire.h2.hpack import literals
+from proxy.wire.h2.template import MAX_SHAPES
+from proxy.wire.head import Limits
 from tests.proxy.net.rig import Net, on_uvloop
 
 MIB = 1 << 20
@@ -53,6 +61,7 @@ async def test_all_tables_at_once() -> None:
 
     parts.pools.crowded = sweep
     filler = "x" * LONG
+    gc.collect()  # what other tests left and what is freed meanwhile is no weight of these tables
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(REQUESTS):
@@ -72,10 +81,52 @@ async def test_all_tables_at_once() -> None:
         notices.key_conflict("baggage", key, "tracestate", key[::-1])
         notices.key_lost(host, "GET", f"/{filler}", ["traceparent"], disputed=False)
         parts.wheel.turn()
+    gc.collect()
     weight = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert weight < BOUND, f"{weight / MIB:.1f} of {BOUND / MIB:.1f} MiB"
     await parts.tasks.close()
+
+
+KINDS_BOUND = 3 * MIB + 2 * MIB + 3 * 0.5 * MIB
+"""Of one side of HTTP/2: shapes, answers, and what stood in holes."""
+
+
+def numbered(number: int) -> bytes:
+    """Three fields of one byte each, which stand in the static table."""
+    return bytes(0x90 | number >> shift & 15 for shift in (0, 4, 8))
+
+
+HEADS: dict[str, Callable[[int], bytes]] = {
+    "a field for each byte": lambda number: numbered(number) + b"\x8f" * 4093,
+    "as many fields as may be": lambda number: numbered(number) + b"\x8f" * 124,
+    "many short fields": lambda number: literals([(b"%x-%d" % (number, n), b"v") for n in range(60)]),
+    "few long fields": lambda number: literals([(b"%x-%d" % (number, n), b"v" * 500) for n in range(7)]),
+}
+"""Of which no two are of one shape: the more fields they have, and the larger they are, the more each weighs."""
+
+
+@pytest.mark.timeout(180)  # every allocation is traced
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_all_tables_of_http2_at_once(head: Callable[[int], bytes]) -> None:
+    kinds = Kinds(frozenset({b"baggage"}), Limits(header_lines=128))
+    usual = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"users")]
+    gc.collect()
+    tracemalloc.start()
+    before = heaviest = tracemalloc.get_traced_memory()[0]
+    for number in range(MAX_SHAPES - 1):
+        with suppress(StreamFault):
+            kinds.request(head(number), asleep=False)
+    for number in range(MAX_KNOWN - 2):
+        varying = [(b":path", b"/%d" % number + b"p" * 100), (b"baggage", b"k=%d" % number + b"b" * 100)]
+        kinds.request(literals([*usual, *varying]), asleep=False)
+        answer = b"\x88" + head(number)
+        with suppress(StreamFault):
+            kinds.answer(answer if len(answer) < MAX_KNOWN_BYTES else b"\x88" + numbered(number) + b"\x8f" * 120)
+        heaviest = max(heaviest, tracemalloc.get_traced_memory()[0])
+    weight = heaviest - before
+    tracemalloc.stop()
+    assert weight < KINDS_BOUND, f"{weight / MIB:.1f} of {KINDS_BOUND / MIB:.1f} MiB"
 
 
 def test_the_bound_says_something() -> None:

@@ -41,8 +41,11 @@ _PLAIN_ID: Final = re.compile(rb"[\x01-\x7e][!-@\[-~]++")
 
 MAX_KNOWN: Final = 1_024
 MAX_KNOWN_BYTES: Final = 512
-"""Blocks of answers, paths and baggages that are remembered as they are encoded: 0.5 MiB of each for each side, and as
-much of what is known of them. When they are full they start over."""
+"""Paths and baggages that are remembered as they are encoded, 128 bytes each: 0.5 MiB of each for each side, with what
+they say. When they are full they start over. Bytes: of an answer's block."""
+
+MAX_ANSWERS: Final = 128
+"""Blocks of answers, each with its fields: 13 KiB at most, so 2 MiB for each side."""
 
 GRPC: Final = b"application/grpc"
 
@@ -293,7 +296,7 @@ class Kinds:
         kind = AnswerKind(template, self._max_fields)
         self._answers = [kind, *self._answers[: RECENT - 1]]
         if len(block) <= MAX_KNOWN_BYTES:
-            if len(self._known_answers) >= MAX_KNOWN:
+            if len(self._known_answers) >= MAX_ANSWERS:
                 self._known_answers.clear()
             self._known_answers[block] = kind
         return kind, kind.expects

@@ -31,10 +31,13 @@ FIXED: Final = frozenset(
 
 MAX_SHAPES: Final = 256
 """Shapes of blocks that are remembered, more than a service has kinds of messages; when they are full they start over.
-At three times MAX_TEMPLATE each (bytes, fields, names) 3 MiB for each side, and 300 KiB as things are."""
+At 12 KiB each (MAX_TEMPLATE and MAX_FIELDS, as they weigh) 3 MiB for each side, and 300 KiB as things are."""
 
 MAX_TEMPLATE: Final = 4_096
 """Bytes of a block that becomes one; larger ones are taken apart each time."""
+
+MAX_FIELDS: Final = 64
+"""Of such a block. A field may be one byte of it, and weighs 100 as an object."""
 
 RECENT: Final = 8
 """Templates that a block is compared with: most messages have few shapes, and each costs 0.2 us to rule out."""
@@ -110,6 +113,8 @@ class Shapes:
         if len(block) > MAX_TEMPLATE:
             return Template(block)
         shape = shape_of(block)
+        if len(shape) > MAX_FIELDS:
+            return Template(block)
         template = Template(block, self._known.get(shape))
         if len(self._known) >= MAX_SHAPES:
             self._known.clear()

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.contract.routes import Endpoint
-from proxy.exchange.h2.kinds import MAX_KNOWN
+from proxy.exchange.h2.kinds import MAX_ANSWERS, MAX_KNOWN
 from proxy.wire.h2.frames import ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, SETTINGS
 from proxy.wire.h2.hpack import literal, literals
 from tests.proxy.exchange.conftest import MakeBook
@@ -347,7 +347,7 @@ def test_what_is_remembered_of_texts_and_answers_is_bounded(book: Playbook) -> N
     client.ask(b"/" + b"long" * 200)
     kinds = book.sides[0].kinds
     assert len(kinds._texts) < MAX_KNOWN
-    assert len(kinds._known_answers) < MAX_KNOWN
+    assert len(kinds._known_answers) < MAX_ANSWERS
 
 
 def test_an_answer_that_fails_to_a_call_that_may_have_lost_its_key(make_book: MakeBook) -> None:

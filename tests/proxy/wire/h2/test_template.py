@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire.h2.hpack import literals, string, text_of
-from proxy.wire.h2.template import MAX_SHAPES, MAX_TEMPLATE, Shapes, Template, fields_of, shape_of, without
+from proxy.wire.h2.template import MAX_FIELDS, MAX_SHAPES, MAX_TEMPLATE, Shapes, Template, fields_of, shape_of, without
 
 
 def block(path: bytes = b"/a", trace: bytes = b"1", *, more: bytes = b"x") -> bytes:
@@ -67,6 +67,7 @@ def test_shapes_are_bounded() -> None:
         shapes.template(literals(((b"x-%d" % number, b""),)))
     assert len(shapes) == 1
     shapes.template(literals(((b"x-large", b"v" * MAX_TEMPLATE),)))
+    shapes.template(b"\x8f" * (MAX_FIELDS + 1))
     assert len(shapes) == 1
 
 
