@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import click
@@ -22,7 +23,25 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group that says which of its commands was probably meant."""
+    """A group that says which of its commands was probably meant.
+
+    elsewhere: name -> MODULE:ATTRIBUTE in this package, of commands that are imported when they are called.
+    """
+
+    def __init__(self, *arguments: Any, elsewhere: Mapping[str, str] | None = None, **settings: Any) -> None:
+        self._elsewhere = elsewhere or {}
+        super().__init__(*arguments, **settings)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*self.commands, *self._elsewhere})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name in self._elsewhere and name not in self.commands:
+            module, _, attribute = self._elsewhere[name].partition(":")
+            command = getattr(import_module(f"controlplane.cli.{module}"), attribute)
+            assert isinstance(command, click.Command)
+            self.add_command(command, name)
+        return super().get_command(context, name)
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]

@@ -8,11 +8,8 @@ from typing import Any
 
 import click
 
-from controlplane.cli.assertion import assertion
 from controlplane.cli.candidates import sandbox_names, workload_names
 from controlplane.cli.command import Command, Group
-from controlplane.cli.dev import dev
-from controlplane.cli.diff import diff
 from controlplane.cli.failures import (
     FAILED,
     MEANINGS,
@@ -24,18 +21,10 @@ from controlplane.cli.failures import (
     InvalidError,
     NotReadyError,
 )
-from controlplane.cli.feedback import feedback
-from controlplane.cli.history import changes, extend, history, rollback
-from controlplane.cli.listing import list_sandboxes
 from controlplane.cli.manifest import by_hand, complete, load, place
 from controlplane.cli.output import Output, output_option
-from controlplane.cli.previews import link, previews
-from controlplane.cli.push import push
 from controlplane.cli.registry import Registry, registry_options, segment, waiting
-from controlplane.cli.report import report
 from controlplane.cli.settled import until_settled
-from controlplane.cli.stub import stub
-from controlplane.cli.traffic import traffic
 from controlplane.cli.view import Sandbox, read_sandbox
 from controlplane.rest import DEFAULT_LINES, MAX_LINES
 from proxy.base.text import printable
@@ -47,7 +36,27 @@ _REFUSED = "wrong usage, or the sandbox cannot work; nothing was changed"
 _NAMED = REGISTRY_EXITS | {NOT_FOUND: "there is no sandbox of that name"}
 
 
-@click.group(cls=Group)
+_ELSEWHERE = {
+    "assert": "assertion:assertion",
+    "changes": "history:changes",
+    "dev": "dev:dev",
+    "diff": "diff:diff",
+    "extend": "history:extend",
+    "feedback": "feedback:feedback",
+    "history": "history:history",
+    "link": "previews:link",
+    "list": "listing:list_sandboxes",
+    "preview": "previews:previews",
+    "push": "push:push",
+    "report": "report:report",
+    "rollback": "history:rollback",
+    "stub": "stub:stub",
+    "traffic": "traffic:traffic",
+}
+"""Name -> MODULE:ATTRIBUTE beside this module."""
+
+
+@click.group(cls=Group, elsewhere=_ELSEWHERE)
 def sandbox() -> None:
     """Create, look at and remove sandboxes."""
 
@@ -321,17 +330,3 @@ def _copy_of(copy: dict[str, Any]) -> tuple[str, int]:
 
 def _copies(answer: Any) -> list[dict[str, Any]]:
     return [{"workload": "", "revision": 0, "state": "", "log": ""} | item for item in answer["items"]]
-
-
-for command in (list_sandboxes, history, changes, rollback, extend):
-    sandbox.add_command(command)
-sandbox.add_command(push)
-sandbox.add_command(dev)
-sandbox.add_command(stub)
-sandbox.add_command(traffic)
-sandbox.add_command(feedback)
-sandbox.add_command(diff)
-sandbox.add_command(assertion)
-sandbox.add_command(link)
-sandbox.add_command(previews)
-sandbox.add_command(report)
