@@ -35,6 +35,10 @@ SEEN = {
 }  # fmt: skip
 """By the clients."""
 
+LATE = "app-timeout"
+"""Seen by anybody whom the application answers, where the machine is so busy that it takes half a second. One more way
+to end."""
+
 
 class Application:
     """Ends every exchange as its path says."""
@@ -97,16 +101,16 @@ class Mix:
 
     async def served(self, client: Peer) -> str:
         await client.send(request(b"/fine"))
-        return (await client.message())[1].decode()
+        return await said(client)
 
     async def served_twice(self, client: Peer) -> str:
         await client.send(request(b"/fine") * 2)
-        await client.message()
-        return (await client.message())[1].decode()
+        first = await said(client)
+        return first if first == LATE else await said(client)
 
     async def served_by_a_shadow(self, client: Peer) -> str:
         await client.send(request(b"/fine", b"baggage: routing-key=ready"))
-        return (await client.message())[1].decode()
+        return await said(client)
 
     async def malformed(self, client: Peer) -> str:
         await client.send(b"GET / HTTP/1.1\r\nhost : a\r\n\r\n")
@@ -115,8 +119,7 @@ class Mix:
     async def without_a_shadow(self, client: Peer) -> str:
         """On the outbound side the key is the next sidecar's business."""
         await client.send(request(b"/fine", b"baggage: routing-key=gone"))
-        head, body = await client.message()
-        return (error_code(head) or body).decode()
+        return await said(client)
 
     async def reset_by_it(self, client: Peer) -> str:
         await client.send(request(b"/resets"))
@@ -145,13 +148,21 @@ class Mix:
 
     async def tunnels(self, client: Peer) -> str:
         await client.send(request(b"/tunnels", b"connection: upgrade", b"upgrade: echo"))
-        await client.head()
+        refused = error_code(await client.head())
+        if refused:
+            return refused.decode()
         await client.send(b"ping")
         return (await client.exactly(4)).decode()
 
     async def opaque(self, client: Peer) -> str:
         await client.send(b"\x00not HTTP\r\n\r\n")
-        return (await client.message())[1].decode()
+        return await said(client)
+
+
+async def said(client: Peer) -> str:
+    """The code of the sidecar's error, or the body of the application's answer."""
+    head, body = await client.message()
+    return (error_code(head) or body).decode()
 
 
 async def alive(sidecar: Subject, file: Path) -> Counter[str]:
@@ -185,7 +196,8 @@ async def test_nothing_is_left_of_thousands_of_exchanges(application: socket.soc
         f"- {{workload: {WORKLOAD}, key: gone, endpoints: ['127.0.0.1:1']}}\n"
     )
     launcher = (sys.executable, "-m", "tests.faults.counted", str(file))
-    with subject.running(port, tmp_path, *SHORT, "--routes", str(routes), launcher=launcher) as sidecar:
+    flags = (*SHORT, "--stream-timeout", "40s", "--routes", str(routes))  # no tunnel waits for a busy client in vain
+    with subject.running(port, tmp_path, *flags, launcher=launcher) as sidecar:
         async with peers.serving(application) as origin:
             app = Application(origin)
             origin.script = app.script
@@ -202,6 +214,6 @@ async def test_nothing_is_left_of_thousands_of_exchanges(application: socket.soc
             while left := more(await alive(sidecar, file), before):
                 assert time.monotonic() < deadline, left
             assert sidecar.resident - resident < GROWTH_LIMIT
-    assert set(mix.answers) <= SEEN
+    assert {answer for answer in mix.answers if not answer.endswith(f": {LATE}")} <= SEEN
     assert mix.answers.total() == EXCHANGES
     assert app.paths.keys() == {b"/fine", b"/resets", b"/truncates", b"/stalls", b"/uploads", b"/tunnels", b"opaque"}

@@ -340,9 +340,9 @@ class TestManyRoutes:
         assert gc.get_freeze_count() - before <= frozen - 3 * 3000  # freed by reference count all the same
 
     async def test_a_small_table_freezes_nothing(self) -> None:
-        frozen = gc.get_freeze_count()
+        gc.unfreeze()  # what others froze may be freed meanwhile
         await self.fill(RouteTable(WORKLOAD), 200)
-        assert gc.get_freeze_count() == frozen
+        assert gc.get_freeze_count() == 0
 
     async def test_a_piece_is_decoded_in_slices(self) -> None:
         turns = 0
