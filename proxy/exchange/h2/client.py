@@ -67,7 +67,7 @@ class ClientLink(Link):
     )  # fmt: skip
 
     def __init__(self, side: Side, stream: Stream, peer: bytes = b"") -> None:
-        super().__init__()
+        super().__init__(2 * side.kinds.max_fields)
         self.client = self
         self.side = side
         self.stream = stream
@@ -180,7 +180,7 @@ class ClientLink(Link):
                 raise StreamFault(PROTOCOL_ERROR, "trailers that are not the end (section 8.1)")
             if 0 <= flow.expects != flow.bytes:
                 raise StreamFault(PROTOCOL_ERROR, "less content than was announced (section 8.1.1)")
-            check_trailers(fields_of(block))
+            check_trailers(fields_of(block, self.side.kinds.max_fields))
         except StreamFault as fault:
             self.reset_by_us(sid, flow, fault.code)
             return

@@ -75,15 +75,13 @@ class RequestKind:
         "_traced", "protocol", "template", "usual",
     )  # fmt: skip
 
-    def __init__(self, template: Template, carriers: frozenset[bytes], max_fields: int) -> None:
+    def __init__(self, template: Template, carriers: frozenset[bytes]) -> None:
         """carriers: further fields that may have a key or a trace. Raises StreamFault."""
         fields = template.fields
         pseudo = check_request(fields)
         values: dict[bytes, list[bytes]] = {}
         for name, value in fields:
             values.setdefault(name, []).append(value)
-        if len(fields) > max_fields:
-            raise StreamFault(ENHANCE_YOUR_CALM, f"more than {max_fields} fields")
         self.template = template
         self.protocol = pseudo.get(b":protocol", b"")
         self._method = pseudo[b":method"]
@@ -179,7 +177,7 @@ class AnswerKind:
 
     __slots__ = ("caching", "claims", "expects", "grpc", "grpc_status", "status", "template", "uncached", "varying")
 
-    def __init__(self, template: Template, max_fields: int) -> None:
+    def __init__(self, template: Template) -> None:
         """Raises StreamFault."""
         fields = template.fields
         names = [name for name, _ in fields]
@@ -187,8 +185,6 @@ class AnswerKind:
         self.status = 0
         self.expects = -1
         self.grpc = False
-        if len(fields) > max_fields:
-            raise StreamFault(ENHANCE_YOUR_CALM, f"more than {max_fields} fields")
         if names[:1] == [b":status"]:
             self.status = check_answer(fields)
             self.expects = length_of([value for name, value in fields if name == b"content-length"])
@@ -221,18 +217,19 @@ class Kinds:
 
     carriers:   names of the fields that may carry a key or a trace besides the usual ones.
     limits:     of one block, which counts as it is written without a table; 64 KiB at most.
+    max_bytes, max_fields: of a block.
     """
 
     __slots__ = (
-        "_answers", "_carriers", "_known_answers", "_max_fields", "_paths", "_requests", "_shapes", "_texts",
-        "max_bytes",
+        "_answers", "_carriers", "_known_answers", "_paths", "_requests", "_shapes", "_texts",
+        "max_bytes", "max_fields",
     )  # fmt: skip
 
     def __init__(self, carriers: frozenset[bytes], limits: Limits) -> None:
         self._carriers = carriers
-        self._max_fields = limits.header_lines
+        self.max_fields = limits.header_lines
         self.max_bytes = min(limits.head_bytes, MAX_BLOCK)
-        self._shapes = Shapes()
+        self._shapes = Shapes(self.max_fields)
         self._requests: list[RequestKind] = []
         self._answers: list[AnswerKind] = []
         self._known_answers: dict[bytes, AnswerKind] = {}
@@ -274,7 +271,7 @@ class Kinds:
             if encoded is not None:
                 return kind, kind.read(block, encoded, self, asleep=asleep)
         template = self._shapes.template(block)
-        kind = RequestKind(template, self._carriers, self._max_fields)
+        kind = RequestKind(template, self._carriers)
         encoded = template.match(block)
         assert encoded is not None
         head = kind.read(block, encoded, self, asleep=asleep)
@@ -293,7 +290,7 @@ class Kinds:
             if encoded is not None:
                 return kind, kind.check(encoded)
         template = self._shapes.template(block)
-        kind = AnswerKind(template, self._max_fields)
+        kind = AnswerKind(template)
         self._answers = [kind, *self._answers[: RECENT - 1]]
         if len(block) <= MAX_KNOWN_BYTES:
             if len(self._known_answers) >= MAX_ANSWERS:

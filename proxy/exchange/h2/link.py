@@ -56,9 +56,10 @@ class Link(Inlet):
 
     __slots__ = ("_grants", "_greeted", "last", "table")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """most: fields of a block, beyond which the peer is not listened to any more."""
         super().__init__()
-        self.table: Table | None = Table()
+        self.table: Table | None = Table(most)
         self.last = 0
         self._greeted = False
         self._grants: dict[int, int] = {}

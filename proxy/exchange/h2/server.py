@@ -41,7 +41,7 @@ class ServerLink(Link):
     __slots__ = ("backlog", "due", "leaving", "limit", "pool", "slot", "upstream")
 
     def __init__(self, client: ClientLink, pool: Pool) -> None:
-        super().__init__()
+        super().__init__(2 * client.side.kinds.max_fields)
         self.client = client
         self.pool = pool
         self.upstream: Upstream | None = None

@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from proxy.wire.h2.faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault
+from proxy.wire.h2.faults import COMPRESSION_ERROR, ENHANCE_YOUR_CALM, ConnectionFault, StreamFault
 from proxy.wire.h2.frames import MAX_BLOCK
 from proxy.wire.h2.huffman import decode
 from proxy.wire.h2.settings import DEFAULT_TABLE
 
 NO_TABLE: Final = b"\x20"
 """A size update to 0."""
+
+MAX_PARTS: Final = 4_096
+"""More fields than any limit lets a block have: each may be one byte of it, and costs 2 us to read."""
 
 _STATIC_TEXT: Final = (
     "|:authority|:method=GET|:method=POST|:path=/|:path=/index.html|:scheme=http|:scheme=https|:status=200|:status=204"
@@ -149,8 +152,8 @@ def part_at(block: bytes, start: int, entries: Sequence[Entry]) -> Part:
 _CUT: Final = "an index without an entry, or a block that ends within a field (RFC 7541 sections 2.3.3 and 6)"
 
 
-def walk(block: bytes) -> list[Part]:
-    """The parts of a block that needs no table. Raises ConnectionFault."""
+def walk(block: bytes, most: int = MAX_PARTS) -> list[Part]:
+    """The parts of a block that needs no table. Raises StreamFault where there are more of them, ConnectionFault."""
     parts: list[Part] = []
     start = 0
     try:
@@ -159,6 +162,8 @@ def walk(block: bytes) -> list[Part]:
             if not part.name:
                 raise ConnectionFault(COMPRESSION_ERROR, "a size update out of place (RFC 7541 section 4.2)")
             parts.append(part)
+            if len(parts) > most:
+                raise StreamFault(ENHANCE_YOUR_CALM, f"more than {most} fields")
             start = part.stop
     except IndexError:
         raise ConnectionFault(COMPRESSION_ERROR, _CUT) from None
@@ -170,12 +175,14 @@ class Table:
     so that what refers to them can be written again.
 
     allowed: what the peer may make it; 0 when it has acknowledged our settings.
+    most:    fields of a block that are still read: what is refused has to be known, for those that refer to it.
     """
 
-    __slots__ = ("_entries", "_limit", "_size", "allowed")
+    __slots__ = ("_entries", "_limit", "_most", "_size", "allowed")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_PARTS) -> None:
         self._entries: list[Entry] = []
+        self._most = most
         self._size = 0
         self._limit = DEFAULT_TABLE
         self.allowed = DEFAULT_TABLE
@@ -206,7 +213,7 @@ class Table:
                     piece = block[part.start : part.stop]
                 out.append(piece)
                 room -= len(piece)
-                if room < 0:
+                if room < 0 or len(out) > self._most:
                     raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too large")
                 if byte & 0xC0 == 0x40:
                     self._add(part)

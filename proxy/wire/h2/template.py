@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.wire.h2.hpack import text_of, walk
+from proxy.wire.h2.hpack import MAX_PARTS, text_of, walk
 
 HOLES: Final = frozenset(
     {
@@ -51,9 +51,9 @@ class Template:
 
     __slots__ = ("_parts", "_tail", "fields", "names", "varying")
 
-    def __init__(self, block: bytes, before: Template | None = None) -> None:
-        """before: the last one of this shape. Raises ConnectionFault."""
-        parts = walk(block)
+    def __init__(self, block: bytes, before: Template | None = None, most: int = MAX_PARTS) -> None:
+        """before: the last one of this shape; most: fields that it may have. Raises StreamFault, ConnectionFault."""
+        parts = walk(block, most)
         fields = [(text_of(part.name), text_of(part.value)) for part in parts]
         varying = HOLES
         if before is not None:
@@ -91,28 +91,33 @@ class Template:
         return values if block[start:] == self._tail else None
 
 
-def shape_of(block: bytes) -> tuple[bytes, ...]:
+def shape_of(block: bytes, most: int = MAX_PARTS) -> tuple[bytes, ...]:
     """What blocks of one kind have in common: the names of their fields in order, and the indexes that stand for whole
-    fields. Raises ConnectionFault."""
-    return tuple([part.name if part.value_at < part.stop else block[part.start : part.stop] for part in walk(block)])
+    fields. Raises StreamFault, ConnectionFault."""
+    parts = walk(block, most)
+    return tuple([part.name if part.value_at < part.stop else block[part.start : part.stop] for part in parts])
 
 
 class Shapes:
-    """The last template of each shape."""
+    """The last template of each shape.
 
-    __slots__ = ("_known",)
+    most: fields that a block may have.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_known", "_most")
+
+    def __init__(self, most: int = MAX_PARTS) -> None:
+        self._most = most
         self._known: dict[tuple[bytes, ...], Template] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
     def template(self, block: bytes) -> Template:
-        """A new one for a block that matches none. Raises ConnectionFault."""
+        """A new one for a block that matches none. Raises StreamFault, ConnectionFault."""
         if len(block) > MAX_TEMPLATE:
-            return Template(block)
-        shape = shape_of(block)
+            return Template(block, None, self._most)
+        shape = shape_of(block, self._most)
         if len(shape) > MAX_FIELDS:
             return Template(block)
         template = Template(block, self._known.get(shape))
@@ -139,6 +144,6 @@ def without(block: bytes, names: frozenset[bytes]) -> bytes:
     return b"".join(out)
 
 
-def fields_of(block: bytes) -> Sequence[tuple[bytes, bytes]]:
-    """Names and values. Raises ConnectionFault."""
-    return [(text_of(part.name), text_of(part.value)) for part in walk(block)]
+def fields_of(block: bytes, most: int = MAX_PARTS) -> Sequence[tuple[bytes, bytes]]:
+    """Names and values. Raises StreamFault where there are more of them, ConnectionFault."""
+    return [(text_of(part.name), text_of(part.value)) for part in walk(block, most)]
