@@ -26,19 +26,24 @@ from proxy.exchange.carriers import Carriers
 from proxy.exchange.exchange import Exchange
 from proxy.exchange.h2.client import ClientLink
 from proxy.exchange.inbound import Inbound
+from proxy.exchange.recorder import HopRecorder
 from proxy.exchange.settings import ExchangeSettings
 from proxy.exchange.side import SideParts
+from proxy.feed.hop_lines import hop_line
+from proxy.feed.hops import LINES_AT_ONCE
 from proxy.net.addresses import OwnAddresses
 from proxy.net.descriptors import Descriptors
 from proxy.net.pools import Pools
 from proxy.net.timers import TimerWheel
 from proxy.net.upstream import ConnectionPool, UpstreamConnection
+from proxy.routing.captures import Captures
 from proxy.routing.correlation import Correlation
 from proxy.routing.key import KeyReader
 from proxy.routing.table import RouteTable
 from proxy.routing.trace import TraceReader
 from proxy.sides import head_parser
 from proxy.telemetry.counters import Counters
+from proxy.telemetry.hops import HopRing
 from proxy.telemetry.notices import Notices
 from proxy.wire.h2.frames import PREFACE
 from proxy.wire.head import Limits
@@ -112,13 +117,18 @@ def table(size: int) -> RouteTable:
     return made
 
 
-def inbound() -> tuple[Inbound, Counters]:
-    """The side of a workload with a hundred shadows, with all its parts but the sockets."""
+def inbound(ring: HopRing | None = None) -> tuple[Inbound, Counters]:
+    """The side of a workload with a hundred shadows, with all its parts but the sockets. ring: takes hops."""
     counters, wheel, notices = Counters(), TimerWheel(), Notices(WORKLOAD)
     pools = Pools(
         counters=counters.inbound, wheel=wheel, own=OwnAddresses(), tasks=Tasks("micro"),
         descriptors=Descriptors(counters),
     )  # fmt: skip
+    hops = None
+    if ring is not None:
+        hops = HopRecorder(
+            ring, time.time, Captures(), workload=WORKLOAD, side="inbound", instance="users-1", sandbox="", revision=1
+        )
     side = Inbound(
         SideParts(
             workload=WORKLOAD,
@@ -132,6 +142,7 @@ def inbound() -> tuple[Inbound, Counters]:
             correlation=Correlation(time.monotonic, b"5ca1ab1e"),
             pools=pools,
             reporter=notices,
+            hops=hops,
         ),
         app=APP,
         table=table(100),
@@ -155,9 +166,9 @@ def upstream_of(side: Inbound, endpoint: Endpoint) -> UpstreamConnection:
     return upstream
 
 
-def exchange(keys: tuple[str, ...]) -> Case:
-    """A whole request and its answer on a connection that stays open."""
-    side, counters = inbound()
+def exchange(keys: tuple[str, ...], ring: HopRing | None = None) -> Case:
+    """A whole request and its answer on a connection that stays open. ring: hops are recorded, and told in batches."""
+    side, counters = inbound(ring)
     upstream = upstream_of(side, SHADOW if keys else APP)
     ours = Exchange(side, Forgetful())
     requests = heads(keys)
@@ -165,6 +176,9 @@ def exchange(keys: tuple[str, ...]) -> Case:
     def once(number: int) -> None:
         ours.request.received(requests[number % _HEADS])
         upstream.data_received(ANSWER)
+        if ring is not None and len(ring) == LINES_AT_ONCE:
+            for _ in range(LINES_AT_ONCE):
+                hop_line(ring.take())
 
     once(0)
     assert counters.inbound.requests["shadow" if keys else "baseline"][2] == 1, ours
@@ -216,6 +230,7 @@ def cases() -> dict[str, Case]:
         "route among 100,000": lambda number: large.lookup(FORKED[number % len(FORKED)]),
         "exchange, no key": exchange(()),
         "exchange, keyed": exchange(FORKED),
+        "exchange, keyed, and its hop": exchange(FORKED, HopRing("5ca1ab1e", lambda: None)),
         "stream, no key": streams((), 1),
         "stream, keyed": streams(FORKED, 1),
         "eight streams, no key": streams((), TOGETHER),

@@ -2,8 +2,9 @@
 
     the ring fills -> BATCH_SECONDS later, so that a burst is one batch -> lines -> POST -> the next batch
 
-A batch that cannot be told is lost and counted: what waits in the ring is newer, and of more use to who looks. Then
-the link pauses, and the ring drops its oldest meanwhile.
+A batch that nobody takes is told again after a pause: who asks what became of a request must not be told that it never
+came, because the registry was slow. Meanwhile the ring fills, and drops its oldest. One that is refused is lost. Both
+are counted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ BATCH_TIMEOUT = 5.0
 
 FINISH_SECONDS = 2.0
 """For the last batches, when the sidecar ends: what its application did last is what somebody will ask about."""
+
+_TAKEN, _REFUSED, _NOBODY = range(3)
+"""What became of a batch: the registry has it, or wants none of it, or cannot be asked now."""
 
 LINES_AT_ONCE = 50
 """Written before requests have their turn: less than a millisecond without bodies."""
@@ -65,7 +69,7 @@ class HopReport:
             await self._filled.wait()
             await asyncio.sleep(BATCH_SECONDS)
             self._filled.clear()
-            while len(self.ring):
+            while self._batch or len(self.ring):
                 if await self._tell():
                     backoff.reset()
                 else:
@@ -80,17 +84,20 @@ class HopReport:
             async with asyncio.timeout(FINISH_SECONDS):
                 while (self._batch or len(self.ring)) and await self._tell():
                     pass
+        self.lost += len(self._batch) + len(self.ring)
 
     async def _tell(self) -> bool:
-        """One batch. False: it is lost."""
+        """One batch, that of before when nobody took it. False: it was not taken."""
         self._batch = lines = self._batch or await self._lines()
-        told = await self._send(b"".join(lines))
+        answer = await self._send(b"".join(lines))
+        if answer == _NOBODY:
+            return False
         self._batch = []
-        if told:
+        if answer == _TAKEN:
             self.sent += len(lines)
         else:
             self.lost += len(lines)
-        return told
+        return answer == _TAKEN
 
     async def _lines(self) -> list[bytes]:
         """The oldest hops, as many as one batch may hold."""
@@ -104,7 +111,8 @@ class HopReport:
                 await asyncio.sleep(0)
         return lines
 
-    async def _send(self, batch: bytes) -> bool:
+    async def _send(self, batch: bytes) -> int:
+        answered = _NOBODY
         try:
             headers = {"content-type": HOPS_TYPE}
             async with await self._link.request(
@@ -112,12 +120,14 @@ class HopReport:
             ) as answer:
                 if answer.ok:
                     self._said = False
-                    return True
+                    return _TAKEN
                 reason = f"it answers {answer.status}"
+                if answer.status < 500 and answer.status != 429:  # else it may take it later
+                    answered = _REFUSED
         except Exception as error:
-            log.debug("a batch of hops was lost", exc_info=True)  # nothing that happens here may end the feed
+            log.debug("a batch of hops was not taken", exc_info=True)  # nothing that happens here may end the feed
             reason = str(error) or type(error).__name__
         if not self._said:
             self._said = True
-            log.warning("the registry cannot be told of requests, which are not in `skycap trace` then: %s", reason)
-        return False
+            log.warning("the registry cannot be told of requests, which `skycap trace` lacks meanwhile: %s", reason)
+        return answered

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -96,18 +97,31 @@ async def test_large_hops_make_more_batches(server: Server, report: HopReport) -
 async def test_a_batch_that_is_refused_is_lost_said_once_and_followed_by_others(
     server: Server, report: HopReport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.status = 503
+    server.status = 400
     with caplog.at_level(logging.WARNING, "skycap.feed"):
         for _ in range(2):
             leave(report)
             lost = report.lost
             await eventually(lambda lost=lost: report.lost == lost + 1)  # type: ignore[misc]
         assert len(caplog.records) == 1
-        assert "it answers 503" in caplog.text
+        assert "it answers 400" in caplog.text
         server.status = 204
         leave(report)
         await eventually(lambda: report.sent == 1)
     assert report.lost == 2
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_batch_that_the_registry_cannot_take_now_is_told_again(
+    server: Server, report: HopReport, status: int
+) -> None:
+    server.status = status
+    leave(report, 2)
+    await eventually(lambda: server.batches)
+    server.status = 204
+    await eventually(lambda: report.sent == 2)
+    assert set(server.batches) == {server.batches[0]}
+    assert report.lost == 0
 
 
 async def test_what_waits_when_the_sidecar_ends_is_told_and_so_is_what_was_under_way(server: Server) -> None:
@@ -134,12 +148,27 @@ async def test_the_end_does_not_wait_for_a_registry_that_is_gone(server: Server)
     await link.close()
 
 
-async def test_a_registry_that_is_gone_ends_nothing(server: Server) -> None:
-    link = RegistryLink("http://127.0.0.1:9", "users-1")
-    report = HopReport(link, "0000abcd", SECRET_FIELDS)
-    async with running(report.run()):
-        leave(report)
-        await eventually(lambda: report.lost == 1)
+async def test_a_registry_that_is_gone_for_a_while_is_told_what_was_meanwhile(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    app = web.Application()
+    app.router.add_post(HOPS_PATH, server.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))  # nobody listens: it refuses
+        link = RegistryLink(f"http://127.0.0.1:{sock.getsockname()[1]}", "users-1")
+        report = HopReport(link, "0000abcd", SECRET_FIELDS)
+        async with running(report.run()):
+            leave(report)
+            with caplog.at_level(logging.WARNING, "skycap.feed"):
+                await eventually(lambda: "Connect call failed" in caplog.text)
+            leave(report)
+            await web.SockSite(runner, sock).start()
+            await eventually(lambda: report.sent == 2)
+        await runner.cleanup()
+    assert report.lost == 0
     await link.close()
 
 
