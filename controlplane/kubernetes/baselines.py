@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from controlplane.kubernetes.client import Kubernetes, Object, path
-from controlplane.kubernetes.informer import Informer, Key
+from controlplane.kubernetes.client import Kubernetes, Object
+from controlplane.kubernetes.informer import Informer, Key, places
 from controlplane.kubernetes.names import SANDBOX
 from controlplane.life.refusals import NotFound
 from controlplane.life.sandboxes import Sandboxes
@@ -34,14 +34,17 @@ def template_digest(baseline: Mapping[str, Any]) -> str:
 
 
 class Baselines:
-    """changed: is told of a workload whose pods are made from something else than before, or that is new or gone."""
+    """
+    namespaces: that are watched; empty: all.
+    changed:    is told of a workload whose pods are made from something else than before, or that is new or gone.
+    """
 
-    def __init__(self, kubernetes: Kubernetes) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespaces: Collection[str] = ()) -> None:
         self._digests: dict[str, tuple[int, str]] = {}
         """With the generation that they are of: most changes of an object are of its status."""
         self.changed: Callable[[str], None] = lambda workload: None
         self._informers = {
-            kind: Informer(kubernetes, path("apps/v1", plural), self._seen, labels=f"!{SANDBOX}")
+            kind: Informer(kubernetes, places("apps/v1", plural, namespaces), self._seen, labels=f"!{SANDBOX}")
             for kind, plural in KINDS.items()
         }
 

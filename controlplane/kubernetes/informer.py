@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
-from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object
+from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from proxy.base.backoff import Backoff
+from proxy.base.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -34,30 +35,98 @@ def key_of(found: Object) -> Key:
     return metadata.get("namespace", ""), metadata["name"]
 
 
+def places(version: str, plural: str, namespaces: Collection[str] = ()) -> list[str]:
+    """The paths of a collection in these namespaces, or that of the whole cluster."""
+    return [path(version, plural, namespace=namespace) for namespace in sorted(namespaces)] or [path(version, plural)]
+
+
 class Informer:
     """
-    place:   the path of the collection.
+    where:   the paths of the collection: one, or one for each namespace that we may see.
     changed: called for every change, also for those that a list shows.
     labels:  a label selector.
+    backoff: made for each of the paths.
     """
 
     def __init__(
-        self, kubernetes: Kubernetes, place: str, changed: Changed, *, labels: str = "", backoff: Backoff | None = None
+        self,
+        kubernetes: Kubernetes,
+        where: str | Sequence[str],
+        changed: Changed,
+        *,
+        labels: str = "",
+        backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        self._kubernetes = kubernetes
-        self._place = place
-        self._changed = changed
-        self._query = {"labelSelector": labels} if labels else {}
-        self._backoff = backoff or Backoff()
-        self._version = ""
+        query = {"labelSelector": labels} if labels else {}
+        listed = [where] if isinstance(where, str) else where
         self.objects: dict[Key, Object] = {}
         self.synced = asyncio.Event()
         """The first list is complete."""
-        self.problem = ""
-        """Why it is not up to date, "" while it is."""
+        self._changed = changed
+        self._missing = set(listed)
+        self._streams = [_Stream(kubernetes, place, query, self._put, self._listed, backoff()) for place in listed]
 
     def __repr__(self) -> str:
-        return f"<Informer {self._place} {len(self.objects)}{' ' + self.problem if self.problem else ''}>"
+        return f"<Informer {', '.join(self.places)} {len(self.objects)}{' ' + self.problem if self.problem else ''}>"
+
+    @property
+    def places(self) -> list[str]:
+        """The paths that it watches."""
+        return [stream.place for stream in self._streams]
+
+    @property
+    def problem(self) -> str:
+        """Why it is not up to date, "" while it is."""
+        return "; ".join(stream.problem for stream in self._streams if stream.problem)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if len(self._streams) == 1:  # its faults are told by the tasks of whoever keeps it
+            return await self._streams[0].run()
+        tasks = Tasks("informer")
+        try:
+            for stream in self._streams:
+                tasks.keep(stream.run, stream.place)
+            await tasks.finish()  # never
+        finally:
+            await tasks.close()
+
+    def _listed(self, place: str) -> None:
+        self._missing.discard(place)
+        if not self._missing:
+            self.synced.set()
+
+    def _put(self, key: Key, item: Object | None) -> None:
+        if item is None:
+            if self.objects.pop(key, None) is None:
+                return
+        else:
+            self.objects[key] = item
+        self._changed(key, item)
+
+
+class _Stream:
+    """One path. put: told of each object; listed: of each complete list."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        place: str,
+        query: dict[str, str],
+        put: Changed,
+        listed: Callable[[str], None],
+        backoff: Backoff,
+    ) -> None:
+        self._kubernetes = kubernetes
+        self.place = place
+        self._query = query
+        self._put = put
+        self._listed = listed
+        self._backoff = backoff
+        self._version = ""
+        self._known: dict[Key, str] = {}
+        """What there is here, and of which version."""
+        self.problem = ""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -74,40 +143,38 @@ class Informer:
         found: dict[Key, Object] = {}
         query = {**self._query, "limit": PAGE}
         while True:
-            page = await self._kubernetes.get(self._place, **query)
+            page = await self._kubernetes.get(self.place, **query)
             found |= {key_of(item): item for item in page["items"]}
             if not page["metadata"].get("continue"):
                 break
             query["continue"] = page["metadata"]["continue"]
-        for gone in [key for key in self.objects if key not in found]:
-            self._put(gone, None)
+        for gone in [key for key in self._known if key not in found]:
+            self._tell(gone, None)
         for key, item in found.items():
-            known = self.objects.get(key)
-            if known is None or known["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
-                self._put(key, item)
+            if self._known.get(key) != item["metadata"].get("resourceVersion", ""):
+                self._tell(key, item)
         self._version = page["metadata"]["resourceVersion"]
         self._well()
-        self.synced.set()
+        self._listed(self.place)
 
     async def _watch(self) -> None:
         query = {**self._query, "resourceVersion": self._version, "timeoutSeconds": str(STREAM_SECONDS)}
-        async for kind, item in self._kubernetes.watch(self._place, **query):
+        async for kind, item in self._kubernetes.watch(self.place, **query):
             self._version = item["metadata"]["resourceVersion"]
             self._well()
             if kind != "BOOKMARK":
-                self._put(key_of(item), None if kind == "DELETED" else item)
+                self._tell(key_of(item), None if kind == "DELETED" else item)
 
-    def _put(self, key: Key, item: Object | None) -> None:
+    def _tell(self, key: Key, item: Object | None) -> None:
         if item is None:
-            if self.objects.pop(key, None) is None:
-                return
+            self._known.pop(key, None)
         else:
-            self.objects[key] = item
-        self._changed(key, item)
+            self._known[key] = item["metadata"].get("resourceVersion", "")
+        self._put(key, item)
 
     def _well(self) -> None:
         if self.problem:
-            log.info("%s: the watch is back", self._place)
+            log.info("%s: the watch is back", self.place)
         self.problem = ""
         self._backoff.reset()
 
@@ -117,6 +184,6 @@ class Informer:
             if error.status == 410:
                 return
         if not self.problem:
-            log.warning("%s: the watch is interrupted: %s", self._place, error)
+            log.warning("%s: the watch is interrupted: %s", self.place, error)
         self.problem = str(error)
         await asyncio.sleep(self._backoff.next())

@@ -18,7 +18,7 @@ from typing import Any
 from controlplane.files.store import FileStore
 from controlplane.kubernetes.baselines import KINDS, Baselines, template_digest
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
-from controlplane.kubernetes.informer import Informer, Key
+from controlplane.kubernetes.informer import Informer, Key, places
 from controlplane.kubernetes.laid import Fetching, PushedFiles
 from controlplane.kubernetes.making import Making, refusal, refused
 from controlplane.kubernetes.names import SANDBOX
@@ -61,13 +61,14 @@ class KubernetesLauncher:
         self._kubernetes = kubernetes
         self._uid = uid
         self._namespaces = frozenset(namespaces)
-        self._pods = ShadowPods(kubernetes)
-        self.services = Informer(kubernetes, path("v1", "services"), lambda _key, _object: None)
+        self._pods = ShadowPods(kubernetes, self._namespaces)
+        services = places("v1", "services", self._namespaces)
+        self.services = Informer(kubernetes, services, lambda _key, _object: None)
         self._making = Making(kubernetes, self.services.objects.values)
         self.files: FileStore | None = None
         self.fetching: Fetching | None = None
         """How pushed files get into a pod; both are known when we lead."""
-        self.baselines = Baselines(kubernetes)
+        self.baselines = Baselines(kubernetes, self._namespaces)
 
     def __repr__(self) -> str:
         return f"<KubernetesLauncher {self._pods!r}>"
@@ -226,9 +227,10 @@ class KubernetesLauncher:
 
         known: namespaces and names; asked after the cluster was, since a shadow is known before it is started.
         """
-        listed = await self._kubernetes.get(path("apps/v1", "deployments"), labelSelector=SANDBOX)
+        where = places("apps/v1", "deployments", self._namespaces)
+        listed = [await self._kubernetes.get(place, labelSelector=SANDBOX) for place in where]
         wanted = known()
-        strays = [item for item in listed["items"] if _key(item) not in wanted]
+        strays = [item for page in listed for item in page["items"] if _key(item) not in wanted]
         for stray in strays:
             namespace, name = _key(stray)
             await self._kubernetes.delete(path("apps/v1", "deployments", name, namespace), uid=stray["metadata"]["uid"])

@@ -29,7 +29,7 @@ _PREAMBLE = re.compile(r"""^[\w.]+ "[^"]*" is invalid: |^.*strict decoding error
 
 
 class Making:
-    """services: of all namespaces, as they are now."""
+    """services: of all namespaces that we may see, as they are now."""
 
     def __init__(self, kubernetes: Kubernetes, services: Callable[[], Iterable[Object]]) -> None:
         self._kubernetes = kubernetes

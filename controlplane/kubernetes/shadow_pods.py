@@ -4,10 +4,11 @@ write."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
-from controlplane.kubernetes.informer import Informer, Key
+from controlplane.kubernetes.informer import Informer, Key, places
 from controlplane.kubernetes.names import SANDBOX
 from controlplane.kubernetes.pod_log import containers_of, merged
 from controlplane.kubernetes.pods import Verdict
@@ -26,11 +27,14 @@ Label = tuple[str, str, str, str]
 
 
 class ShadowPods:
-    def __init__(self, kubernetes: Kubernetes) -> None:
+    """namespaces: that are watched; empty: all."""
+
+    def __init__(self, kubernetes: Kubernetes, namespaces: Collection[str] = ()) -> None:
         self._kubernetes = kubernetes
         self._news: dict[Label, asyncio.Event] = {}
-        self.informer = Informer(kubernetes, path("v1", "pods"), self._changed, labels=SANDBOX)
-        self.deployments = Informer(kubernetes, path("apps/v1", "deployments"), self._changed, labels=SANDBOX)
+        self.informer = Informer(kubernetes, places("v1", "pods", namespaces), self._changed, labels=SANDBOX)
+        deployments = places("apps/v1", "deployments", namespaces)
+        self.deployments = Informer(kubernetes, deployments, self._changed, labels=SANDBOX)
         """That the pods are of."""
 
     def __repr__(self) -> str:

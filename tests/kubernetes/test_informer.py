@@ -50,7 +50,7 @@ async def tasks() -> AsyncIterator[Tasks]:
 class Seen:
     def __init__(self, kubernetes: Kubernetes) -> None:
         self.changes: list[tuple[str, str | None]] = []
-        self.informer = Informer(kubernetes, MAPS, self._changed, labels="t", backoff=Backoff(0.05, 0.2))
+        self.informer = Informer(kubernetes, MAPS, self._changed, labels="t", backoff=lambda: Backoff(0.05, 0.2))
 
     def _changed(self, key: Key, item: Object | None) -> None:
         self.changes.append((key[1], item["data"]["v"] if item else None))
@@ -89,7 +89,7 @@ async def test_a_version_that_is_forgotten_is_listed_anew(kubernetes: Kubernetes
     """410 Gone, as after a compaction."""
     await kubernetes.create(MAPS, config("there"))
     seen = Seen(kubernetes)
-    seen.informer._version = "1"
+    seen.informer._streams[0]._version = "1"
     tasks.spawn(seen.informer.run(), "informer")
     await eventually(lambda: seen.values() == {"there": "1"}, 60)
 
