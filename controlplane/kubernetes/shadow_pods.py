@@ -32,9 +32,11 @@ class ShadowPods:
     def __init__(self, kubernetes: Kubernetes, namespaces: Collection[str] = ()) -> None:
         self._kubernetes = kubernetes
         self._news: dict[Label, asyncio.Event] = {}
-        self.informer = Informer(kubernetes, places("v1", "pods", namespaces), self._changed, labels=SANDBOX)
-        deployments = places("apps/v1", "deployments", namespaces)
-        self.deployments = Informer(kubernetes, deployments, self._changed, labels=SANDBOX)
+        self._pods = _ByLabel()
+        self._made = _ByLabel()
+        pods, deployments = places("v1", "pods", namespaces), places("apps/v1", "deployments", namespaces)
+        self.informer = Informer(kubernetes, pods, self._pod_changed, labels=SANDBOX)
+        self.deployments = Informer(kubernetes, deployments, self._deployment_changed, labels=SANDBOX)
         """That the pods are of."""
 
     def __repr__(self) -> str:
@@ -44,14 +46,20 @@ class ShadowPods:
         return self.informer.objects.get((namespace, name))
 
     def of(self, at: Label) -> list[Object]:
-        return [pod for pod in self.informer.objects.values() if label_of(pod) == at]
+        return [self.informer.objects[key] for key in self._pods.of(at)]
 
     def event(self, at: Label) -> asyncio.Event:
         """Set with the next change of one of these pods, or of their Deployment."""
         return self._news.setdefault(at, asyncio.Event())
 
-    def _changed(self, key: Key, pod: Object | None) -> None:
-        for at in [label_of(pod)] if pod is not None else [at for at in self._news if at[0] == key[0]]:
+    def _pod_changed(self, key: Key, pod: Object | None) -> None:
+        self._tell(self._pods.put(key, pod))
+
+    def _deployment_changed(self, key: Key, deployment: Object | None) -> None:
+        self._tell(self._made.put(key, deployment))
+
+    def _tell(self, labels: Collection[Label]) -> None:
+        for at in labels:
             if (event := self._news.pop(at, None)) is not None:
                 event.set()
 
@@ -78,6 +86,32 @@ class ShadowPods:
             return await self._kubernetes.text(path("v1", "pods", name, namespace, "log"), container=container, **more)
         except KubernetesError as error:
             return f"(its output cannot be read: {error})"
+
+
+class _ByLabel:
+    """Objects by their label: a thousand shadows that start at once each look for their own pods."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Label, dict[Key, None]] = {}
+        self._labels: dict[Key, Label] = {}
+
+    def of(self, at: Label) -> list[Key]:
+        return list(self._keys.get(at, ()))
+
+    def put(self, key: Key, item: Object | None) -> set[Label]:
+        """As it is now, None when it is gone. Returns the labels that this is news for."""
+        before = self._labels.pop(key, None)
+        news = set()
+        if before is not None:
+            news.add(before)
+            self._keys[before].pop(key)
+            if not self._keys[before]:
+                del self._keys[before]
+        if item is not None:
+            now = self._labels[key] = label_of(item)
+            self._keys.setdefault(now, {})[key] = None
+            news.add(now)
+        return news
 
 
 def label(request: LaunchRequest) -> Label:
