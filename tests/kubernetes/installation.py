@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,13 +196,22 @@ class Installation:
     def ready(self, name: str) -> None:
         self.kubectl("wait", "--for=condition=Ready", f"sandbox/{name}", "--timeout=120s")
 
-    def until(self, reached: Callable[[], bool], what: str, seconds: float = 60) -> float:
-        """Wait for it. Returns how many seconds it took."""
-        began = time.monotonic()
+    def until(self, reached: Callable[[], bool], what: str, seconds: float = 60) -> None:
+        """Wait for it."""
+        end = time.monotonic() + seconds
         while not reached():
-            assert time.monotonic() - began < seconds, f"after {seconds:g} s it is still not so that {what}"
+            assert time.monotonic() < end, f"after {seconds:g} s it is still not so that {what}"
             time.sleep(0.1)
-        return time.monotonic() - began
+
+    @contextmanager
+    def watching(self, *what: str) -> Iterator[Iterator[str]]:
+        """The lines of `kubectl get --watch`, as they come."""
+        with self.node.begin("get", "--watch", *what) as watch:
+            assert watch.stdout is not None
+            try:
+                yield iter(watch.stdout)
+            finally:
+                watch.kill()
 
 
 def users(program: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ WORKLOADS = 20
 SANDBOXES = 100
 REQUESTS = 10
 """To the API server, of one change of one Sandbox."""
-CORES, MEGABYTES = 1.0, 400.0
+MEGABYTES = 400.0
 """Of the control plane that leads."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -160,7 +160,6 @@ async def test_a_hundred_at_once(installed: Installation) -> None:
             requests = (after.requests - before.requests) / SANDBOXES
             figures = f"{took:.1f} s, {cores:.2f} cores, {after.peak:.0f} MiB, {requests:.1f} requests each"
             told.append(f"revision {revision}: {figures}")
-            assert cores <= CORES, told
             assert after.peak <= MEGABYTES, told
             assert requests <= REQUESTS, told
         print("\n".join(told))

@@ -91,12 +91,20 @@ class Node:
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         """What it prints. Raises NodeError with what it complains about."""
-        command = ["nsenter", f"--net=/proc/{self._client}/ns/net", str(BIN / "kubectl"), *arguments]
-        environ = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+        command, environ = self._asks(*arguments)
         done = subprocess.run(command, input=given, capture_output=True, text=True, env=environ)
         if check and done.returncode != 0:
             raise NodeError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A kubectl that goes on."""
+        command, environ = self._asks(*arguments)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+
+    def _asks(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
+        command = ["nsenter", f"--net=/proc/{self._client}/ns/net", str(BIN / "kubectl"), *arguments]
+        return command, {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
     @contextmanager
     def inside(self) -> Iterator[None]:
