@@ -1,8 +1,10 @@
-"""`python -m benchmarks kubernetes`: what Skycap adds to a cluster, on a real node of this machine.
+"""`python -m benchmarks kubernetes [PART]...`: what Skycap adds to a cluster, on a real node of this machine.
 
     start      Sandbox created -> first keyed request that the shadow answers, beside the pod's own start
+    told       a shadow's pod is evicted -> the Sandbox's status says so
     admission  100 pods at once: what the API server measures of the webhook, and of requests with and without it
     sidecar    idle memory of the injected sidecars; what they add to a pod's start
+    fleet      a thousand injected pods and a thousand Sandboxes, the leader killed among them (`fleet.py`): ten minutes
 
 Times are those of this process, which watches the API server and sends requests over kept connections. The node is the
 one of `tests/kubernetes/cluster`, with the compiled image.
@@ -24,6 +26,8 @@ from typing import Any
 
 import aiohttp
 
+from benchmarks import fleet
+from benchmarks.errors import BenchmarkError
 from controlplane.kubernetes.client import Kubernetes, Object, path
 from controlplane.kubernetes.credentials import find
 from tests.kubernetes.cluster import programs
@@ -33,7 +37,7 @@ from tests.kubernetes.installation import Installation, users
 
 SANDBOXES, PODS_AT_ONCE, STARTS = 5, 100, 5
 
-OVER_SECONDS, ADMISSION_SECONDS, MEMORY_MIB, ADDED_SECONDS = 0.5, 0.05, 40.0, 1.0
+OVER_SECONDS, TOLD_SECONDS, ADMISSION_SECONDS, MEMORY_MIB, ADDED_SECONDS = 0.5, 2.0, 0.05, 40.0, 1.0
 """The targets."""
 
 HOOK = "apiserver_admission_webhook_admission_duration_seconds_bucket"
@@ -52,7 +56,7 @@ def main() -> None:
             installed = Installation(node, Path(folder))
             installed.install()
             measured = asyncio.run(_measure(installed))
-    except NodeError as error:
+    except (NodeError, BenchmarkError) as error:
         sys.exit(f"kubernetes: {error}")
     finally:
         node.down()
@@ -62,11 +66,15 @@ def main() -> None:
 async def _measure(installed: Installation) -> list[dict[str, Any]]:
     kubernetes = Kubernetes(find({**os.environ, "KUBECONFIG": str(installed.node.kubeconfig)}))
     try:
-        return [
-            *await _starts(kubernetes, installed),
-            *await _admission(kubernetes),
-            *await _sidecars(kubernetes),
-        ]
+        parts = {
+            "start": lambda: _starts(kubernetes, installed),
+            "told": lambda: _told(kubernetes),
+            "admission": lambda: _admission(kubernetes),
+            "sidecar": lambda: _sidecars(kubernetes),
+            "fleet": lambda: fleet.measure(kubernetes, installed, _row),
+        }
+        wanted = [part for part in parts if part in sys.argv] or list(parts)
+        return [row for part in wanted for row in await parts[part]()]
     finally:
         await kubernetes.close()
 
@@ -120,6 +128,40 @@ async def _served(url: str, key: str) -> float:
                 if f"sandbox={key}" in answer.headers.get("skycap-served-by", "") and answer.status == 200:
                     return time.monotonic()
             await asyncio.sleep(0.01)
+
+
+async def _told(kubernetes: Kubernetes) -> list[dict[str, Any]]:
+    """From an eviction, as it is sent, until the condition says that nothing serves."""
+    seconds = []
+    sandboxes = path("skycap.dev/v1alpha1", "sandboxes")
+    for number in range(SANDBOXES):
+        name = f"told-{number}"
+        document: Object = {
+            "apiVersion": "skycap.dev/v1alpha1",
+            "kind": "Sandbox",
+            "metadata": {"name": name},
+            "spec": {"ttl": "1h", "forks": [users("users_v2")]},
+        }
+        await kubernetes.create(sandboxes, document)
+        began = 0.0
+        query = {"fieldSelector": f"metadata.name={name}", "timeoutSeconds": "120"}
+        async for _, found in kubernetes.watch(sandboxes, **query):
+            conditions = (found.get("status") or {}).get("conditions") or ()
+            ready = next((one["status"] for one in conditions if one["type"] == "Ready"), "")
+            if ready == "True" and not began:
+                pods = await kubernetes.get(path("v1", "pods"), labelSelector=f"skycap.dev/sandbox={name}")
+                pod = pods["items"][0]["metadata"]["name"]
+                metadata = {"name": pod, "namespace": "shop"}
+                eviction: Object = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+                began = time.monotonic()
+                await kubernetes.create(path("v1", "pods", pod, "shop", "eviction"), eviction)
+            elif ready == "False" and began:
+                seconds.append(time.monotonic() - began)
+                break
+        await kubernetes.delete(path("skycap.dev/v1alpha1", "sandboxes", name))
+    if len(seconds) < SANDBOXES:
+        raise BenchmarkError("an eviction was not told within 120 s")
+    return [_row("a shadow's pod is evicted -> the status says so, the longest", max(seconds), "s", TOLD_SECONDS)]
 
 
 # -- admission --------------------------------------------------------------------------------------------------------

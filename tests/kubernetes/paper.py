@@ -8,6 +8,7 @@ address of its own and is ready at once. With no grace period, one that is to be
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -37,6 +38,15 @@ class PaperNode:
         self._numbers = count(1)
         self._pods = Informer(kubernetes, path("v1", "pods"), self._changed)
         self.addresses: dict[Key, str] = {}
+        self.ready: dict[Key, int] = {}
+        """When the API server was told so, `time.monotonic_ns()`."""
+
+    def __repr__(self) -> str:
+        return f"<PaperNode {len(self.addresses)} pods>"
+
+    def pods(self) -> list[Object]:
+        """That are on it."""
+        return [pod for key, pod in self._pods.objects.items() if key in self.addresses]
 
     async def up(self) -> None:
         metadata = {"name": NAME, "labels": {"skycap.test/paper": "true", "kubernetes.io/os": "linux"}}
@@ -76,6 +86,7 @@ class PaperNode:
     def _changed(self, key: Key, pod: Object | None) -> None:
         if pod is None:
             self.addresses.pop(key, None)
+            self.ready.pop(key, None)
         elif pod["spec"].get("nodeName") == NAME and key not in self.addresses:
             number = next(self._numbers)
             self.addresses[key] = f"10.99.{number // 250}.{number % 250 + 1}"
@@ -99,5 +110,6 @@ class PaperNode:
             "phase": "Running", "conditions": true, "containerStatuses": running, "podIP": address,
             "podIPs": [{"ip": address}], "startTime": stamp,
         }  # fmt: skip
+        self.ready[key] = time.monotonic_ns()
         with suppress(KubernetesError):
             await self._kubernetes.merge(path("v1", "pods", key[1], key[0], sub="status"), {"status": status})

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
@@ -22,6 +19,7 @@ from proxy.base.tasks import Tasks
 from tests.controlplane.eventually import eventually
 from tests.kubernetes.documents import service
 from tests.kubernetes.installation import SYSTEM, Installation
+from tests.kubernetes.leader import spent
 from tests.kubernetes.paper import PLACE, PaperNode
 
 SPACE = "fleet"
@@ -31,17 +29,6 @@ REQUESTS = 10
 """To the API server, of one change of one Sandbox."""
 MEGABYTES = 400.0
 """Of the control plane that leads."""
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the leader has used: seconds of a processor, MiB at most, requests to the API server."""
-
-    seconds: float
-    peak: float
-    requests: int
 
 
 class Reader:
@@ -76,18 +63,6 @@ class Reader:
             self.history.append(document)
         elif kind == "delete":
             self.table.pop(document["key"], None)
-
-
-def spent(installed: Installation) -> Spent:
-    """Of the process that leads, asked of itself."""
-    leader = installed.leader()
-    read = installed.kubectl("-n", SYSTEM, "exec", leader, "--", "cat", "/proc/1/stat", "/proc/1/status")
-    user, system = read.splitlines()[0].rpartition(")")[2].split()[11:13]
-    peak = re.search(r"VmHWM:\s+(\d+) kB", read)
-    assert peak is not None
-    asked = re.search(r"skycap_kubernetes_requests_total (\d+)", installed.page("/metrics"))
-    assert asked is not None
-    return Spent((int(user) + int(system)) / _TICKS, int(peak[1]) / 1024, int(asked[1]))
 
 
 def workloads() -> list[Object]:

@@ -37,8 +37,9 @@ apiserver
 while [ ! -s "$folder/pki/apiserver.crt" ]; do sleep 0.1; done
 run kube-controller-manager kube-controller-manager --kubeconfig="$folder/kcm.kubeconfig" \
   --service-account-private-key-file="$folder/pki/sa.key" --root-ca-file="$folder/pki/apiserver.crt" \
-  --use-service-account-credentials=true --leader-elect=false --profiling=false
-run kube-scheduler kube-scheduler --kubeconfig="$folder/sched.kubeconfig" --leader-elect=false --profiling=false
+  --use-service-account-credentials=true --leader-elect=false --profiling=false --kube-api-qps=200 --kube-api-burst=400
+run kube-scheduler kube-scheduler --kubeconfig="$folder/sched.kubeconfig" --leader-elect=false --profiling=false \
+  --kube-api-qps=200 --kube-api-burst=400
 while ! ctr -a /run/node/containerd.sock version >/dev/null 2>&1; do sleep 0.1; done
 for image in "$@"; do ctr -a /run/node/containerd.sock -n k8s.io images import "$image"; done
 while ! ready; do sleep 0.2; done
