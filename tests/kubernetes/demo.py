@@ -38,7 +38,7 @@ def main() -> None:
         return
     inside = f"nsenter --net=/proc/{(node.folder / 'namespaces').read_text().split()[1]}/ns/net"
     print(f"\nThe shop goes on. A shell that is a client of the cluster:\n\n  KUBECONFIG={node.kubeconfig} ", end="")
-    print(f"PATH={programs.BIN}:$PATH {inside} bash\n\nThen `kubectl get sbx`; `make cluster-down` ends it.")
+    print(f"PATH={node.programs}:$PATH {inside} bash\n\nThen `kubectl get sbx`; `make cluster-down` ends it.")
 
 
 def _play(shop: Installation) -> None:

@@ -32,7 +32,7 @@ def main() -> None:
         sys.exit(str(error))
     inside = f"nsenter --net=/proc/{(started.folder / 'namespaces').read_text().split()[1]}/ns/net"
     print(f"a node runs Kubernetes {programs.VERSION}. From a shell that is a client of it and of nothing else:\n")
-    print(f"  KUBECONFIG={started.kubeconfig} PATH={programs.BIN}:$PATH {inside} bash\n")
+    print(f"  KUBECONFIG={started.kubeconfig} PATH={started.programs}:$PATH {inside} bash\n")
     print("`make cluster-down` ends it and leaves nothing.")
 
 

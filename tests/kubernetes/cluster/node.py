@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class Node:
         self.authority = FOLDER / "pki/apiserver.crt"
         self.server = API
         self.token = ADMIN_TOKEN
+        self.programs = f"{BIN}:{Path(sys.executable).parent}"
+        """What a PATH begins with that finds kubectl and skycap."""
 
     def up(self) -> None:
         """Returns when the node is ready. Raises NodeError."""
