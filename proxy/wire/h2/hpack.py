@@ -151,6 +151,8 @@ def part_at(block: bytes, start: int, entries: Sequence[Entry]) -> Part:
 
 _CUT: Final = "an index without an entry, or a block that ends within a field (RFC 7541 sections 2.3.3 and 6)"
 
+_MANY: Final = "a header block of too many fields or size updates"
+
 
 def walk(block: bytes, most: int = MAX_PARTS) -> list[Part]:
     """The parts of a block that needs no table. Raises StreamFault where there are more of them, ConnectionFault."""
@@ -175,7 +177,8 @@ class Table:
     so that what refers to them can be written again.
 
     allowed: what the peer may make it; 0 when it has acknowledged our settings.
-    most:    fields of a block that are still read: what is refused has to be known, for those that refer to it.
+    most:    fields and size updates of a block that are still read: what is refused has to be known as well, for others
+             refer to it.
     """
 
     __slots__ = ("_entries", "_limit", "_most", "_size", "allowed")
@@ -195,11 +198,14 @@ class Table:
         out: list[bytes] = []
         # What is written again may be larger than what came: an index of one byte may stand for 4,000.
         room = MAX_BLOCK
-        start = 0
+        start = parts = 0
         try:
             while start < len(block):
                 part = part_at(block, start, self._entries)
                 byte, start = block[start], part.stop
+                parts += 1
+                if parts > self._most:
+                    raise ConnectionFault(ENHANCE_YOUR_CALM, _MANY)
                 if not part.name:
                     if out or part.number > self.allowed:
                         raise ConnectionFault(COMPRESSION_ERROR, "a size update out of place (RFC 7541 section 4.2)")
@@ -213,7 +219,7 @@ class Table:
                     piece = block[part.start : part.stop]
                 out.append(piece)
                 room -= len(piece)
-                if room < 0 or len(out) > self._most:
+                if room < 0:
                     raise ConnectionFault(ENHANCE_YOUR_CALM, "a header block that is too large")
                 if byte & 0xC0 == 0x40:
                     self._add(part)

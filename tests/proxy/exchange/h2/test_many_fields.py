@@ -57,12 +57,13 @@ def test_a_block_is_read_as_far_as_it_may_go(size: int) -> None:
 
 
 @pytest.mark.interpreted
-def test_so_is_one_of_a_peer_that_has_a_table() -> None:
+@pytest.mark.parametrize("part", [ONE, b"\x20"], ids=["fields", "size updates"])
+def test_so_is_one_of_a_peer_that_has_a_table(part: bytes) -> None:
     """What is refused has to be read to its end, since others refer to it; else nothing more is read from this peer."""
 
     def read() -> None:
-        with pytest.raises(ConnectionFault, match="too large"):
-            Table(2 * MOST).plain(ONE * 60_000)
+        with pytest.raises(ConnectionFault, match="too many"):
+            Table(2 * MOST).plain(part * 60_000)
 
     assert calls(read) <= 2 * 12 * MOST
 
