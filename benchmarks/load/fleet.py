@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import resource
 import sys
 import time
@@ -138,6 +139,7 @@ class Fleet:
 
 
 def main(url: str, token: str, space: str, workloads: int, count: int) -> None:
+    logging.getLogger("skycap.feed").setLevel(logging.ERROR)  # a thousand say the same when the leader goes
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     feeds = [Feed(url, Path(token), f"{space}/w{number % workloads}", number) for number in range(count)]

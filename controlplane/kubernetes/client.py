@@ -35,6 +35,9 @@ ATTEMPTS = 5
 
 LONGEST_WAIT_SECONDS = 5.0
 
+CONNECTIONS = 64
+"""At once; a further request waits for one of them, and a watch has one for itself."""
+
 
 class KubernetesError(Exception):
     """The API server says no, or nothing. `str()` is one sentence.
@@ -66,7 +69,7 @@ class Kubernetes:
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        connector = aiohttp.TCPConnector(ssl=credentials.context or False, limit=64)
+        connector = aiohttp.TCPConnector(ssl=credentials.context or False, limit=CONNECTIONS)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self.requests = 0
         """Since the start, watches included."""

@@ -66,8 +66,10 @@ class Cluster:
     def __init__(self, settings: ClusterSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self.kubernetes = Kubernetes(find(environ))
+        self._apart = Kubernetes(find(environ))
+        """With connections of its own: a Lease is renewed in time, however many requests wait for one of the others."""
         self._tasks = Tasks("cluster")
-        self._lease = Lease(self.kubernetes, settings.namespace, NAME, settings.identity)
+        self._lease = Lease(self._apart, settings.namespace, NAME, settings.identity)
         self.leads = False
         self._runners: list[web.AppRunner] = []
         self.figures = CollectorRegistry()
@@ -258,6 +260,7 @@ class Cluster:
             await runner.cleanup()
         if self.leads:
             await self._lease.release()
+        await self._apart.close()
         await self.kubernetes.close()
 
 

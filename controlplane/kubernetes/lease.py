@@ -63,7 +63,8 @@ class Lease:
                     return
             except (KubernetesError, TimeoutError) as error:
                 # Without an API server nobody else can take it either: whoever serves goes on until somebody has.
-                log.warning("the lease %s is not renewed: %s", self._name, error)
+                said = str(error) or "the API server does not answer in time"
+                log.warning("the lease %s is not renewed: %s", self._name, said)
 
     async def release(self) -> None:
         """Let the next one begin at once."""

@@ -1,18 +1,67 @@
-"""The Service leads to the leader, whatever becomes of the one before it meanwhile."""
+"""The leader stays one while it is busy, and the Service leads to it, whatever becomes of the one before it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
+from controlplane.kubernetes.client import CONNECTIONS
 from controlplane.kubernetes.decision import Installation
 from controlplane.kubernetes.engine import Cluster
 from controlplane.kubernetes.settings import ClusterSettings
+from proxy.base.tasks import Tasks
+from tests.controlplane.eventually import eventually
 
 PODS = "/api/v1/namespaces/skycap-system/pods"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/skycap-system/leases/skycap"
+
+
+def new(server: BaseTestServer, folder: Path) -> Cluster:
+    """A replica that is called so."""
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    settings = ClusterSettings("skycap-system", "new", Installation("skycap", "http://a:1"), None)
+    return Cluster(settings, {"KUBECONFIG": str(folder / "kubeconfig")})
+
+
+async def test_a_lease_is_renewed_however_many_requests_wait(tmp_path: Path) -> None:
+    over, asked = asyncio.Event(), 0
+
+    async def silent(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        await over.wait()
+        return web.json_response({"items": []})
+
+    async def held(_: web.Request) -> web.Response:
+        spec = {"holderIdentity": "new", "leaseDurationSeconds": 3}
+        return web.json_response({"metadata": {"name": "skycap", "resourceVersion": "1"}, "spec": spec})
+
+    app = web.Application()
+    app.router.add_get(PODS, silent)
+    app.router.add_route("*", LEASE, held)
+    async with TestServer(app) as server:
+        cluster, tasks = new(server, tmp_path), Tasks("test")
+        try:
+            for number in range(CONNECTIONS):
+                tasks.begin(cluster.kubernetes.get(PODS), f"request {number}")
+            await eventually(lambda: asked == CONNECTIONS)
+            assert await asyncio.wait_for(cluster._lease._try(), 30)
+            over.set()
+            await tasks.finish()
+        finally:
+            over.set()
+            await tasks.close()
+            await cluster.close()
 
 
 async def test_the_old_leader_is_gone_before_its_label_is_taken_away(tmp_path: Path) -> None:
@@ -37,16 +86,7 @@ async def test_the_old_leader_is_gone_before_its_label_is_taken_away(tmp_path: P
     app.router.add_get(PODS, listed)
     app.router.add_patch(f"{PODS}/{{name}}", patched)
     async with TestServer(app) as server:
-        config = {
-            "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        file = tmp_path / "kubeconfig"
-        file.write_text(json.dumps(config))
-        settings = ClusterSettings("skycap-system", "new", Installation("skycap", "http://a:1"), None)
-        cluster = Cluster(settings, {"KUBECONFIG": str(file)})
+        cluster = new(server, tmp_path)
         try:
             await cluster._lead_here()
         finally:
