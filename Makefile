@@ -6,8 +6,10 @@ VENV   := .venv
 BIN     = $(VENV)/bin
 COMMA  := ,
 
-# The quick tests: no acceptance, no conformance, no namespaces.
-UNIT   := tests/proxy tests/controlplane tests/benchmarks tests/project
+# The unit tests: what decides. Hardly any of them starts a process.
+UNIT   := $(addprefix tests/proxy/,base contract wire routing exchange telemetry) $(addprefix tests/controlplane/,model hops)
+# What dependencies matter to: all but acceptance, conformance, namespaces, browsers.
+BROAD  := tests/proxy tests/controlplane tests/benchmarks tests/project
 
 # An editable installation is never compiled, `make compile` does that: no compiler is fetched to build it.
 export SKYCAP_COMPILE ?= 0
@@ -69,10 +71,10 @@ demo: $(VENV)/.run ## run the demo; CHECK=1 asserts every step and stops
 	@$(BIN)/skycap demo $(if $(CHECK),--check)
 
 test: $(VENV)/.test ## run all tests, on all cores
-	@echo "all tests: about 10 minutes on two cores; make unit runs the quick ones, in 3"
+	@echo "all tests: about 10 minutes on two cores; make unit runs the unit tests, in one"
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
-unit: $(VENV)/.test ## run the quick tests
+unit: $(VENV)/.test ## run the unit tests: under a minute on two cores
 	@$(BIN)/python -m pytest -n auto $(UNIT) $(ARGS)
 
 coverage: $(VENV)/.test ## every line and branch of wire, routing and exchange is run by its own tests
@@ -103,10 +105,10 @@ constraints: $(VENV)/.uv ## renew constraints.txt: the newest versions that pypr
 	@printf '%s\n' editables | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--all-extras --no-annotate --custom-compile-command "make constraints" -o constraints.txt pyproject.toml -
 
-lowest: $(VENV)/.uv ## run the quick tests on Python 3.11 with the lowest versions that pyproject.toml allows
+lowest: $(VENV)/.uv ## run most tests on Python 3.11 with the lowest versions that pyproject.toml allows
 	@$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
 	@$(BIN)/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
-	@$(VENV)-lowest/bin/python -m pytest -n auto $(UNIT) $(ARGS)
+	@$(VENV)-lowest/bin/python -m pytest -n auto $(BROAD) $(ARGS)
 
 format: $(VENV)/.test ## rewrite the sources in the common style
 	$(BIN)/ruff check --fix .
