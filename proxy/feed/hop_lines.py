@@ -34,7 +34,7 @@ _TEXT_TYPES = re.compile(
 )
 
 _LINE = (
-    b'{%b,"id":"%b","parent":"%b","time":%.3f,"trace":%b,"method":%b,"path":%b,"status":%d,"error":"%b",'
+    b'{%b,"id":"%b","parent":"%b","time":%.3f,"trace":"%b","method":"%b","path":"%b","status":%d,"error":"%b",'
     b'"durationMs":%.2f,"firstByteMs":%.2f,"requestBytes":%d,"responseBytes":%d%b%b}\n'
 )
 
@@ -47,32 +47,19 @@ def hop_line(told: Told, secret: frozenset[str] = SECRET_FIELDS) -> bytes:
         request = _message(capture.request, capture.request_end, told.request_bytes, capture.no_room, secret)
         answer = _message(capture.answer, capture.answer_end, told.answer_bytes, capture.no_room, secret)
         messages = b',"request":%b,"response":%b' % (request, answer)
-    return (
-        _LINE
-        % (
-            told.fixed,
-            told.id,
-            told.parent,
-            told.began,
-            _quoted(told.trace.lstrip(b"~=")),  # the marks of `proxy.routing.correlation`
-            _quoted(told.method),
-            _quoted(told.path[:MAX_PATH_BYTES]),
-            told.status,
-            told.error.encode(),
-            told.seconds * 1e3,
-            told.first_byte * 1e3,
-            told.request_bytes,
-            told.answer_bytes,
-            told.further,
-            messages,
-        )
-    )
+    trace = told.trace.lstrip(b"~=")  # the marks of `proxy.routing.correlation`
+    method, path = told.method, told.path[:MAX_PATH_BYTES]
+    if _PLAIN.fullmatch(trace + method + path) is None:
+        trace, method, path = _escaped(trace), _escaped(method), _escaped(path)
+    return _LINE % (
+        told.fixed, told.id, told.parent, told.began, trace, method, path, told.status, told.error.encode(),
+        told.seconds * 1e3, told.first_byte * 1e3, told.request_bytes, told.answer_bytes, told.further, messages,
+    )  # fmt: skip
 
 
-def _quoted(text: bytes) -> bytes:
-    if _PLAIN.fullmatch(text):
-        return b'"%b"' % text
-    return json.dumps(text.decode("utf-8", "backslashreplace")).encode()
+def _escaped(text: bytes) -> bytes:
+    """As it stands in JSON, between its quotation marks."""
+    return json.dumps(text.decode("utf-8", "backslashreplace"))[1:-1].encode()
 
 
 def _message(data: bytes, end: int, size: int, no_room: bool, secret: frozenset[str]) -> bytes:
