@@ -83,7 +83,7 @@ START = Sample(0, 40 * MIB, 20, 5)
 @pytest.mark.parametrize(
     ("end", "why"),
     [
-        (Sample(9, 40 * MIB, 21, 5), "21 after it"),
+        (Sample(9, 40 * MIB, 24, 5), "24 after it"),
         (Sample(9, 40 * MIB, 20, 10), "10 after it"),
         (Sample(9, 40 * MIB, 20, 5, clients=1), "1 from clients"),
         (Sample(9, 40 * MIB, 20, 5, busy=1), "1 busy upstream"),
@@ -97,7 +97,7 @@ def test_what_is_left(end: Sample, why: str) -> None:
 
 
 def test_nothing_is_left() -> None:
-    assert failed(judge.rest("callee", START, Sample(9, 60 * MIB, 19, 9))) == []
+    assert failed(judge.rest("callee", START, Sample(9, 60 * MIB, 23, 9))) == []
 
 
 def tally() -> Tally:
