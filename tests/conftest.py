@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 try:
     from proxy import BUILD
 except ImportError as error:  # compiled modules that are not those of the sources
     pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # how long an example takes says how busy the machine is
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started this in the background, and programs under test would inherit that Ctrl-C is nothing to them.
