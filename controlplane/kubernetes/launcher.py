@@ -46,7 +46,7 @@ LOOK_SECONDS = 1.0
 """At what there is, when nothing has changed."""
 
 GONE_SECONDS = 5.0
-"""For a Deployment that was made to be seen."""
+"""For a Deployment that was made to be seen; then the API server is asked for it."""
 
 _KINDS = " and no ".join(KINDS)
 
@@ -197,6 +197,7 @@ class KubernetesLauncher:
         """at_name: of the Deployment. Raises LaunchError, KubernetesError."""
         loop = asyncio.get_running_loop()
         began, at = loop.time(), label(request)
+        looked = began
         sentence = "it has no pod yet"
         while loop.time() - began < START_SECONDS:
             event = self._pods.event(at)
@@ -205,8 +206,10 @@ class KubernetesLauncher:
                 made = self._pods.deployments.objects.get(at_name)
                 if why := refused(made):
                     raise LaunchError(why)
-                if made is None and loop.time() - began > GONE_SECONDS:
-                    raise LaunchError("somebody has deleted its Deployment", again=True)
+                if made is None and loop.time() - looked > GONE_SECONDS:
+                    looked = loop.time()
+                    if await self._gone(at_name):
+                        raise LaunchError("somebody has deleted its Deployment", again=True)
             else:
                 verdict = judge(pod)
                 if verdict.ready:
@@ -219,6 +222,16 @@ class KubernetesLauncher:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await event.wait()
         raise LaunchError(f"after {START_SECONDS:g} s {sentence}")
+
+    async def _gone(self, at_name: Key) -> bool:
+        """Whether the cluster has that Deployment no more; the watch may be late. Raises KubernetesError."""
+        try:
+            await self._kubernetes.get(path("apps/v1", "deployments", at_name[1], at_name[0]))
+        except KubernetesError as error:
+            if error.status != 404:
+                raise
+            return True
+        return False
 
     # -- what is left over --------------------------------------------------------------------------------------------
 
