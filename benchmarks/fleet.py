@@ -287,8 +287,11 @@ async def _begun(fleet: Fleet, row: Row) -> list[dict[str, Any]]:
         where = f"{len(some)} Sandboxes at once"
         requests = (after.requests - before.requests) / len(some)
         targets = (CORES, MEGABYTES) if some is first else (None, None)
+        rows.append(row(f"{where}: all serve after", took, "s"))
+        if after.process != before.process:
+            _say("another one leads than before: what both have used is not known")
+            continue
         rows += [
-            row(f"{where}: all serve after", took, "s"),
             row("... control plane, cores", (after.seconds - before.seconds) / took, "", targets[0]),
             row("... control plane, memory at most", after.peak, "MiB", targets[1]),
             row("... requests to the API server for each", requests, "", REQUESTS),
@@ -306,8 +309,9 @@ async def _changes(fleet: Fleet, tasks: Tasks, rows: list[dict[str, Any]], row: 
     samples = [seconds for each in await asyncio.gather(*rounds) for seconds in each]
     after = await fleet.spent()
     _say(f"{len(samples)} changes are measured")
-    rows.append(row("a Sandbox created, changed or deleted: requests to the API server",
-                    (after.requests - before.requests) / len(samples), "", REQUESTS))  # fmt: skip
+    if after.process == before.process:
+        rows.append(row("a Sandbox created, changed or deleted: requests to the API server",
+                        (after.requests - before.requests) / len(samples), "", REQUESTS))  # fmt: skip
     return samples
 
 

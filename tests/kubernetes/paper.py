@@ -93,6 +93,9 @@ class PaperNode:
             self._tasks.spawn(self._run(key, pod), f"start of {key[1]}")
 
     async def _run(self, key: Key, pod: Object) -> None:
+        address = self.addresses.get(key)
+        if address is None:
+            return  # it is gone already
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         true = [
             {"type": kind, "status": "True", "lastTransitionTime": stamp}
@@ -105,7 +108,6 @@ class PaperNode:
             }
             for item in pod["spec"]["containers"]
         ]  # fmt: skip
-        address = self.addresses[key]
         status = {
             "phase": "Running", "conditions": true, "containerStatuses": running, "podIP": address,
             "podIPs": [{"ip": address}], "startTime": stamp,
