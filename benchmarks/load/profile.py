@@ -88,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if valgrind is None:
         print("instructions are counted by valgrind: sudo apt-get install valgrind", file=sys.stderr)
         return 2
+    print("the case runs twice under valgrind, which takes a while", file=sys.stderr)
     print(f"{options.case}, {BUILD}: {instructions(options.case, str(valgrind)):,.0f} instructions per request")
     return 0
 
