@@ -189,8 +189,10 @@ class Link(Inlet):
         elif kind == SETTINGS:
             self.annoyed()
             if not flags & ACK:
-                self._settle(read_settings(payload))
-                self.write(SETTINGS_ACK)
+                self._pass_grants()  # what stands before it is added to windows of before
+                if not self.closed:
+                    self._settle(read_settings(payload))
+                    self.write(SETTINGS_ACK)
             elif self.table is not None:
                 self.table.allowed = 0
         elif kind == GOAWAY:
@@ -209,7 +211,10 @@ class Link(Inlet):
         initial = values.get(INITIAL_WINDOW_SIZE, self.initial)
         step, self.initial = initial - self.initial, initial
         if step:
-            for sid, flow in list(self.flows.items()):
+            flows = list(self.flows.items())
+            if step > 0 and any(flow.back.window + step > MAX_WINDOW for _, flow in flows):
+                raise ConnectionFault(FLOW_CONTROL_ERROR, "SETTINGS that let a window overflow (section 6.9.2)")
+            for sid, flow in flows:
                 self._widen(sid, flow.back, step)
         self.told(values)
 
