@@ -120,7 +120,10 @@ class Link(Inlet):
                     break
             elif kind == WINDOW_UPDATE and size == 4 and (step := word_of(data, pos + HEAD_BYTES)):
                 # Dozens in a row are usual: one is passed on per wake-up.
-                self._grants[sid] = self._grants.get(sid, 0) + step
+                before = self._grants.get(sid, 0)
+                if not before and sid & MAX_WINDOW and sid not in flows:
+                    self.check_idle(sid & MAX_WINDOW)  # now: it may begin behind this frame
+                self._grants[sid] = before + step
             else:
                 self._control(kind, flags, sid & MAX_WINDOW, data[pos + HEAD_BYTES : stop])
             if self.closed:
@@ -233,7 +236,6 @@ class Link(Inlet):
             return
         flow = self.flows.get(sid)
         if flow is None:
-            self.check_idle(sid)
             return
         if flow.state & LIMBO:
             flow.exchange.granted += step  # for the answer; nobody is there yet who could use it
