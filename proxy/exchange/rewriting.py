@@ -20,7 +20,7 @@ _MARK: Final = b"\xef\xbb\xbf"
 
 _DOCTYPE: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<!--(?s:.*?)-->)*<!doctype[^>]*>", re.IGNORECASE)
 
-_NO_DOCTYPE: Final = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s|<!--(?s:.*?)-->)*+(?:[^<\s]|<[^!\s]|<![^-dD])")
+_NO_DOCTYPE: Final = re.compile(rb"(?>(?:\xef\xbb\xbf)?)(?>(?:\s|<!--(?s:.*?)-->)*)(?:[^<\s]|<[^!\s]|<![^-dD])")
 """The document has begun with something else."""
 
 BEGINNING: Final = 4096

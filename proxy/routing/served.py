@@ -42,8 +42,10 @@ _TOKEN: Final = re.compile(r"[A-Za-z*][A-Za-z0-9:/!#$%&'*+\-.^_`|~]*+")
 _COPY: Final = re.compile(rb";[ ]*+(?:sandbox|rev|baseline|error)(?![a-z0-9_\-.*])")
 """Parameters that say which copy answered; the last one of a name would be in force (RFC 9651 section 3.1.2)."""
 
-_BARE: Final = rb"(?:[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+|\"(?:[ !#-\[\]-~]|\\[\"\\])*+\"|-?[0-9]{1,15}+)"
-_ITEM: Final = re.compile(rb"[ \t]*+(%b(?:;[ ]*+[a-z*][a-z0-9_\-.*]*+(?:=%b)?+)*+)[ \t]*+(?:,|\Z)" % (_BARE, _BARE))
+_BARE: Final = rb"(?:[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+|\"(?>(?:[ !#-\[\]-~]|\\[\"\\])*)\"|-?[0-9]{1,15}+)"
+_ITEM: Final = re.compile(
+    rb"[ \t]*+(%b(?>(?:;[ ]*+[a-z*][a-z0-9_\-.*]*+(?>(?:=%b)?))*))[ \t]*+(?:,|\Z)" % (_BARE, _BARE)
+)
 
 
 def baseline_item(workload: str, reason: str = "", key: str = "") -> bytes:

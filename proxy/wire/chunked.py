@@ -28,8 +28,8 @@ to make a recipient work."""
 MAX_TRAILER: Final = 16 * 1024
 """Bytes of the trailer section."""
 
-_QUOTED = rb"\"(?:[^\"\\\r\n\0]|\\[^\r\n\0])*+\""
-_TOLERATED = rb"(?:[ \t]*+;(?:[^\"\r\n\0]|" + _QUOTED + rb")*+|[ \t]++)?+"
+_QUOTED = rb"\"(?>(?:[^\"\\\r\n\0]|\\[^\r\n\0])*)\""
+_TOLERATED = rb"(?>(?:[ \t]*+;(?>(?:[^\"\r\n\0]|" + _QUOTED + rb")*)|[ \t]++)?)"
 """Behind a size in an answer. Some servers pad sizes with spaces or write extensions of a shape of their own; who reads
 them next skips them too. What is in a request has to be by the grammar."""
 
@@ -40,7 +40,7 @@ _FORBIDDEN_NAME = (
 """RFC 9110 section 6.5.1: a trailer must not carry framing, routing or authentication."""
 
 _TRAILER_LINE: Final = re.compile(FIELD_LINE)
-_TRAILER_LINES: Final = re.compile(rb"(?:(?!" + _FORBIDDEN_NAME + rb")" + FIELD_LINE + rb")*+", re.IGNORECASE)
+_TRAILER_LINES: Final = re.compile(rb"(?>(?:(?!" + _FORBIDDEN_NAME + rb")" + FIELD_LINE + rb")*)", re.IGNORECASE)
 _FORBIDDEN_TRAILER: Final = re.compile(_FORBIDDEN_NAME + FIELD_VALUE, re.IGNORECASE)
 
 
@@ -51,7 +51,7 @@ def _small_chunks(behind_size: bytes) -> re.Pattern[bytes]:
         for size in range(1, 16)
     )
     short_line = rb"(?=[^\n]{0,%d}+\n)" % (MAX_LINE - 1)
-    return re.compile(rb"(?:" + short_line + rb"0{0,14}+(?:" + b"|".join(sizes) + rb")\r\n)*+")
+    return re.compile(rb"(?>(?:" + short_line + rb"0{0,14}+(?:" + b"|".join(sizes) + rb")\r\n)*)")
 
 
 class _Lines:

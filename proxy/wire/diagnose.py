@@ -22,7 +22,7 @@ from proxy.wire.grammar import BARE_LINE_END, FIELD_LINE, FIELD_VALUE, MAX_METHO
 from proxy.wire.repair import HEAD_END
 
 _REQUEST_LINE = re.compile(METHOD + rb" " + TARGET + rb" HTTP/1\.[0-9]")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9][0-9](?: " + FIELD_VALUE + rb")?+")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9][0-9](?>(?: " + FIELD_VALUE + rb")?)")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _LONG_METHOD = re.compile(TOKEN + rb"{%d}" % (MAX_METHOD + 1))
 _BARE_CR = re.compile(rb"\r(?!\n|\Z)")

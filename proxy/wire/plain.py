@@ -80,6 +80,6 @@ class Plain:
             + _lines(header_lines, _CAPTURED, rb"(" + doubts + rb")|(" + _TRACE_NAMES + rb")")
         )  # fmt: skip
         self.response = re.compile(
-            rb"http/1\.([0-9]) ([1-9][0-9][0-9])(?: " + REST_OF_LINE + rb")?+\r\n"
+            rb"http/1\.([0-9]) ([1-9][0-9][0-9])(?>(?: " + REST_OF_LINE + rb")?)\r\n"
             + _lines(header_lines, _LENGTH % 3 + rb"|" + _CONNECTION % 4, rb"(" + claims + rb")")
         )  # fmt: skip

@@ -21,7 +21,7 @@ from proxy.wire.grammar import CONTENT_LENGTH, TOKEN
 HEAD_END = re.compile(rb"\n\r?\n")
 """Of a head whose lines may end in LF alone."""
 
-_FOLDS = re.compile(rb"(?<![ \t])[ \t]*+(?:\r\n[ \t]++)++")
+_FOLDS = re.compile(rb"(?<![ \t])[ \t]*+(?>(?:\r\n[ \t]++)+)")
 """Obsolete line folding, with the white space in front of it. Not tried from the middle of a run of white space: a
 long one that ends in no fold would be searched once from each of its characters."""
 

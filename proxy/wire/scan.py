@@ -52,7 +52,7 @@ _ANSWERED: Final = frozenset({b"content-length", b"connection"})
 
 _NAME: Final = re.compile(TOKEN + rb"++")
 _A_HOST: Final = re.compile(HOST)
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: " + FIELD_VALUE + rb")?+")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?>(?: " + FIELD_VALUE + rb")?)")
 
 _DIGITS: Final = bytes.maketrans(b"123456789abcdef", b"0" * 15)
 """Makes every hexadecimal digit a 0, so that what is well-formed has one form."""

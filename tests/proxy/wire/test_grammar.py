@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import proxy
 from proxy.wire import grammar
 from proxy.wire.grammar import (
     BARE_LINE_END,
@@ -156,10 +158,52 @@ def _backtracking_repeats(node: Any) -> Iterator[Any]:
         for operation, argument in node:
             if operation in (_CONSTANTS.MAX_REPEAT, _CONSTANTS.MIN_REPEAT) and argument[1] == _CONSTANTS.MAXREPEAT:
                 yield argument
+            elif operation is _CONSTANTS.ATOMIC_GROUP and len(argument) == 1:
+                kind, repeat = argument[0]  # of a repeat alone nothing is given back, see `proxy.wire.grammar`
+                yield from _backtracking_repeats(repeat if kind is _CONSTANTS.MAX_REPEAT else argument)
+                continue
             yield from _backtracking_repeats(argument)
     elif isinstance(node, list | tuple):
         for part in node:
             yield from _backtracking_repeats(part)
+
+
+_SINGLE = (_CONSTANTS.LITERAL, _CONSTANTS.NOT_LITERAL, _CONSTANTS.ANY, _CONSTANTS.IN)
+
+
+def _possessive_groups(node: Any) -> Iterator[Any]:
+    """The possessive repeats of a parsed pattern that repeat more than one character."""
+    if isinstance(node, _PARSER.SubPattern):
+        for operation, argument in node:
+            if operation is _CONSTANTS.POSSESSIVE_REPEAT and [each for each, _ in argument[2]][1:] + [
+                each for each, _ in argument[2] if each not in _SINGLE
+            ]:
+                yield argument
+            yield from _possessive_groups(argument)
+    elif isinstance(node, list | tuple):
+        for part in node:
+            yield from _possessive_groups(part)
+
+
+def test_no_repeat_of_a_group_is_possessive() -> None:
+    """CPython before 3.11.5 does not go back when the last round of one has matched in part: it takes what is no match.
+
+    https://github.com/python/cpython/issues/106052
+    """
+    assert list(_possessive_groups(_PARSER.parse(r"a(?:bc)*+")))
+    assert not list(_possessive_groups(_PARSER.parse(r"a*+[bc]++.?+(?>(?:de)*)")))
+    found = []
+    for module in pkgutil.walk_packages(proxy.__path__, "proxy."):
+        if module.name.endswith("__main__"):
+            continue
+        loaded = importlib.import_module(module.name)
+        for name, value in vars(loaded).items():
+            pattern = getattr(value, "__self__", value)
+            text = pattern.pattern if isinstance(pattern, re.Pattern) else None
+            if text is not None and list(_possessive_groups(_PARSER.parse(text, pattern.flags & re.IGNORECASE))):
+                found.append(f"{module.name}.{name}")
+    found += [label for label, text in _patterns() if list(_possessive_groups(_PARSER.parse(text)))]
+    assert found == []
 
 
 def test_the_check_below_finds_what_it_looks_for() -> None:
