@@ -11,9 +11,6 @@ UNIT   := $(addprefix tests/proxy/,base contract wire routing exchange telemetry
 # What dependencies matter to: all but acceptance, conformance, namespaces, browsers.
 BROAD  := tests/proxy tests/controlplane tests/benchmarks tests/project
 
-# Half as many again as there are cores, since many tests wait for processes.
-export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )))
-
 # An editable installation is never compiled, `make compile` does that: no compiler is fetched to build it.
 export SKYCAP_COMPILE ?= 0
 

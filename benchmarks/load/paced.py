@@ -133,13 +133,14 @@ class PacedLoad:
         self._wrong = 0
         self._total = int(order.rate * (order.seconds + order.warm_up))
         self._scheduled = 0
+        self._stopped = False
         self._clock = cpu_clock(order.watch) if order.watch else time.CLOCK_PROCESS_CPUTIME_ID
         self._watching_from = 0.0
         self._worst_cpu = 0
 
     def stop(self) -> None:
-        """Nothing further is due."""
-        self._total = self._scheduled
+        """Nothing further is due. It may be called by a signal or another thread, in the middle of a request."""
+        self._stopped = True
 
     def run(self) -> Outcome:
         """Send everything at its time and collect the answers."""
@@ -148,6 +149,8 @@ class PacedLoad:
         self._watching_from = start + order.warm_up
         open_lanes = list(self._lanes)
         while len(self._answered) + self._wrong < self._total and open_lanes:
+            if self._stopped:
+                self._total = self._scheduled
             now = time.perf_counter()
             while self._scheduled < self._total and (due := start + self._scheduled / order.rate) <= now:
                 self._schedule(self._lanes[self._scheduled % order.connections], due)

@@ -269,7 +269,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(
 ) -> None:
     async with asyncio.TaskGroup() as group:
         starting = group.create_task(launcher.start(request("sleep", "60")))
-        await eventually(lambda: len(marked.alive()) == 2)
+        await eventually(lambda: len(marked.alive()) >= 2)
         starting.cancel()
     assert starting.cancelled()
     assert not marked.alive()
