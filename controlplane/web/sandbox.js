@@ -86,27 +86,36 @@ class Sandbox extends HTMLElement {
 
   // -- its requests -------------------------------------------------------------------------------------------------
 
-  async listen() {
-    let page;
-    try {
-      page = await get(`${this.path}/traffic?limit=${ROWS}`);
-    } catch {
-      return;
-    }
-    this.hops = page.items;
-    if (this.tab === "traffic") this.rows();
-    this.judge();
+  listen() {
     this.source = follow(`${this.path}/traffic/stream`, {
+      open: () => this.catchUp(),
       hop: (hop) => {
-        if (this.hops.length && hop.position <= this.hops[0].position) return;
-        this.hops.unshift(hop);
-        this.hops.length = Math.min(this.hops.length, ROWS * 4);
+        if (!this.add([hop])) return;
         pulse(hop);
         if (this.tab === "traffic") this.rows(hop.id);
         this.judge();
       },
       end: () => this.source.close(),
     });
+  }
+
+  /** What was there before the stream was: asked for behind its beginning, so that nothing falls in between. */
+  async catchUp() {
+    try {
+      this.add((await get(`${this.path}/traffic?limit=${ROWS}`)).items);
+    } catch {
+      return;
+    }
+    if (this.tab === "traffic") this.rows();
+    this.judge();
+  }
+
+  /** Those that are not known yet, the newest first. */
+  add(hops) {
+    const known = new Set(this.hops.map((hop) => hop.position));
+    const fresh = hops.filter((hop) => !known.has(hop.position));
+    this.hops = [...fresh, ...this.hops].sort((one, other) => other.position - one.position).slice(0, ROWS * 4);
+    return fresh.length > 0;
   }
 
   /** What came of its requests, asked for once in a second at most. */

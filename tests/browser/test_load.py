@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Request
+from playwright.sync_api import Browser, Request, Route
 
 from proxy.base.access import USER, local_token
 from tests.controlplane.running import SAID, environment
@@ -105,4 +105,32 @@ def test_a_hundred_sandboxes_and_what_comes(registry: Registry, chromium: Browse
     page.get_by_role("link", name=f"GET /{HOPS}", exact=True).wait_for()
     verdicts = f"{registry.url}/v1/sandboxes/agent-000/feedback"  # once in a second at most
     assert [each.url for each in asked if each.url != verdicts] == [], "what comes is told, not asked for"
+    context.close()
+
+
+def test_what_comes_while_the_page_asks_is_shown(registry: Registry, chromium: Browser) -> None:
+    """Between the answer with what was there and the first word of what comes nothing is lost."""
+    fork = {"workload": "shop/users", "endpoints": ["127.0.0.1:9"], "reachable": False}
+    document = {
+        "apiVersion": "skycap.dev/v1alpha1",
+        "kind": "Sandbox",
+        "metadata": {"name": "agent-000"},
+        "spec": {"forks": [fork]},
+    }
+    registry.http.put(f"{registry.url}/v1/sandboxes/agent-000", json=document, timeout=20).raise_for_status()
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(registry.url)
+    page.get_by_label("Token").fill(registry.token)
+    page.keyboard.press("Enter")
+    page.locator(".list li").first.wait_for()
+
+    def slow(route: Route) -> None:
+        answer = route.fetch()
+        registry.tell(7)
+        route.fulfill(response=answer)
+
+    page.route("**/traffic?limit=*", slow)
+    page.goto(f"{registry.url}/#/s/agent-000/traffic")
+    page.get_by_role("link", name="GET /7", exact=True).wait_for()
     context.close()
