@@ -111,7 +111,7 @@ def test_a_hundred_sandboxes_and_what_comes(registry: Registry, chromium: Browse
 def test_what_comes_while_the_page_asks_is_shown(registry: Registry, chromium: Browser) -> None:
     """Between the answer with what was there and the first word of what comes nothing is lost."""
     fork = {"workload": "shop/users", "endpoints": ["127.0.0.1:9"], "reachable": False}
-    document = {
+    document: dict[str, Any] = {
         "apiVersion": "skycap.dev/v1alpha1",
         "kind": "Sandbox",
         "metadata": {"name": "agent-000"},
