@@ -106,7 +106,7 @@ constraints: $(VENV)/.uv ## renew constraints.txt: the newest versions that pypr
 		--all-extras --no-annotate --custom-compile-command "make constraints" -o constraints.txt pyproject.toml -
 
 lowest: $(VENV)/.uv ## run most tests on Python 3.11 with the lowest versions that pyproject.toml allows
-	@$(BIN)/uv venv --quiet --clear --python 3.11 $(VENV)-lowest
+	@$(BIN)/uv venv --quiet --clear --seed --python 3.11 $(VENV)-lowest
 	@$(BIN)/uv pip install --python $(VENV)-lowest/bin/python --resolution lowest-direct -e '.[test]'
 	@$(VENV)-lowest/bin/python -m pytest -n auto $(BROAD) $(ARGS)
 
