@@ -36,6 +36,9 @@ FINISH_SECONDS = 2.0
 _TAKEN, _REFUSED, _NOBODY = range(3)
 """What became of a batch: the registry has it, or wants none of it, or cannot be asked now."""
 
+_LATER = frozenset({429, 502, 503, 504})
+"""Answers of a registry, or of what stands before it, that has no time for a batch now."""
+
 LINES_AT_ONCE = 50
 """Written before requests have their turn: less than a millisecond without bodies."""
 
@@ -122,7 +125,7 @@ class HopReport:
                     self._said = False
                     return _TAKEN
                 reason = f"it answers {answer.status}"
-                if answer.status < 500 and answer.status != 429:  # else it may take it later
+                if answer.status not in _LATER:  # a batch that breaks the registry must not be told for ever
                     answered = _REFUSED
         except Exception as error:
             log.debug("a batch of hops was not taken", exc_info=True)  # nothing that happens here may end the feed

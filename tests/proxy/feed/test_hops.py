@@ -97,14 +97,14 @@ async def test_large_hops_make_more_batches(server: Server, report: HopReport) -
 async def test_a_batch_that_is_refused_is_lost_said_once_and_followed_by_others(
     server: Server, report: HopReport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.status = 400
+    server.status = 500
     with caplog.at_level(logging.WARNING, "skycap.feed"):
         for _ in range(2):
             leave(report)
             lost = report.lost
             await eventually(lambda lost=lost: report.lost == lost + 1)  # type: ignore[misc]
         assert len(caplog.records) == 1
-        assert "it answers 400" in caplog.text
+        assert "it answers 500" in caplog.text
         server.status = 204
         leave(report)
         await eventually(lambda: report.sent == 1)
