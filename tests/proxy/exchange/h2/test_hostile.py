@@ -217,13 +217,20 @@ def test_an_upstream_that_breaks_a_rule_while_others_wait(book: Playbook) -> Non
         assert client.answers[sid].fields[b"skycap-error"] == b"bad-response"
 
 
-def test_a_fault_behind_a_grant_that_is_one_as_well(make_book: MakeBook, step: int) -> None:
+@pytest.mark.parametrize(
+    ("stream", "step_by", "code", "kind"),
+    [(99, 1, 1, "http2-protocol-error"), (0, MAX_WINDOW, 3, "http2-error")],
+    ids=["an idle stream's", "one too many"],
+)
+def test_a_fault_behind_a_grant_that_is_one_as_well(
+    make_book: MakeBook, step: int, stream: int, step_by: int, code: int, kind: str
+) -> None:
     """Which of them is told does not depend on how they were cut."""
     book = make_book(step=step)
     client = Caller(book, book.inbound())
-    client.raw(frame(WINDOW_UPDATE, 0, 99, WORD) + make_head((FRAME + 1) << 8 | DATA, 0, 1))
-    assert client.end.gone == 1
-    assert book.counters.inbound.failures["http2-protocol-error"] == 1
+    client.raw(frame(WINDOW_UPDATE, 0, stream, step_by.to_bytes(4)) + make_head((FRAME + 1) << 8 | DATA, 0, 1))
+    assert client.end.gone == code
+    assert book.counters.inbound.failures[kind] == 1
 
 
 @pytest.mark.parametrize(
