@@ -71,7 +71,8 @@ demo: $(VENV)/.run ## run the demo; CHECK=1 asserts every step and stops
 	@$(BIN)/skycap demo $(if $(CHECK),--check)
 
 test: $(VENV)/.test ## run all tests, on all cores
-	@echo "all tests: about 10 minutes on two cores; make unit runs the unit tests, in one"
+	@echo "all tests: about 10 minutes on two cores; make unit runs the unit tests, in one,"
+	@echo "and make test-cluster those that need a Kubernetes node: they are left out here"
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 unit: $(VENV)/.test ## run the unit tests: under a minute on two cores
@@ -128,7 +129,7 @@ demo-kubernetes: $(VENV)/.test ## run the demo on such a node; CHECK=1 asserts e
 
 test-cluster: export SKYCAP_CLUSTER_COMPILED := 1
 test-cluster: cluster-build ## run the tests that need it, on a node of their own
-	@SKYCAP_REQUIRE_CLUSTER=1 $(BIN)/python -m pytest tests/kubernetes $(ARGS)
+	@SKYCAP_REQUIRE_TOOLS=1 $(BIN)/python -m pytest tests/kubernetes $(ARGS)
 
 bench: $(VENV)/.bench ## measure both builds side by side with Envoy, HAProxy and nginx
 	@$(BIN)/python -m benchmarks --install $(ARGS)

@@ -1,7 +1,8 @@
 """One real node for all tests of this folder, and an installation of Skycap on it.
 
-They are run by `make test-cluster`, one after the other. Without a node that is built, or beside other tests, they are
-skipped with a reason; where SKYCAP_REQUIRE_CLUSTER=1 says that they must run, they fail instead.
+There is one node at a time, and its tests run one after the other in one process: `make test-cluster`. Among tests that
+run in parallel they are left out, and counted as deselected. Where no node can be started they are skipped with a
+reason; where SKYCAP_REQUIRE_TOOLS=1 says that they must run, they fail instead.
 """
 
 from __future__ import annotations
@@ -19,26 +20,35 @@ from tests.kubernetes.cluster.images import build_base, build_pause, build_skyca
 from tests.kubernetes.cluster.node import Node, NodeError
 from tests.kubernetes.installation import Installation
 
-REQUIRED = "SKYCAP_REQUIRE_CLUSTER"
 HERE = Path(__file__).parent
 
+LIMIT_SECONDS = 300
+"""Of a test that needs the node. A signal ends that test alone; a thread could only end the whole run."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.timeout(300))
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if item.path.is_relative_to(HERE) and "whole_node" in _fixtures(item)]
+    for item in ours:
+        limit = item.get_closest_marker("timeout")
+        seconds = limit.args[0] if limit is not None else LIMIT_SECONDS
+        item.add_marker(pytest.mark.timeout(seconds, method="signal"), append=False)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = [item for item in items if item not in ours]
+        config.hook.pytest_deselected(items=ours)
+
+
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))
 
 
 def _not_here(reason: str) -> NoReturn:
-    if os.environ.get(REQUIRED) == "1":
-        pytest.fail(f"{reason} although {REQUIRED}=1")
+    if os.environ.get("SKYCAP_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"{reason} although SKYCAP_REQUIRE_TOOLS=1")
     pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def whole_node() -> Iterator[Node]:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        _not_here("there is one node, and its tests run one after the other: make test-cluster")
     if why := programs.why_not():
         _not_here(f"no Kubernetes node can be started here: {why}")
     if not programs.built():
@@ -46,10 +56,10 @@ def whole_node() -> Iterator[Node]:
     build_base()
     node = Node([build_pause(), build_skycap()], tied=True)
     try:
-        node.up()
-    except NodeError as error:
-        _not_here(str(error))
-    try:
+        try:
+            node.up()
+        except NodeError as error:
+            _not_here(str(error))
         yield node
     finally:
         node.down()

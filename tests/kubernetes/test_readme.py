@@ -8,10 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.kubernetes.cluster.images import REPOSITORY
 from tests.kubernetes.installation import SERVICES, SYSTEM, Installation
 
 
+@pytest.mark.timeout(600)  # it installs everything twice
 def test_from_nothing_to_the_first_request_with_a_key(installed: Installation, tmp_path: Path) -> None:
     (script,) = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "manifests/README.md").read_text(), re.DOTALL)
     shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")

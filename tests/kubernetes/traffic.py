@@ -26,19 +26,18 @@ class Traffic:
 
 @contextmanager
 def going_on(installed: Installation, path: str, key: str = "", service: str = "users") -> Iterator[Traffic]:
-    """Requests one after the other, on new connections, until the block ends; and one more after that."""
+    """Requests one after the other, on new connections, until the block ends; one at least."""
     traffic, over = Traffic(), threading.Event()
 
     def run() -> None:
-        address_known = False
-        while not (over.is_set() and address_known):
-            began = time.monotonic()
+        asked = False
+        while not (over.is_set() and asked):
+            asked, began = True, time.monotonic()
             try:
                 reply = installed.request(service, path, key=key)
             except (subprocess.CalledProcessError, ValueError, IndexError) as error:
                 traffic.failures.append(repr(error))
                 continue
-            address_known = True
             traffic.longest = max(traffic.longest, time.monotonic() - began)
             traffic.answers[reply.status, reply.served_by] += 1
             if reply.status != 200:

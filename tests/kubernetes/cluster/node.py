@@ -22,13 +22,16 @@ from ssl import CERT_NONE, create_default_context
 from typing import IO
 
 from tests.kubernetes.cluster.configuration import ADMIN_TOKEN, API, CLIENT, NODE, PODS, SERVICES, write
-from tests.kubernetes.cluster.programs import BIN, CACHE, HERE, ROOT
+from tests.kubernetes.cluster.programs import BIN, CACHE, HERE, NAMESPACES, ROOT
 
 FOLDER = CACHE / "run"
 """Of the one node that there is at a time."""
 
 _SYSCTLS = ("vm.overcommit_memory", "kernel.panic", "kernel.panic_on_oops")
 """What a kubelet writes for the whole machine."""
+
+_KUBECTL_SECONDS = 240
+"""Longer than whatever it is told to wait for; without it, it waits for an API server that hangs for ever."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _CLONE_NEWNET = 0x40000000
@@ -69,9 +72,8 @@ class Node:
         before = [subprocess.run(["sysctl", "-n", name], capture_output=True, text=True).stdout for name in _SYSCTLS]
         (self.folder / "sysctls").write_text("".join(before))
         command = ["bash", str(HERE / "init.sh"), str(self.folder), str(BIN), str(ROOT), *map(str, self._images)]
-        spaces = ["-m", "-n", "-p", "-u", "-i", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
         with (self.folder / "log/init.log").open("wb") as log:
-            node = self._begin(["unshare", *spaces, *command], log)
+            node = self._begin(["unshare", *NAMESPACES, *command], log)
             client = self._begin(["unshare", "-n", "--fork", "--kill-child", "sleep", "infinity"], log)
         (self.folder / "ends").write_text(f"{node.pid}\n{client.pid}\n")
         self._until(lambda: (self.folder / "mounted").exists(), 20, "mounts nothing")
@@ -95,7 +97,12 @@ class Node:
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         """What it prints. Raises NodeError with what it complains about."""
         command, environ = self._asks(*arguments)
-        done = subprocess.run(command, input=given, capture_output=True, text=True, env=environ)
+        try:
+            done = subprocess.run(
+                command, input=given, capture_output=True, text=True, env=environ, timeout=_KUBECTL_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise NodeError(f"kubectl {' '.join(arguments)}: it has not ended after {_KUBECTL_SECONDS} s") from None
         if check and done.returncode != 0:
             raise NodeError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

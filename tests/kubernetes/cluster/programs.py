@@ -48,6 +48,9 @@ DEFINITIONS = {
 }
 """Resources of others that our manifests speak of: the module with their definitions, its checksum, and the files."""
 
+NAMESPACES = ("-m", "-n", "-p", "-u", "-i", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+"""What `unshare` gives the node of its own."""
+
 PACKAGES = ("containerd", "runc", "containernetworking-plugins")
 
 
@@ -58,8 +61,11 @@ def why_not() -> str:
     go = shutil.which("go")
     if go is None:
         return "Go is not installed"
-    wanted = ("ip", "nsenter", "openssl", "dpkg-deb", *(("cc",) if COMPILED else ()))
-    return next((f"{name} is not installed" for name in wanted if not _has(name)), "")
+    wanted = ("ip", "unshare", "nsenter", "setpriv", "curl", "openssl", "dpkg-deb", *(("cc",) if COMPILED else ()))
+    if missing := next((name for name in wanted if not _has(name)), ""):
+        return f"{missing} is not installed"
+    made = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True)
+    return "" if made.returncode == 0 else f"no namespaces can be made: {made.stderr.strip()}"
 
 
 def _has(name: str) -> bool:
