@@ -125,6 +125,8 @@ async def _serve(
             for each in servers:
                 each.close()
             await tasks.close()
+            if cluster is not None:
+                cluster.launcher.leave()
             await registry.close(stop_shadows=not keep)
             await server.cleanup()
 

@@ -55,9 +55,9 @@ class Baselines:
     def informers(self) -> list[Informer]:
         return list(self._informers.values())
 
-    @property
-    def synced(self) -> bool:
-        return all(informer.synced.is_set() for informer in self._informers.values())
+    def seen(self, namespace: str) -> bool:
+        """All that there is in this namespace has been seen."""
+        return all(informer.has_listed(namespace) for informer in self._informers.values())
 
     def names(self) -> list[str]:
         """Everything that can be forked, sorted."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
 from controlplane.kubernetes.client import Kubernetes, KubernetesError, Object, path
 from proxy.base.backoff import Backoff
@@ -24,6 +25,9 @@ PAGE = "500"
 
 STREAM_SECONDS = 300
 """Of one watch: a stream that is silently dead is not believed for longer."""
+
+LOOK_SECONDS = 0.5
+"""At why a first list does not come."""
 
 Key = tuple[str, str]
 Changed = Callable[[Key, Object | None], None]
@@ -91,6 +95,27 @@ class Informer:
         finally:
             await tasks.close()
 
+    async def listed(self, namespace: str) -> None:
+        """Returns when all that there is in this namespace has been seen, whatever becomes of others.
+
+        Raises KubernetesError when the API server forbids to look there.
+        """
+        stream = self._of(namespace)
+        while not stream.listed.is_set():
+            if stream.forbidden is not None:
+                raise stream.forbidden
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stream.listed.wait()
+
+    def has_listed(self, namespace: str) -> bool:
+        return self._of(namespace).listed.is_set()
+
+    def _of(self, namespace: str) -> _Stream:
+        """That watches this namespace, among others perhaps."""
+        own = (stream for stream in self._streams if f"/namespaces/{namespace}/" in stream.place)
+        return next(own, self._streams[0])
+
     def _listed(self, place: str) -> None:
         self._missing.discard(place)
         if not self._missing:
@@ -106,7 +131,7 @@ class Informer:
 
 
 class _Stream:
-    """One path. put: told of each object; listed: of each complete list."""
+    """One path. put: told of each object; told: of each complete list."""
 
     def __init__(
         self,
@@ -114,15 +139,19 @@ class _Stream:
         place: str,
         query: dict[str, str],
         put: Changed,
-        listed: Callable[[str], None],
+        told: Callable[[str], None],
         backoff: Backoff,
     ) -> None:
         self._kubernetes = kubernetes
         self.place = place
         self._query = query
         self._put = put
-        self._listed = listed
+        self._told = told
         self._backoff = backoff
+        self.listed = asyncio.Event()
+        """The first list is complete."""
+        self.forbidden: KubernetesError | None = None
+        """What the API server says while it lets us see nothing here."""
         self._version = ""
         self._known: dict[Key, str] = {}
         """What there is here, and of which version."""
@@ -155,7 +184,8 @@ class _Stream:
                 self._tell(key, item)
         self._version = page["metadata"]["resourceVersion"]
         self._well()
-        self._listed(self.place)
+        self.listed.set()
+        self._told(self.place)
 
     async def _watch(self) -> None:
         query = {**self._query, "resourceVersion": self._version, "timeoutSeconds": str(STREAM_SECONDS)}
@@ -175,7 +205,7 @@ class _Stream:
     def _well(self) -> None:
         if self.problem:
             log.info("%s: the watch is back", self.place)
-        self.problem = ""
+        self.problem, self.forbidden = "", None
         self._backoff.reset()
 
     async def _failed(self, error: KubernetesError) -> None:
@@ -185,5 +215,5 @@ class _Stream:
                 return
         if not self.problem:
             log.warning("%s: the watch is interrupted: %s", self.place, error)
-        self.problem = str(error)
+        self.problem, self.forbidden = str(error), error if error.status == 403 else None
         await asyncio.sleep(self._backoff.next())

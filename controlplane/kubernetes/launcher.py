@@ -65,6 +65,7 @@ class KubernetesLauncher:
         services = places("v1", "services", self._namespaces)
         self.services = Informer(kubernetes, services, lambda _key, _object: None)
         self._making = Making(kubernetes, self.services.objects.values)
+        self._left = False
         self.files: FileStore | None = None
         self.fetching: Fetching | None = None
         """How pushed files get into a pod; both are known when we lead."""
@@ -77,6 +78,13 @@ class KubernetesLauncher:
         """Watch the cluster from now on."""
         for informer in self._informers():
             tasks.keep(informer.run, f"{informer!r}")
+
+    def leave(self) -> None:
+        """We lead no more: what runs, and what is being started, is the next leader's from now on.
+
+        It may have taken that over already. Nothing is deleted by us any more, and what nobody wants it finds.
+        """
+        self._left = True
 
     async def synced(self) -> None:
         for informer in self._informers():
@@ -99,7 +107,7 @@ class KubernetesLauncher:
             allowed = ", ".join(sorted(self._namespaces))
             message = f"{namespace!r} is no namespace in which this installation starts shadows: it has {allowed}"
             problems.append(FieldProblem(path="workload", message=message))
-        elif self.baselines.synced:
+        elif self.baselines.seen(namespace):
             known = self.baselines.names()
             if fork.workload not in known:
                 found = near(fork.workload, known)
@@ -124,9 +132,13 @@ class KubernetesLauncher:
         return found
 
     async def start(self, request: LaunchRequest) -> Running:
-        await self.synced()
-        refuse(self.check(request.fork, request.definition))
         namespace = request.workload.partition("/")[0]
+        refuse(self.check(request.fork, request.definition))
+        try:
+            await self._listed(namespace)
+        except KubernetesError as error:
+            raise refusal(error) from None
+        refuse(self.check(request.fork, request.definition))  # now it is known what there is
         name = shadow_name(request.sandbox, request.workload, request.revision)
         place = path("apps/v1", "deployments", name, namespace)
         try:
@@ -138,12 +150,21 @@ class KubernetesLauncher:
             made = await self._making.make(place, document, request.fork.patch)
             pod = await self._until_ready(request, (namespace, name))
         except KubernetesError as error:
-            await self._making.clear(place)
+            await self._clear(place)
             raise refusal(error) from None
         except BaseException:
-            await asyncio.shield(self._making.clear(place))
+            await asyncio.shield(self._clear(place))
             raise
         return _running(pod, baseline, wanted, made)
+
+    async def _listed(self, namespace: str) -> None:
+        """Returns when that namespace is known. Raises KubernetesError when it may not be seen."""
+        for informer in self._informers():
+            await informer.listed(namespace)
+
+    async def _clear(self, place: str) -> None:
+        if not self._left:
+            await self._making.clear(place)
 
     def _pushed(self, fork: Fork, baseline: Object) -> tuple[PushedFiles | None, Fetching | None]:
         """Raises LaunchError."""
@@ -159,7 +180,12 @@ class KubernetesLauncher:
         return PushedFiles(fork.files, tuple(sorted(tree.removed)), fork.build or ()), self.fetching
 
     async def adopt(self, request: LaunchRequest, handle: dict[str, Any]) -> Running | None:
-        await self.synced()
+        while True:
+            try:
+                await self._listed(request.workload.partition("/")[0])
+                break
+            except KubernetesError:  # what may not be seen may be there all the same: its routes stay
+                await asyncio.sleep(LOOK_SECONDS)
         pod = newest(self._pods.of(label(request)))
         if pod is None or not judge(pod).ready:
             return None
@@ -179,6 +205,8 @@ class KubernetesLauncher:
             await event.wait()
 
     async def stop(self, running: Running) -> None:
+        if self._left:
+            return
         handle = running.handle
         await self._kubernetes.delete(path("apps/v1", "deployments", handle["deployment"], handle["namespace"]))
 
