@@ -1,7 +1,7 @@
 """Does the sidecar read messages as everybody else does, and does it refuse what somebody could read otherwise?
 
 corpus.py       the cases of `tests/corpus/*.http`: bytes, verdict, reason
-corpus_h2.py    the cases of `tests/corpus/h2/*.h2`: frames; `tests/proxy/exchange/h2/test_corpus.py` runs them
+h2/             the same for HTTP/2: the cases of `tests/corpus/h2/*.h2`, beside nghttpx and Envoy
 messages.py     the reference reader: what we hold a stream of bytes to mean
 panel.py        h11, httptools, aiohttp and the standard library, asked for their reading of the same bytes
 

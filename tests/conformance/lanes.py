@@ -31,21 +31,45 @@ def probe_for(side: str, authority: bytes) -> bytes:
     return PROBE
 
 
-class Lane:
-    """One listener, one origin: a `Stage` made of sockets."""
+class Ends:
+    """Where the proxy listens and where its origin does: a lane, whatever is spoken on it.
+
+    patience: seconds that an event may take
+    """
 
     def __init__(self, side: str, listener: Address, origin: socket.socket) -> None:
         self.side = side
         self.listener = listener
         self.sock = origin
+        self.patience = DEADLINE
         self.authority = "{}:{}".format(*origin.getsockname()[:2]).encode()
-        self.probe = probe_for(side, self.authority)
         self._event = asyncio.Event()
-        self.origin = Origin(self._event.set)
-        self._ping: Ping | None = None
 
     def __repr__(self) -> str:
-        return f"<Lane {self.side} {self.listener[1]} -> {self.authority.decode()}>"
+        return f"<{type(self).__name__} {self.side} {self.listener[1]} -> {self.authority.decode()}>"
+
+    async def until(self, condition: Callable[[], bool]) -> bool:
+        try:
+            async with asyncio.timeout(self.patience):
+                while not condition():
+                    self._event.clear()
+                    await self._event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def connect(self) -> Client:
+        return await Client.connect(self.listener, self._event.set)
+
+
+class Lane(Ends):
+    """One listener, one origin: a `Stage` made of sockets."""
+
+    def __init__(self, side: str, listener: Address, origin: socket.socket) -> None:
+        super().__init__(side, listener, origin)
+        self.probe = probe_for(side, self.authority)
+        self.origin = Origin(self._event.set)
+        self._ping: Ping | None = None
 
     async def start(self, ping: Ping | None) -> None:
         """Begin to accept. `ping` tells that the proxy has read what was sent; lanes that are never cut have none."""
@@ -65,19 +89,6 @@ class Lane:
         self.origin.stop()
         if self._ping is not None:
             self._ping.close()
-
-    async def until(self, condition: Callable[[], bool]) -> bool:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while not condition():
-                    self._event.clear()
-                    await self._event.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def connect(self) -> Client:
-        return await Client.connect(self.listener, self._event.set)
 
     async def read_so_far(self) -> None:
         assert self._ping is not None

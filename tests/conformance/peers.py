@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.conformance.lanes import Lane
+from tests.conformance.lanes import Ends
 from tests.tools import find
 
 READY = 20.0
@@ -38,12 +38,12 @@ class Proxy:
     name = ""
     sides: Sequence[str] = ("inbound",)
 
-    def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
+    def command(self, lanes: Sequence[Ends], folder: Path) -> list[str]:
         """The command line; configuration files go into `folder`."""
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def running(self, lanes: Sequence[Lane]) -> Iterator[None]:
+    def running(self, lanes: Sequence[Ends]) -> Iterator[None]:
         """The proxy as a process, ready on every lane; it has ended when the block is left."""
         with tempfile.TemporaryDirectory(prefix="skycap-conformance-") as name:
             folder = Path(name)
@@ -58,6 +58,8 @@ class Proxy:
                 yield
                 if process.poll() is not None:
                     raise PeerError(f"{self.name} died with {process.returncode}:\n{_tail(log)}")
+                if b"Traceback" in log.read_bytes():
+                    raise PeerError(f"{self.name} was surprised:\n{_tail(log)}")
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
@@ -67,7 +69,7 @@ class Proxy:
                         process.kill()
                         process.wait()
 
-    def _ready(self, lanes: Sequence[Lane], process: subprocess.Popen[bytes], log: Path) -> None:
+    def _ready(self, lanes: Sequence[Ends], process: subprocess.Popen[bytes], log: Path) -> None:
         deadline = time.monotonic() + READY
         for lane in lanes:
             while True:
@@ -90,7 +92,7 @@ class Skycap(Proxy):
     name = "skycap"
     sides = ("inbound", "outbound", "forward")
 
-    def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
+    def command(self, lanes: Sequence[Ends], folder: Path) -> list[str]:
         routes = folder / "routes.yaml"
         routes.write_text("routes: []\n")
         flags = [sys.executable, "-m", "proxy", "--workload", "shop/users", "--routes", str(routes)]
@@ -110,7 +112,7 @@ class HAProxy(Proxy):
 
     name = "haproxy"
 
-    def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
+    def command(self, lanes: Sequence[Ends], folder: Path) -> list[str]:
         lines = [
             "global", "  nbthread 1", "  maxconn 4000", "  tune.bufsize 131072", "  tune.http.maxhdr 256",
             "defaults", "  mode http", "  retries 0", "  http-reuse never", "  timeout connect 2s",
@@ -132,7 +134,7 @@ class Nginx(Proxy):
 
     name = "nginx"
 
-    def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
+    def command(self, lanes: Sequence[Ends], folder: Path) -> list[str]:
         servers = "".join(
             f"""
   server {{
@@ -178,6 +180,6 @@ class Relay(Proxy):
 
     name = "relay"
 
-    def command(self, lanes: Sequence[Lane], folder: Path) -> list[str]:
+    def command(self, lanes: Sequence[Ends], folder: Path) -> list[str]:
         pairs = [f"{lane.listener[1]}={lane.authority.decode()}" for lane in lanes]
         return [sys.executable, "-m", "tests.conformance.relay", *pairs]

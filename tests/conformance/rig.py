@@ -11,8 +11,10 @@ import contextlib
 import random
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tests.conformance.lanes import Lane, Ping
 from tests.conformance.peers import PeerError, Proxy
@@ -28,6 +30,9 @@ PORTS = (12000, 32000)
 """Where listeners are put: Linux hands out ports from 32768 on."""
 
 
+R = TypeVar("R")
+
+
 @dataclass(frozen=True)
 class Result:
     """What was seen of one run, and the authority of the origin it was run with."""
@@ -37,14 +42,14 @@ class Result:
     authority: bytes
 
 
-def _listening() -> socket.socket:
-    sock = socket.socket()
+def listening() -> socket.socket:
+    sock = socket.socket(proto=socket.IPPROTO_TCP)  # said, or asyncio sets no TCP_NODELAY: 40 ms for many an answer
     sock.bind(("127.0.0.1", 0))
     sock.listen(128)
     return sock
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, below those that outgoing connections get: one of these could take a port
     between our look and the proxy's bind."""
     with contextlib.ExitStack() as held:
@@ -63,8 +68,8 @@ def _free_ports(count: int) -> list[int]:
 def make_lanes(sides: Sequence[str], count: int) -> list[Lane]:
     """`count` lanes for each side and one more for each, which is for pings."""
     names = [side for side in sides for _ in range(count + 1)]
-    ports = _free_ports(len(names))
-    return [Lane(side, ("127.0.0.1", port), _listening()) for side, port in zip(names, ports, strict=True)]
+    ports = free_ports(len(names))
+    return [Lane(side, ("127.0.0.1", port), listening()) for side, port in zip(names, ports, strict=True)]
 
 
 class Rig:
@@ -129,11 +134,18 @@ async def _work(lane: Lane, play: type[Play], waiting: deque[Run], results: list
 @contextlib.contextmanager
 def rig(proxy: Proxy, count: int = LANES) -> Iterator[Rig]:
     """The proxy running, with `count` lanes for each of its sides."""
+    with attempted(lambda: _started(proxy, count)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def attempted(start: Callable[[], AbstractContextManager[R]]) -> Iterator[R]:
+    """What starts, at the latest at the last attempt."""
     with contextlib.ExitStack() as stack:
         for attempt in range(1, ATTEMPTS + 1):
             with contextlib.ExitStack() as started:
                 try:
-                    made = started.enter_context(_started(proxy, count))
+                    made = started.enter_context(start())
                 except PeerError:
                     if attempt == ATTEMPTS:
                         raise

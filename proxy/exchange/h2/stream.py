@@ -188,7 +188,7 @@ class StreamExchange(StreamWay):
             self.answer.window -= len(reply.body)
             client.window -= len(reply.body)
             client.write(data_frame(self.sid, END_STREAM, reply.body))
-        if not self.request.state & LAST:
+        if not self.request.state & (LAST | OVER):
             client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
         if passage.hop and plan is not None and side.hops is not None:
             side.hops.answered_here(passage, reply.text, reply.body)
@@ -210,7 +210,7 @@ class StreamExchange(StreamWay):
             self.answer.window -= len(body)
             client.window -= len(body)
             client.write(data_frame(self.sid, END_STREAM, body))
-        if not self.request.state & LAST:
+        if not self.request.state & (LAST | OVER):
             client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
         if passage.hop and side.hops is not None and reply.status >= ERRORS:
             shown = b"HTTP/2 %d\r\n%b\r\n" % (reply.status, lines_of(fields))

@@ -9,22 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hpack import Decoder
 
-from proxy.wire.h2.frames import (
-    CONTINUATION,
-    DATA,
-    END_HEADERS,
-    END_STREAM,
-    GOAWAY,
-    HEAD_BYTES,
-    HEADERS,
-    PREFACE,
-    RST_STREAM,
-    SETTINGS,
-)
+from proxy.wire.h2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS
 from tests.conformance.corpus import CorpusError
-from tests.conformance.corpus_h2 import REQUEST, Case, literal, load_corpus, load_theme
+from tests.conformance.h2.corpus import REQUEST, Case, literal, load_corpus, load_theme
+from tests.conformance.h2.heard import Heard
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import Caller, Service, frame
 from tests.proxy.exchange.playbook import Playbook
@@ -56,42 +45,18 @@ def deliveries(case: Case, *, cut: bool = True) -> list[tuple[int, list[bytes]]]
     return [(0, [case.data]), (1, [case.data]), *[(0, [case.data[:cut], case.data[cut:]]) for cut in cuts]]
 
 
-class Heard:
-    """What frames say, read without the engine of the other tests, which refuses to hear what it has not asked for."""
-
-    def __init__(self, data: bytes) -> None:
-        self.gone: int | None = None
-        self.resets: dict[int, int] = {}
-        self.heads: dict[int, dict[bytes, bytes]] = {}
-        self.data: dict[int, bytes] = {}
-        self.ended: set[int] = set()
-        decoder, block, at = Decoder(), b"", 0
-        while at < len(data):
-            length, kind, flags = int.from_bytes(data[at : at + 3]), data[at + 3], data[at + 4]
-            sid = int.from_bytes(data[at + 5 : at + HEAD_BYTES])
-            payload = data[at + HEAD_BYTES : at + HEAD_BYTES + length]
-            assert len(payload) == length, "a frame that was not written to its end"
-            at += HEAD_BYTES + length
-            if kind in (HEADERS, CONTINUATION):
-                block += payload
-                if flags & END_HEADERS:
-                    fields = {bytes(name): bytes(value) for name, value in decoder.decode(block, raw=True)}
-                    self.heads[sid], block = self.heads.get(sid, {}) | fields, b""
-            elif kind == DATA:
-                self.data[sid] = self.data.get(sid, b"") + payload
-            elif kind == RST_STREAM:
-                assert sid not in self.resets
-                self.resets[sid] = int.from_bytes(payload)
-            elif kind == GOAWAY:
-                self.gone = int.from_bytes(payload[4:8])
-            if flags & END_STREAM and kind in (HEADERS, DATA):
-                self.ended.add(sid)
+def hear(client: Caller) -> Heard:
+    """What the client got, all of it good frames."""
+    heard = Heard(client.got)
+    assert not heard.unfinished
+    assert heard.faults == []
+    return heard
 
 
 def answered(client: Caller, server: Service, sid: int, data: bytes = b"fine") -> None:
     """The server answers to it, and the client hears it."""
     server.answer(sid, data=data)
-    heard = Heard(client.got)
+    heard = hear(client)
     assert heard.heads[sid][b":status"] == b"200"
     assert heard.data[sid] == data
     assert sid in heard.ended
@@ -122,7 +87,7 @@ def test_what_a_client_says(make_book: MakeBook, case: Case, connected: bool) ->
 
 
 def _the_connection_ends(book: Playbook, client: Caller, server: Service | None, case: Case) -> None:
-    assert Heard(client.got).gone == case.code
+    assert hear(client).gone == case.code
     assert client.closed
     assert any(name.startswith("http2-") for name in book.counters.inbound.failures)
     if server:
@@ -135,7 +100,7 @@ def _the_connection_ends(book: Playbook, client: Caller, server: Service | None,
 
 
 def _others_go_on(book: Playbook, client: Caller, server: Service, case: Case) -> None:
-    heard = Heard(client.got)
+    heard = hear(client)
     assert not client.closed
     assert heard.gone is None
     assert heard.resets == ({case.stream: case.code} if case.word == "reset" else {})
@@ -162,7 +127,7 @@ def test_how_a_client_begins(make_book: MakeBook, case: Case) -> None:
         for piece in pieces:
             client.send(piece)
         if case.word == "goaway":
-            assert Heard(client.got).gone == case.code
+            assert hear(client).gone == case.code
             assert client.closed
             assert not book.app.dials
         else:
@@ -170,15 +135,18 @@ def test_how_a_client_begins(make_book: MakeBook, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ANSWERS, ids=ids(ANSWERS))
-def test_what_a_server_answers(make_book: MakeBook, case: Case) -> None:
-    for step, pieces in deliveries(case):
+@pytest.mark.parametrize("connected", [False, True], ids=["dialling", "connected"])
+def test_what_a_server_answers(make_book: MakeBook, case: Case, connected: bool) -> None:
+    for step, pieces in deliveries(case, cut=connected):
         book = make_book(step=step)
         client = connected_client(book)
+        server = Service(book.app) if connected else None
         client.send(frame(DATA, END_STREAM, NEIGHBOUR, b"y"))
-        server = Service(book.app)
+        server = server or Service(book.app)
+        server.flush()
         for piece in pieces:
             server.upstream.send(piece)
-        heard = Heard(client.got)
+        heard = hear(client)
         head = heard.heads[NEIGHBOUR]
         assert not client.closed
         assert heard.gone is None
