@@ -127,7 +127,8 @@ class Client:
         if kind in (frames.DATA, frames.HEADERS, frames.RST_STREAM):
             if stream == self._stream:
                 self._of_answer(kind, flags, payload)
-            self._refill(size)
+            if kind == frames.DATA:  # alone counts for windows: giving back more would overflow the peer's
+                self._refill(size)
         else:
             self._of_connection(kind, flags, stream, payload)
 

@@ -48,8 +48,10 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @contextmanager
-def server(answer: Callable[[int], bytes]) -> Iterator[int]:
-    """A server of HTTP/2 that answers each frame of HEADERS with what `answer` makes of its stream."""
+def server(answer: Callable[[int], bytes], given: list[int] | None = None) -> Iterator[int]:
+    """A server of HTTP/2 that answers each frame of HEADERS with what `answer` makes of its stream.
+
+    given: notes by how much its client opens windows."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -59,7 +61,9 @@ def server(answer: Callable[[int], bytes]) -> Iterator[int]:
             connection.sendall(frames.opening(client=False))
             while head := reader.read(9):
                 size, _, stream = frames.HEAD.unpack(head)
-                reader.read(size >> 8)
+                payload = reader.read(size >> 8)
+                if given is not None and size & 0xFF == frames.WINDOW_UPDATE:
+                    given.append(int.from_bytes(payload, "big"))
                 if size & 0xFF == frames.HEADERS:
                     connection.sendall(answer(stream))
 
@@ -169,6 +173,20 @@ def test_a_right_answer_in_pieces_is_one() -> None:
         outcome = lanes.drive(replace(CALL, connections=1, streams=1), port, SECONDS)
     assert outcome.problems == []
     assert outcome.requests > 0
+
+
+def test_no_more_is_given_back_than_came_as_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "WINDOW_STEP", 1000)
+    given: list[int] = []
+
+    def answer(stream: int) -> bytes:
+        return framed(stream, bytes(600), TRAILERS + b"0")
+
+    with server(answer, given) as port, Client(port, Kind()) as client:
+        for number in range(4):
+            client.begin(number, ends=True)
+            client.whole()
+    assert given == [frames.OPEN_WINDOW - frames.DEFAULT_WINDOW, 1200, 1200]
 
 
 def test_heads_are_judged_once_and_known_then() -> None:
