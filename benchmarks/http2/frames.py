@@ -18,7 +18,7 @@ TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, WINDOW, FRAME_SIZE = 1, 2, 3, 4, 5
 DEFAULT_TABLE, DEFAULT_WINDOW, DEFAULT_FRAME = 4096, 65_535, 16_384
 
 OPEN_WINDOW = 1 << 30
-"""Nobody waits for us. Half of the largest: who reads many small frames gives back what it read, their heads as well."""
+"""Nobody waits for us. Half of the largest: two readers give back all that they read, heads of frames as well."""
 WINDOW_STEP = 1 << 29
 """How much is received before the connection's window is opened again."""
 
