@@ -6,6 +6,14 @@ from typing import Final
 
 PERIOD_TICKS: Final = 100
 
+RESETS: Final = 100
+"""Streams that a client may take back in a period beyond those that were served: more are an attack, whether it says so
+(CVE-2023-44487) or breaks a rule so that we do (CVE-2025-8671)."""
+
+RAPID_SECONDS: Final = 1.0
+"""A stream that was open for so long is not counted there: calls whose deadline passes end all at once, and no more of
+them can be begun in that time than may be open."""
+
 
 class Budget:
     """Counts, and begins anew every PERIOD_TICKS.

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.exchange.h2.budget import Budget
+from proxy.exchange.h2.budget import RAPID_SECONDS, RESETS, Budget
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.exchange.h2.link import Link
@@ -44,10 +44,6 @@ MAX_STREAMS: Final = 1_024
 
 MAX_CUT: Final = 128
 """Streams that we have ended, of which frames may be under way."""
-
-RESETS: Final = 100
-"""Streams that a client may take back in ten seconds beyond those that were served: more are an attack
-(CVE-2023-44487)."""
 
 _OURS: Final = frozenset({b"skycap-"})
 
@@ -160,6 +156,7 @@ class ClientLink(Link):
         head.cause = cause or None
         self._idle_due = 0
         if flags & END_STREAM and head.expects > 0:
+            self.annoyed()
             self.reset_stream(sid, PROTOCOL_ERROR)  # section 8.1.1: content that was announced, and none
             return
         StreamExchange(self, sid, kind, head, flags).begin()
@@ -229,14 +226,20 @@ class ClientLink(Link):
     # -- the peer ------------------------------------------------------------------------------------------------------
 
     def was_reset(self, sid: int, code: int) -> None:
-        if self._resets.spend(self.side.wheel.now) > RESETS:
-            raise ConnectionFault(ENHANCE_YOUR_CALM, "streams that are begun and taken back")
-        self.flows[sid].exchange.reset_by_client(code)
+        self._taken_back(self.flows[sid], code)
 
     def reset_by_us(self, sid: int, flow: Flow | None, code: int) -> None:
         self.reset_stream(sid, code)
         if flow is not None:
-            flow.exchange.reset_by_client(PROTOCOL_ERROR)
+            self._taken_back(flow, PROTOCOL_ERROR)
+
+    def _taken_back(self, flow: Flow, code: int) -> None:
+        """The client has ended one of its streams, or made us do it. Raises ConnectionFault."""
+        side, exchange = self.side, flow.exchange
+        lived = side.clock() - exchange.passage.started
+        if lived < RAPID_SECONDS and self._resets.spend(side.wheel.now) > RESETS:
+            raise ConnectionFault(ENHANCE_YOUR_CALM, "streams that are begun and taken back")
+        exchange.reset_by_client(code)
 
     def told(self, values: dict[int, int]) -> None:
         if INITIAL_WINDOW_SIZE in values:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.exchange.h2.client import MAX_STREAMS, RESETS
+from proxy.exchange.h2.budget import RAPID_SECONDS, RESETS
+from proxy.exchange.h2.client import MAX_STREAMS
 from proxy.exchange.h2.intake import NUISANCES
 from proxy.wire.h2.frames import (
     ACK,
@@ -72,6 +73,55 @@ def test_a_rapid_reset(book: Playbook) -> None:
         client.raw(frame(HEADERS, BOTH, sid, HEAD) + frame(RST_STREAM, 0, sid, b"\0\0\0\x08"))
     assert client.end.gone == 11
     assert book.counters.inbound.failures["http2-flood"] == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (WINDOW_UPDATE, 0, bytes(4)),
+        (WINDOW_UPDATE, 0, MAX_WINDOW.to_bytes(4)),
+        (DATA, 0, b"x"),
+        (HEADERS, BOTH, HEAD),
+        (HEADERS, END_HEADERS, literal(b"a", b"b")),
+    ],
+    ids=["a grant of 0", "a window too large", "content behind its end", "a head behind its end", "trailers that go on"],
+)
+def test_streams_that_we_are_made_to_reset(book: Playbook, fault: tuple[int, int, bytes]) -> None:
+    """CVE-2025-8671: the client breaks a rule on each of its streams, and the application works for nobody."""
+    client = Caller(book, book.inbound())
+    client.ask(method=b"POST", data=b"x", ends=False)
+    Service(book.app).flush()
+    kind, flags, payload = fault
+    begins = BOTH if payload[-1:] != b"b" else END_HEADERS
+    for number in range(1, RESETS + 2):
+        sid = 2 * number + 1
+        assert client.end.gone is None
+        client.raw(frame(HEADERS, begins, sid, HEAD) + frame(kind, flags, sid, payload))
+    assert client.end.gone == 11
+    assert book.counters.inbound.failures["http2-flood"] == 1
+
+
+def test_a_flood_of_requests_that_announce_content_and_end(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    head = HEAD + literal(b"content-length", b"5")
+    for number in range(NUISANCES + 1):
+        client.send(frame(HEADERS, BOTH, 2 * number + 1, head))
+    assert client.closed
+
+
+def test_deadlines_that_pass_all_at_once(book: Playbook) -> None:
+    """An application hangs, and its client gives up as many calls as it had: an ordinary day."""
+    client = Caller(book, book.inbound())
+    lives = client.call()
+    server = Service(book.app, settings={3: 2 * RESETS})
+    server.flush()
+    given_up = [client.call() for _ in range(RESETS + 1)]
+    book.clock.now += RAPID_SECONDS
+    for sid in given_up:
+        client.cancel(sid)
+    assert client.end.gone is None
+    server.answer(lives)
+    assert client.answers[lives].ended
 
 
 def test_those_who_take_back_now_and_then_go_on(book: Playbook) -> None:
