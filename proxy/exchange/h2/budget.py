@@ -16,17 +16,19 @@ them can be begun in that time than may be open."""
 
 
 class Budget:
-    """Counts, and begins anew every PERIOD_TICKS.
+    """Counts, and begins anew with the first one that comes PERIOD_TICKS behind the last beginning.
 
     spent:  in this period.
-    earned: what was done for something meanwhile.
+    earned: what was done for something meanwhile; that of the period before counts as well, for who is busy may have
+            a first reason in any moment.
     """
 
-    __slots__ = ("_since", "earned", "spent")
+    __slots__ = ("_before", "_since", "earned", "spent")
 
     def __init__(self) -> None:
         self.spent = 0
         self.earned = 0
+        self._before = 0
         self._since = 0
 
     def __repr__(self) -> str:
@@ -36,6 +38,7 @@ class Budget:
         """One more, at that tick. Returns how many there were beyond what was earned."""
         if now - self._since >= PERIOD_TICKS:
             self._since = now
+            self._before = self.earned
             self.spent = self.earned = 0
         self.spent += 1
-        return self.spent - self.earned
+        return self.spent - self.earned - self._before

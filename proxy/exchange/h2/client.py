@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
 from proxy.exchange.h2.budget import RAPID_SECONDS, RESETS, Budget
+from proxy.exchange.h2.cut import Cut
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.exchange.h2.link import Link
@@ -42,9 +42,6 @@ from proxy.wire.h2.template import fields_of, without
 MAX_STREAMS: Final = 1_024
 """Open streams of one client: ten times what servers usually take, at 3 KB each."""
 
-MAX_CUT: Final = 128
-"""Streams that we have ended, of which frames may be under way."""
-
 _OURS: Final = frozenset({b"skycap-"})
 
 
@@ -78,7 +75,7 @@ class ClientLink(Link):
         self._resets = Budget()
         self._leaving = False
         self._connects = False
-        self._cut: deque[int] = deque(maxlen=MAX_CUT)
+        self._cut = Cut()
         self._cut_due = 0
         self._idle_due = side.wheel.now + side.settings.idle_ticks
 
@@ -266,11 +263,14 @@ class ClientLink(Link):
             raise ConnectionFault(PROTOCOL_ERROR, "a frame for a stream that was not begun (section 5.1)")
 
     def reset_stream(self, sid: int, code: int) -> None:
-        self._cut.append(sid)
+        self._cut.add(sid)
         super().reset_stream(sid, code)
 
-    def stray(self, sid: int) -> None:
+    def stray(self, sid: int, size: int) -> None:
         self.check_idle(sid)
+        if size and sid in self._cut:
+            return  # it was under way when we ended the stream, up to a window of it
+        self.annoyed()
         self.reset_stream(sid, STREAM_CLOSED)
 
     def failed(self, fault: ConnectionFault) -> None:

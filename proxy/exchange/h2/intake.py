@@ -39,7 +39,8 @@ streams that stall keep, before they hold up the others of their client."""
 
 NUISANCES: Final = 2_000
 """Frames that do nothing (PING, SETTINGS, empty DATA, PRIORITY, for streams that have ended) beyond ten for each stream
-that was served: more than a client has reason for. gRPC sends a PING with a burst of data."""
+that was served: more than a peer has reason for. A PING behind DATA that went to it is no such frame: gRPC measures so
+how much is under way, with one PING for each round trip, for as long as a stream lasts."""
 
 
 class Intake(Outlet):
@@ -67,8 +68,8 @@ class Intake(Outlet):
         """End a stream for what the peer did on it."""
 
     @abstractmethod
-    def stray(self, sid: int) -> None:
-        """DATA or a block for a stream that is not open. Raises ConnectionFault."""
+    def stray(self, sid: int, size: int) -> None:
+        """So many bytes of DATA for a stream that is not open. Raises ConnectionFault."""
 
     # -- as it stands --------------------------------------------------------------------------------------------------
 
@@ -121,7 +122,10 @@ class Intake(Outlet):
         body = unpadded(payload, flags)
         if flow is None or flow.state & (LAST | OVER | EARLY):
             self.credit += size
-            self._stray(sid, flow)
+            if flow is None:
+                self.stray(sid, size)
+            else:
+                self.reset_by_us(sid, flow, STREAM_CLOSED)
             return
         flow.bytes += len(body)
         if len(body) < size:
@@ -185,14 +189,6 @@ class Intake(Outlet):
         flow.state |= OVER
         if flow.back.state & OVER:
             flow.exchange.over()
-
-    def _stray(self, sid: int, flow: Flow | None) -> None:
-        """DATA behind the end of its stream, or for one that has ended or never began."""
-        if flow is None:
-            self.annoyed()
-            self.stray(sid)
-        else:
-            self.reset_by_us(sid, flow, STREAM_CLOSED)
 
     def annoyed(self) -> None:
         """A frame that does nothing. Raises ConnectionFault when they are too many for the time."""

@@ -54,7 +54,7 @@ class Link(Inlet):
     last:    the highest stream that was begun on it.
     """
 
-    __slots__ = ("_grants", "_greeted", "last", "table")
+    __slots__ = ("_grants", "_greeted", "_pinged", "last", "table")
 
     def __init__(self, most: int) -> None:
         """most: fields of a block, beyond which the peer is not listened to any more."""
@@ -63,6 +63,7 @@ class Link(Inlet):
         self.last = 0
         self._greeted = False
         self._grants: dict[int, int] = {}
+        self._pinged = 0
 
     # -- what the two kinds differ in ----------------------------------------------------------------------------------
 
@@ -186,7 +187,10 @@ class Link(Inlet):
             else:
                 self.was_reset(sid, code_of(payload))
         elif kind == PING:
-            self.annoyed()
+            passed = self.passed
+            if passed == self._pinged or flags & ACK:
+                self.annoyed()
+            self._pinged = passed
             if not flags & ACK:
                 self.write(ping_ack(payload))
         elif kind == SETTINGS:

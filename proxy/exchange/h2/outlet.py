@@ -32,14 +32,15 @@ class Outlet(ABC):
     out:     what was written and not sent.
     waiting: what goes out here and waits for a window.
     window:  what the peer takes on the connection, `initial` on a new stream.
+    allowed: what it has ever said that it takes.
     parked:  of the window, while the connection takes no more (`clogged`).
     fresh:   no block was sent there yet.
     closed:  nothing goes out any more.
     """
 
     __slots__ = (
-        "_read", "_start", "_stop", "client", "clogged", "closed", "fresh", "initial", "out", "parked", "stream",
-        "waiting", "window",
+        "_read", "_start", "_stop", "allowed", "client", "clogged", "closed", "fresh", "initial", "out", "parked",
+        "stream", "waiting", "window",
     )  # fmt: skip
 
     client: ClientLink
@@ -51,7 +52,7 @@ class Outlet(ABC):
         self._read = b""
         self._start = self._stop = 0
         self.waiting: dict[int, Flow] = {}
-        self.window = self.initial = DEFAULT_WINDOW
+        self.window = self.initial = self.allowed = DEFAULT_WINDOW
         self.parked = 0
         self.clogged = False
         self.fresh = True
@@ -162,8 +163,14 @@ class Outlet(ABC):
         flow.state &= ~QUEUED
         self.waiting.pop(sid, None)
 
+    @property
+    def passed(self) -> int:
+        """The bytes of DATA that went there."""
+        return self.allowed - self.window - self.parked
+
     def widen_all(self, step: int) -> None:
         """The peer takes so much more of all streams together."""
+        self.allowed += step
         if self.clogged:
             self.parked += step
             return
@@ -181,4 +188,5 @@ class Outlet(ABC):
     def unpark(self) -> None:
         self.clogged = False
         parked, self.parked = self.parked, 0
+        self.allowed -= parked
         self.widen_all(parked)

@@ -132,6 +132,7 @@ class ServerLink(Link):
 
     def let_go(self, exchange: StreamWay) -> None:
         """A stream has ended, or goes elsewhere."""
+        self.nuisances.earned += 10
         if self.flows.pop(exchange.sid, None) is None and exchange in self.backlog:
             self.backlog.remove(exchange)
         if self.closed:
@@ -205,8 +206,10 @@ class ServerLink(Link):
     def check_idle(self, sid: int) -> None:
         """What it says of streams that have ended is old news; of others, nonsense that hurts nobody."""
 
-    def stray(self, sid: int) -> None:
-        """As above."""
+    def stray(self, sid: int, size: int) -> None:
+        """As above. A stream that its client has cancelled may have a window of small frames under way."""
+        if not size:
+            self.annoyed()
 
     def no_settings(self, data: bytes) -> str:
         if data.startswith(b"HTTP/1"):

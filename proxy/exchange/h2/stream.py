@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _PLAIN_ANSWERS: Final = {status: ResponseHead(b"", b"", status, 0) for status in range(1000)}
 """Of answers that claim nothing: then nobody looks at more than the status."""
 
+_BARE: Final = frozenset({204, 304})
+"""What has no content, whatever it announces (RFC 9110 sections 8.6 and 15): its end may be an empty frame of DATA."""
+
 _OURS: Final = frozenset({b"skycap-"})
 _HTTP2: Final = b',"protocol":"h2"'
 _GRPC_OK: Final = _HTTP2 + b',"grpcStatus":0'
@@ -81,7 +84,9 @@ class StreamExchange(StreamWay):
         self._content, self._kept = self._kept or (), None
         self.request.state &= ~KEPT
         answer.state &= ~EARLY
-        answer.expects = -1 if end else expects
+        if not end:
+            bare = passage.head.method == b"HEAD" or kind.status in _BARE
+            answer.expects = 0 if bare else expects
         passage.status = kind.status
         side.has_answer = True
         changed = passage.told or kind.claims
@@ -126,6 +131,8 @@ class StreamExchange(StreamWay):
         if kind.status or not end:
             raise StreamFault(INTERNAL_ERROR, "a second head, or trailers that are not the end (section 8.1)")
         answer = self.answer
+        if answer.state & (LAST | OVER):
+            raise StreamFault(INTERNAL_ERROR, "a block behind the end of the answer (section 5.1)")
         if 0 <= answer.expects != answer.bytes:
             raise StreamFault(INTERNAL_ERROR, "less content than was announced (section 8.1.1)")
         if kind.claims:

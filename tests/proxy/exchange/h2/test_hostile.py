@@ -84,7 +84,7 @@ def test_a_rapid_reset(book: Playbook) -> None:
         (HEADERS, BOTH, HEAD),
         (HEADERS, END_HEADERS, literal(b"a", b"b")),
     ],
-    ids=["a grant of 0", "a window too large", "content behind its end", "a head behind its end", "trailers that go on"],
+    ids=["a grant of 0", "too large a window", "content behind the end", "a head behind it", "trailers that go on"],
 )
 def test_streams_that_we_are_made_to_reset(book: Playbook, fault: tuple[int, int, bytes]) -> None:
     """CVE-2025-8671: the client breaks a rule on each of its streams, and the application works for nobody."""
@@ -107,6 +107,20 @@ def test_a_flood_of_requests_that_announce_content_and_end(book: Playbook) -> No
     for number in range(NUISANCES + 1):
         client.send(frame(HEADERS, BOTH, 2 * number + 1, head))
     assert client.closed
+
+
+def test_a_busy_client_takes_back_as_many_as_were_served(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    client.call()
+    server = Service(book.app)
+    for _ in range(10):
+        server.answer(client.call())
+    book.pass_ticks(200)
+    for spent in range(RESETS + 10):
+        client.cancel(client.call())
+        assert client.end.gone is None, spent
+    client.cancel(client.call())
+    assert client.end.gone == 11
 
 
 def test_deadlines_that_pass_all_at_once(book: Playbook) -> None:
@@ -163,6 +177,70 @@ def test_floods_of_frames_that_do_nothing(book: Playbook, data: bytes) -> None:
     assert not client.closed
     client.raw(data * 20)
     assert client.end.gone == 11
+
+
+def test_pings_behind_data_are_no_flood(book: Playbook) -> None:
+    """grpc-go and grpc-java send one for each round trip in which data came, at either end."""
+    client = Caller(book, book.inbound())
+    sid = client.call(ends=False)
+    server = Service(book.app)
+    server.flush()
+    server.upstream.send(frame(HEADERS, END_HEADERS, sid, b"\x88"))
+    ping = frame(PING, 0, 0, b"12345678")
+    for _ in range(NUISANCES + 1):
+        client.send(frame(DATA, 0, sid, b"asked"))
+        server.upstream.send(ping + frame(DATA, 0, sid, b"said"))
+        client.send(ping)
+    assert not client.closed
+    assert not server.recorded.closing
+    for _ in range(NUISANCES + 1):
+        server.upstream.send(ping)
+    assert server.recorded.closing
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_an_upstream_earns_its_frames_as_well(book: Playbook, *, served: bool) -> None:
+    client = Caller(book, book.inbound())
+    client.call()
+    server = Service(book.app)
+    for _ in range(10):
+        sid = client.call()
+        server.answer(sid) if served else client.cancel(sid)
+    for _ in range(NUISANCES + 90):
+        server.upstream.send(frame(PING, 0, 0, b"12345678"))
+    assert not server.recorded.closing
+
+
+def test_a_window_of_small_frames_that_nobody_wants_any_more(book: Playbook) -> None:
+    """A stream is cancelled while its messages are on their way, which others must not pay for; nor the connection."""
+    client = Caller(book, book.inbound())
+    lives, cancelled = client.call(), client.call()
+    server = Service(book.app)
+    server.flush()
+    server.upstream.send(frame(HEADERS, END_HEADERS, cancelled, b"\x88"))
+    client.cancel(cancelled)
+    server.recorded.writes.clear()
+    for _ in range(NUISANCES + 1000):
+        server.upstream.send(frame(DATA, 0, cancelled, bytes(100)))
+    assert frame(WINDOW_UPDATE, 0, 0, WORD)[:9] in server.recorded.sent  # the connection's window is given back
+    server.answer(lives)
+    assert client.answers[lives].ended
+
+
+def test_a_window_of_small_frames_to_an_upstream_that_has_enough(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    lives, refused = client.call(), client.call(ends=False)
+    server = Service(book.app)
+    server.flush()
+    server.upstream.send(frame(HEADERS, BOTH, refused, b"\x88") + frame(RST_STREAM, 0, refused, bytes(4)))
+    for _ in range(NUISANCES + 1000):
+        client.send(frame(DATA, 0, refused, b"message"))
+    assert not client.closed
+    server.answer(lives)
+    assert client.answers[lives].ended
+    for _ in range(NUISANCES + 100):
+        client.send(frame(DATA, 0, refused))
+    assert client.closed
 
 
 def test_more_streams_than_may_be_open(book: Playbook) -> None:
@@ -225,6 +303,44 @@ def test_head_and_304_announce_content_that_is_not_there(book: Playbook) -> None
     server.upstream.send(frame(HEADERS, BOTH, head, b"\x88" + length) + frame(HEADERS, BOTH, get, b"\x8b" + length))
     assert client.answers[head].ended
     assert client.answers[get].fields[b":status"] == b"304"
+
+
+def test_what_has_no_content_may_end_with_an_empty_frame(book: Playbook) -> None:
+    """As Hypercorn's and others' answers to HEAD do."""
+    client = Caller(book, book.inbound())
+    sids = [client.ask(method=b"HEAD"), client.ask(), client.ask()]
+    server = Service(book.app)
+    server.flush()
+    length, end = literal(b"content-length", b"5"), literal(b"x-checksum", b"1")
+    for sid, status in zip(sids, (b"\x88" + length, b"\x8b" + length, b"\x89"), strict=True):
+        last = frame(DATA, END_STREAM, sid) if status[1:] else frame(HEADERS, BOTH, sid, end)
+        server.upstream.send(frame(HEADERS, END_HEADERS, sid, status) + last)
+        assert client.got.endswith(last)
+
+
+def test_content_of_an_answer_that_has_none(book: Playbook) -> None:
+    """The client would count it as a fault of its connection."""
+    client = Caller(book, book.inbound())
+    sids = [client.ask(method=b"HEAD"), client.ask()]
+    server = Service(book.app)
+    for sid, status in zip(sids, (b"\x88", b"\x8b"), strict=True):
+        server.upstream.send(frame(HEADERS, END_HEADERS, sid, status) + frame(DATA, END_STREAM, sid, b"body"))
+    assert [client.answers[sid].reset for sid in sids] == [2, 2]
+    assert not any(client.answers[sid].data for sid in sids)
+
+
+def test_a_block_behind_the_end_of_an_answer(book: Playbook) -> None:
+    """It would be a fault of the client's connection, where the other streams are."""
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x", ends=False)
+    other = client.ask()
+    server = Service(book.app)
+    server.flush()
+    behind = frame(HEADERS, BOTH, sid, literal(b"a", b"b"))
+    server.upstream.send(frame(HEADERS, BOTH, sid, b"\x88") + behind)
+    assert behind not in client.got
+    server.answer(other)
+    assert client.answers[other].ended
 
 
 def test_old_news_from_an_upstream(book: Playbook) -> None:
