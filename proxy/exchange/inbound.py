@@ -21,7 +21,7 @@ from proxy.exchange.context import copied
 from proxy.exchange.passage import NOTHING, Passage
 from proxy.exchange.plan import FAULT, HOLD, POOLS, RULED, Plan
 from proxy.exchange.ruled import ruled
-from proxy.exchange.side import HOP_NAME, HOP_ONLY, Side, SideParts
+from proxy.exchange.side import HOP_NAME, HOP_ONLY, Side, SideParts, Waiter
 from proxy.routing.captures import ERRORS
 from proxy.routing.context import MAX_HEAD_BYTES, MAX_HEAD_LINES, TraceContext
 from proxy.routing.correlation import UNKEYED
@@ -213,7 +213,8 @@ class Inbound(Side):
     def table_changed(self) -> None:
         """Forget what followed from the table, and decide again on all that were held up."""
         self._plans.clear()
-        for waiter in list(self.waiters):
+        # In the order in which they came: streams are sent on one connection by their numbers, which have to rise.
+        for waiter in sorted(self.waiters, key=_began):
             plan = waiter.passage.plan
             assert plan is not None
             again = self._plans.get(plan.key) or self._remember(plan.key)
@@ -384,6 +385,10 @@ class Inbound(Side):
         why = SANDBOX_ENDED if route.state is State.ENDED else SHADOW_UNREACHABLE
         item = baseline_item(self.workload, why.code)
         return self._to_app(Action.FALLBACK, route.key, item, route)
+
+
+def _began(waiter: Waiter) -> float:
+    return waiter.passage.started
 
 
 def _obituary(route: Route) -> str:

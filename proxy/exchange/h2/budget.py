@@ -34,11 +34,11 @@ class Budget:
     def __repr__(self) -> str:
         return f"<Budget spent={self.spent} earned={self.earned}>"
 
-    def spend(self, now: int) -> int:
-        """One more, at that tick. Returns how many there were beyond what was earned."""
+    def spend(self, now: int, count: int = 1) -> int:
+        """So many more, at that tick. Returns how many there were beyond what was earned."""
         if now - self._since >= PERIOD_TICKS:
             self._since = now
             self._before = self.earned
             self.spent = self.earned = 0
-        self.spent += 1
+        self.spent += count
         return self.spent - self.earned - self._before

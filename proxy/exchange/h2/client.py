@@ -10,6 +10,7 @@ from proxy.exchange.h2.cut import Cut
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.exchange.h2.link import Link
+from proxy.exchange.h2.mirror import told_window
 from proxy.exchange.h2.outlet import Outlet
 from proxy.exchange.h2.replies import HOP_BYTES, HOP_LITERAL
 from proxy.exchange.h2.server import ServerLink
@@ -50,13 +51,14 @@ class ClientLink(Link):
 
     peer:    the client's address, where its side wants to have it forwarded.
     granted: the initial window that the client was told.
+    kept:    what is kept of its requests, in case they have to be sent again.
     dirty:   the links that have something to write.
     due, slot: as in the port; the deadlines of all streams are looked at here.
     """
 
     __slots__ = (
         "_connects", "_cut", "_cut_due", "_idle_due", "_leaving", "_newest", "_resets", "_servers",
-        "dirty", "due", "ended", "granted", "peer", "side", "slot",
+        "dirty", "due", "ended", "granted", "kept", "peer", "side", "slot",
     )  # fmt: skip
 
     def __init__(self, side: Side, stream: Stream, peer: bytes = b"") -> None:
@@ -66,6 +68,7 @@ class ClientLink(Link):
         self.stream = stream
         self.peer = peer
         self.granted = DEFAULT_WINDOW
+        self.kept = 0
         self.dirty: list[Outlet] = []
         self.due = 0
         self.slot = FAR
@@ -245,7 +248,11 @@ class ClientLink(Link):
                     server.write(settings_frame(((INITIAL_WINDOW_SIZE, self.initial),)))
 
     def grant_more(self, initial: int) -> None:
-        """An upstream takes more of a new stream than the client was told."""
+        """An upstream takes more of a new stream than the client was told. All streams may have it, unless one of their
+        windows would overflow."""
+        step = initial - self.granted
+        if any(told_window(flow.exchange) + step > MAX_WINDOW for flow in self.flows.values()):
+            return
         self.granted = initial
         self.write(settings_frame(((INITIAL_WINDOW_SIZE, initial),)))
 

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from proxy.wire.h2.frames import DATA, HEAD_BYTES, data_frame, word_of
+
 if TYPE_CHECKING:
     from proxy.exchange.h2.link import Link
     from proxy.exchange.h2.way import StreamWay
+
+SMALL: Final = 1_024
+"""Smaller frames of DATA are joined in a queue: one of a byte weighs 60, and what waits is counted by its bytes."""
 
 OVER: Final = 1
 """All of it has been passed on."""
@@ -57,7 +62,13 @@ class Flow:
         return f"<Flow {self.bytes} bytes, window {self.window}, state {self.state}, {len(self.queue or ())} queued>"
 
     def enqueue(self, frame: bytes) -> None:
-        if self.queue is None:
-            self.queue = deque()
-        self.queue.append(frame)
         self.state |= QUEUED
+        queue = self.queue
+        if queue is None:
+            queue = self.queue = deque()
+        elif queue and len(frame) <= SMALL and frame[3] == DATA:
+            last = queue[-1]
+            if len(last) <= SMALL and last[3] == DATA:
+                queue[-1] = data_frame(word_of(last, 5), frame[4], last[HEAD_BYTES:] + frame[HEAD_BYTES:])
+                return
+        queue.append(frame)

@@ -190,7 +190,8 @@ class Intake(Outlet):
         if flow.back.state & OVER:
             flow.exchange.over()
 
-    def annoyed(self) -> None:
-        """A frame that does nothing. Raises ConnectionFault when they are too many for the time."""
-        if self.nuisances.spend(self.client.side.wheel.now) > NUISANCES:
+    def annoyed(self, cost: int = 1) -> None:
+        """A frame that does nothing, or costs as much as so many. Raises ConnectionFault when they are too many for the
+        time."""
+        if self.nuisances.spend(self.client.side.wheel.now, cost) > NUISANCES:
             raise ConnectionFault(ENHANCE_YOUR_CALM, "too many frames that do nothing")

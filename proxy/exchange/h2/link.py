@@ -9,10 +9,12 @@ bounded by windows, and a peer that takes nothing keeps only its own streams wai
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Final
 
 from proxy.exchange.h2.flow import KEPT, LIMBO, OVER, Flow
 from proxy.exchange.h2.inlet import Inlet
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
+from proxy.exchange.h2.mirror import tellable
 from proxy.wire.h2.faults import (
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
@@ -46,6 +48,10 @@ from proxy.wire.h2.frames import (
 )
 from proxy.wire.h2.hpack import NO_TABLE, Table
 from proxy.wire.h2.settings import INITIAL_WINDOW_SIZE, SETTINGS_ACK, read_settings
+
+SOME_SETTINGS: Final = 96
+SOME_STREAMS: Final = 16
+"""Bytes of SETTINGS, and streams whose window they change, that cost as much as a frame."""
 
 
 class Link(Inlet):
@@ -194,7 +200,7 @@ class Link(Inlet):
             if not flags & ACK:
                 self.write(ping_ack(payload))
         elif kind == SETTINGS:
-            self.annoyed()
+            self.annoyed(1 + len(payload) // SOME_SETTINGS)
             if not flags & ACK:
                 self._pass_grants()  # what stands before it is added to windows of before
                 if not self.closed:
@@ -219,6 +225,7 @@ class Link(Inlet):
         step, self.initial = initial - self.initial, initial
         if step:
             flows = list(self.flows.items())
+            self.annoyed(len(flows) // SOME_STREAMS)
             if step > 0 and any(flow.back.window + step > MAX_WINDOW for _, flow in flows):
                 raise ConnectionFault(FLOW_CONTROL_ERROR, "SETTINGS that let a window overflow (section 6.9.2)")
             for sid, flow in flows:
@@ -241,8 +248,13 @@ class Link(Inlet):
         flow = self.flows.get(sid)
         if flow is None:
             return
-        if flow.state & LIMBO:
+        back, client = flow.back, self.client
+        if flow.state & LIMBO or (flow.sink.clogged and flow.sink is not client):
             flow.exchange.granted += step  # for the answer; nobody is there yet who could use it
-        elif not flow.back.state & OVER:
-            flow.sink.write(window_frame(sid, step))
+        elif not back.state & OVER:
+            told = step
+            if flow.sink is client and back.window + step + client.granted > MAX_WINDOW:
+                told = tellable(flow.exchange, step)
+            if told:
+                flow.sink.write(window_frame(sid, told))
         self._widen(sid, flow.back, step)

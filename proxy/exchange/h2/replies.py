@@ -97,7 +97,7 @@ def own_answer(
     bodiless: bool,
     room: int,
 ) -> Reply:
-    """room: what the client takes of a body. Without enough of it the answer has none."""
+    """room: what the client takes of a body. Without enough of it the answer has none, and announces none."""
     text, body = problem(failure, detail, workload=workload, sandbox=sandbox, close=False, fields=fields)
     if grpc:
         added = [
@@ -111,7 +111,10 @@ def own_answer(
         shown = b"HTTP/2 200\r\n" + b"".join([b"%b: %b\r\n" % field for field in added[1:]]) + b"\r\n"
         return Reply(literals(added), b"", 200, UNAVAILABLE, shown)
     lines = [line.partition(b": ") for line in text.split(b"\r\n")[1:-2]]
+    if not bodiless and room < len(body):
+        body = b""
+        lines = [line for line in lines if line[0] != b"content-length"]
     block = literal(b":status", b"%d" % failure.status) + literals([(name, value) for name, _, value in lines])
-    if bodiless or room < len(body):
+    if bodiless:
         body = b""
     return Reply(block, body, failure.status, -1, text)

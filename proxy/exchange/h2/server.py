@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import Failure
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.exchange.h2.link import Link
+from proxy.exchange.h2.mirror import tell_all
 from proxy.exchange.ports import FAR, Pool, Upstream
 from proxy.wire.h2.faults import NO_ERROR, ConnectionFault
 from proxy.wire.h2.frames import PREFACE, goaway_frame, window_frame
@@ -119,14 +120,14 @@ class ServerLink(Link):
     def assign(self, exchange: StreamWay) -> None:
         """A stream with a higher number than all before. It is sent as soon as there is a connection and room."""
         self.last = exchange.sid
-        if self.stream is None or self.backlog or len(self.flows) >= self.limit:
+        if self.stream is None or self.clogged or self.backlog or len(self.flows) >= self.limit:
             self.backlog.append(exchange)
         else:
             exchange.send(self)
 
     def push(self) -> None:
         backlog = self.backlog
-        while backlog and self.stream is not None and len(self.flows) < self.limit:
+        while backlog and self.stream is not None and not self.clogged and len(self.flows) < self.limit:
             backlog.popleft().send(self)
         super().push()
 
@@ -191,6 +192,9 @@ class ServerLink(Link):
             self.client.dirty.append(self)
         if self.initial > self.client.granted:
             self.client.grant_more(self.initial)
+            if self.initial > self.client.granted:
+                for answer in self.flows.values():
+                    tell_all(answer.exchange)
         if values.get(ENABLE_CONNECT_PROTOCOL):
             self.client.announce_connect()
 
@@ -250,5 +254,12 @@ class ServerLink(Link):
         self.park()
 
     def upstream_drained(self) -> None:
+        for sid, answer in self.flows.items():
+            exchange = answer.exchange
+            if exchange.granted:
+                self.write(window_frame(sid, exchange.granted))
+                exchange.granted = 0
+        if self.backlog:
+            self.client.dirty.append(self)
         self.unpark()
         self.client.flush()

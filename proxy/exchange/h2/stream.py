@@ -28,7 +28,7 @@ from proxy.exchange.plan import Reply
 from proxy.routing.captures import ERRORS
 from proxy.wire.fields import lines_of
 from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, StreamFault
-from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, data_frame, header_frames
+from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, content_frames, header_frames
 from proxy.wire.h2.hpack import literals
 from proxy.wire.h2.template import without
 from proxy.wire.head import ResponseHead
@@ -81,7 +81,12 @@ class StreamExchange(StreamWay):
             server.pass_block(self.sid, client, 0, without(block, _OURS) if kind.claims else block, changed=kind.claims)
             return
         self.phase = ANSWERING
-        self._content, self._kept = self._kept or (), None
+        if passage.hop and side.hops is not None:
+            self._content = self._kept or ()
+        else:
+            client.kept -= self._weight
+            self._weight = 0
+        self._kept = None
         self.request.state &= ~KEPT
         answer.state &= ~EARLY
         if not end:
@@ -194,7 +199,7 @@ class StreamExchange(StreamWay):
         if reply.body:
             self.answer.window -= len(reply.body)
             client.window -= len(reply.body)
-            client.write(data_frame(self.sid, END_STREAM, reply.body))
+            client.write(content_frames(self.sid, reply.body))
         if not self.request.state & (LAST | OVER):
             client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
         if passage.hop and plan is not None and side.hops is not None:
@@ -206,8 +211,10 @@ class StreamExchange(StreamWay):
 
     def reply(self, reply: Reply) -> None:
         client, passage, side = self.client, self.passage, self.client.side
-        bodiless = passage.head.method == b"HEAD" or min(self.answer.window, client.window) < len(reply.body)
-        body = b"" if bodiless else reply.body
+        body = b"" if passage.head.method == b"HEAD" else reply.body
+        if body and min(self.answer.window, client.window) < len(body):
+            self.cut(REFUSED_STREAM)  # without its body it would be another answer
+            return
         fields = list(reply.fields)
         if reply.status not in (204, 304) and not self.head.grpc:
             fields.append((b"content-length", b"%d" % len(reply.body)))
@@ -216,7 +223,7 @@ class StreamExchange(StreamWay):
         if body:
             self.answer.window -= len(body)
             client.window -= len(body)
-            client.write(data_frame(self.sid, END_STREAM, body))
+            client.write(content_frames(self.sid, body))
         if not self.request.state & (LAST | OVER):
             client.reset_stream(self.sid, NO_ERROR)  # section 8.1: the rest of the request is not wanted
         if passage.hop and side.hops is not None and reply.status >= ERRORS:
@@ -272,7 +279,9 @@ class StreamExchange(StreamWay):
         sid, client, request, answer = self.sid, self.client, self.request, self.answer
         self.phase = CLOSED
         self.due = 0
-        self._kept = None
+        client.kept -= self._weight
+        self._weight = 0
+        self._kept, self._content = None, ()
         if request.queue:
             client.forget(sid, request)
         if answer.queue and self.server is not None:

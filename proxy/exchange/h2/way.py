@@ -7,7 +7,7 @@ While it is ROUTING, what comes of it waits in its flow. What was sent is kept u
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import (
     APP_TIMEOUT,
@@ -21,6 +21,7 @@ from proxy.exchange.forwarded import append_peer
 from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, Flow
 from proxy.exchange.h2.head import StreamHead
 from proxy.exchange.h2.kinds import RequestKind
+from proxy.exchange.h2.mirror import tell_all
 from proxy.exchange.h2.replies import request_literals
 from proxy.exchange.passage import Passage
 from proxy.exchange.phase import ANSWERING, PHASES, ROUTING, WAITING
@@ -37,6 +38,15 @@ if TYPE_CHECKING:
     from proxy.exchange.h2.client import ClientLink
     from proxy.exchange.h2.server import ServerLink
 
+MAX_KEPT: Final = 1 << 20
+"""Bytes of all requests of one client that are kept, in case they have to be sent again: beyond it nothing more is, as
+of one with more than `replay_bytes`."""
+
+NO_ROOM: Final = "it takes no more streams at a time on its connection, and none of those there ended in time"
+
+FRAME_WEIGHT: Final = 64
+"""What a frame that is kept weighs besides its bytes, of which it may have one."""
+
 
 class StreamWay(ABC):
     """
@@ -44,11 +54,13 @@ class StreamWay(ABC):
     due:     the tick at which its phase has lasted for too long, 0 for never.
     server:  the link that it was given to, None before.
     granted: what the client has granted to the answer while nobody was there to use it.
+    withheld: what the upstream has granted to the request and the client was not told, because its window, which was
+             the larger one at first, would overflow. Less than 0: what it was told beyond its window for all streams.
     """
 
     __slots__ = (
-        "_asked", "_kept", "_kind", "_seen", "_since", "answer", "client", "due", "granted", "head", "passage", "phase",
-        "request", "server", "sid",
+        "_asked", "_kept", "_kind", "_seen", "_since", "_weight", "answer", "client", "due", "granted", "head",
+        "passage", "phase", "request", "server", "sid", "withheld",
     )  # fmt: skip
 
     def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
@@ -60,10 +72,10 @@ class StreamWay(ABC):
         self.phase = ROUTING
         self.due = 0
         self.server: ServerLink | None = None
-        self.granted = 0
+        self.granted = self.withheld = 0
         self._kind = kind
         self._kept: list[bytes] | None = []
-        self._asked = 0
+        self._asked = self._weight = 0
         self._seen = 0
         self.request = request = Flow(self, client, 0, LIMBO | (LAST if end else 0))
         self.answer = answer = Flow(self, client, client.initial, EARLY)
@@ -182,6 +194,9 @@ class StreamWay(ABC):
         self.passage.pool = pool
         self.server = server = self.client.server_for(pool, self.sid)
         server.assign(self)
+        if self.phase == ROUTING and server.stream is not None and not self.head.grpc:
+            self._since = self.client.side.wheel.now
+            self._look_later(self.client.side.settings.response_ticks)  # there is no room for it
 
     def _arm(self, ticks: int) -> None:
         self.due = self.client.side.wheel.now + ticks
@@ -206,6 +221,8 @@ class StreamWay(ABC):
         request.state &= ~LIMBO
         bare = request.state & LAST and not request.queue
         self.client.pass_block(sid, server, END_STREAM if bare else 0, block, changed=changed)
+        if server.initial > self.client.granted:
+            tell_all(self)
         if self.granted:
             server.write(window_frame(sid, self.granted))
             self.granted = 0
@@ -224,18 +241,28 @@ class StreamWay(ABC):
 
     def keep(self, flow: Flow, frame: bytes) -> None:
         """A frame of the request may have to be sent again; one of an answer that failed is captured."""
-        kept = self._kept
+        kept, client = self._kept, self.client
         if flow is self.answer:
             self.captured(frame[HEAD_BYTES:])
             return
         if kept is None:
             return
-        self._asked += len(frame)
-        if self._asked > self.client.side.settings.replay_bytes:
-            self._kept = None
-            self.request.state &= ~KEPT
+        size = len(frame)
+        asked = self._asked + size
+        if asked > client.side.settings.replay_bytes or client.kept > MAX_KEPT:
+            self.unkeep()
         else:
+            self._asked = asked
             kept.append(frame)
+            self._weight += size + FRAME_WEIGHT
+            client.kept += size + FRAME_WEIGHT
+
+    def unkeep(self) -> None:
+        """It cannot be sent again any more."""
+        self._kept = None
+        self.request.state &= ~KEPT
+        self.client.kept -= self._weight
+        self._weight = 0
 
     # -- a failure on the way ------------------------------------------------------------------------------------------
 
@@ -267,13 +294,14 @@ class StreamWay(ABC):
             return True
         self.leave_server()
         self.phase = ROUTING
+        self.granted = self.answer.window - self.client.initial  # what it granted is not known to the next one
         self.client.forget(self.sid, request)  # what waited is kept as well
         request.state = LIMBO | (LAST if request.state & (LAST | OVER) else 0)
         for frame in kept:
             request.enqueue(frame)
             if frame[3] == DATA:
                 self.client.queued += len(frame) - HEAD_BYTES
-        self._kept = None
+        self.unkeep()
         self._acquire(passage.pool)
         return True
 
@@ -347,7 +375,7 @@ class StreamWay(ABC):
             self.cut(CANCEL)
         elif self.request.state & (LAST | OVER):
             timeouts["response"] += 1
-            self.fail(APP_TIMEOUT, "no answer in time")
+            self.fail(APP_TIMEOUT, "no answer in time" if self.phase == WAITING else NO_ROOM)
         else:
             timeouts["body"] += 1
             self.fail(CONTENT_TIMEOUT, "the request's content did not arrive in time")

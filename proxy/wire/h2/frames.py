@@ -91,6 +91,13 @@ def data_frame(sid: int, flags: int, data: bytes) -> bytes:
     return make_head(len(data) << 8, flags, sid) + data
 
 
+def content_frames(sid: int, data: bytes) -> bytes:
+    """All the content of a message, as DATA that ends its stream."""
+    last = len(data) - 1 - (len(data) - 1) % FRAME
+    whole = [data_frame(sid, 0, data[start : start + FRAME]) for start in range(0, last, FRAME)]
+    return b"".join([*whole, data_frame(sid, END_STREAM, data[last:])])
+
+
 def header_frames(sid: int, flags: int, block: bytes) -> bytes:
     """A block as HEADERS, and CONTINUATIONs where it is long. flags: END_STREAM or 0."""
     size = len(block)

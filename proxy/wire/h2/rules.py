@@ -77,9 +77,11 @@ def check_request(fields: Sequence[Field]) -> dict[bytes, bytes]:
     if not _SCHEME.fullmatch(pseudo.get(b":scheme", b"")):
         raise StreamFault(PROTOCOL_ERROR, "no valid :scheme (section 8.3.1)")
     check_path(pseudo.get(b":path", b""), method)
-    for name, value in fields:
-        if name == b"host" and authority and value.lower() != authority.lower():
-            raise StreamFault(PROTOCOL_ERROR, "host and :authority differ (section 8.3.1)")
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) > 1 or (hosts and not _AUTHORITY.fullmatch(hosts[0])):
+        raise StreamFault(PROTOCOL_ERROR, "host twice, or one that is not HOST[:PORT] (RFC 9110 section 7.2)")
+    if hosts and authority and hosts[0].lower() != authority.lower():
+        raise StreamFault(PROTOCOL_ERROR, "host and :authority differ (section 8.3.1)")
     return pseudo
 
 

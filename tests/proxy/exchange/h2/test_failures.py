@@ -54,6 +54,20 @@ def test_a_dial_that_we_refuse_ourselves(book: Playbook) -> None:
     assert client.answers[sid].fields[b"skycap-error"] == b"loop"
 
 
+def test_a_problem_for_which_its_client_has_no_room(book: Playbook) -> None:
+    """It announces no content then: with a length, and none, a client takes it for a broken message."""
+    client = Caller(book, book.inbound())
+    client.end.engine.update_settings({4: 5})
+    client.flush()
+    sid, head = client.ask(), client.ask(method=b"HEAD")
+    book.app.refuse()
+    answer = client.answers[sid]
+    assert answer.ended
+    assert (answer.data, answer.fields[b"skycap-error"]) == (b"", b"app-unreachable")
+    assert b"content-length" not in answer.fields
+    assert int(client.answers[head].fields[b"content-length"]) > 100
+
+
 def test_a_dial_that_takes_too_long(book: Playbook) -> None:
     client = Caller(book, book.inbound())
     sid = client.ask()

@@ -48,6 +48,28 @@ def test_a_stub_without_content_and_one_of_an_upload(make_book: MakeBook) -> Non
     assert client.answers[sid].data == b""
 
 
+def test_a_stub_of_more_than_a_frame(make_book: MakeBook) -> None:
+    """A body has 16 Ki characters at most, and a character up to four bytes."""
+    book = ruled(make_book, body="\u20ac" * 16_384, status=500)
+    client = Caller(book, book.inbound())
+    sid = client.ask(key=KEY)
+    assert client.answers[sid].data.decode() == "\u20ac" * 16_384
+    assert client.answers[sid].ended
+
+
+def test_a_stub_for_which_its_client_has_no_room(make_book: MakeBook) -> None:
+    """It would have to be told without its body, which is another answer; so the client may ask again."""
+    book = ruled(make_book, body="stubbed")
+    client = Caller(book, book.inbound())
+    client.end.engine.update_settings({4: 5})
+    client.flush()
+    sid = client.ask(key=KEY)
+    assert client.answers[sid].reset == 7
+    assert not client.answers[sid].fields
+    head = client.ask(key=KEY, method=b"HEAD")
+    assert client.answers[head].fields[b"content-length"] == b"7"
+
+
 def test_a_stub_of_a_grpc_call_is_what_its_fields_say(make_book: MakeBook) -> None:
     book = ruled(make_book, fields=(("content-type", "application/grpc"), ("grpc-status", "5")))
     client = Caller(book, book.inbound())

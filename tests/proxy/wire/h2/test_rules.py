@@ -56,6 +56,8 @@ BAD: dict[str, Fields] = {
     "NUL": request((b"a", b"b\0c")),
     "a line end": request((b"a", b"b\r\nc: d")),
     "another host": request((b"host", b"orders")),
+    "host twice": request((b"host", b"users"), (b"host", b"users")),
+    "no authority and a host that is none": [*request()[:-1], (b"host", b"me@users/path")],
 }
 
 
