@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
-_WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin"
-"""Debian puts servers where only root looks."""
+_WHERE = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin:/sbin:{Path(sys.executable).parent}"
+"""Debian puts servers where only root looks, and a wheel puts them beside our Python."""
 
 
 def find(name: str) -> str | None:

@@ -121,5 +121,5 @@ class Lane(Ends):
         if not heard.over(LATER) or not (heard.over(NEIGHBOUR) or case.kind == "opening"):
             return False
         if not heard.over(case.stream):
-            return bool(origin.asked) and not any(request.over for request in origin.asked)  # passed on, without an end
+            return not any(request.over for request in origin.asked)  # passed on without an end, or not at all
         return all(request.over for request in origin.requests)

@@ -6,17 +6,24 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from proxy.wire.h2.frames import SETTINGS
 from tests.conformance.h2.corpus import Case
-from tests.conformance.h2.play import Lane, Seen
+from tests.conformance.h2.play import LATER, Lane, Seen, frame
 from tests.conformance.lanes import DEADLINE
-from tests.conformance.peers import Proxy
+from tests.conformance.peers import PeerError, Proxy
 from tests.conformance.rig import attempted, free_ports, listening
+
+PLAIN = Case(
+    theme="rig", name="plain", line=0, kind="opening", word="accept", code=0, stream=LATER, rfc="9113 3.4",
+    why="A good connection.", data=frame(SETTINGS, 0, 0), arrives=None,
+)  # fmt: skip
 
 
 class Rig:
     """A running proxy and its lane."""
 
-    def __init__(self, lane: Lane, runner: asyncio.Runner) -> None:
+    def __init__(self, proxy: Proxy, lane: Lane, runner: asyncio.Runner) -> None:
+        self._proxy = proxy
         self._lane = lane
         self._runner = runner
 
@@ -29,7 +36,10 @@ class Rig:
         return [(case, await self._lane.play(case)) for case in cases]
 
     async def start(self) -> None:
+        """Raises PeerError where it is not the proxy that listens, or where it does not know where to go."""
         await self._lane.start()
+        if (await self._lane.play(PLAIN)).later is None:
+            raise PeerError(f"{self._proxy.name} does not carry a plain request through {self._lane!r}")
 
     async def stop(self) -> None:
         self._lane.origin.stop()
@@ -52,7 +62,7 @@ def _started(proxy: Proxy) -> Iterator[Rig]:
         stack.callback(lane.sock.close)
         runner = stack.enter_context(asyncio.Runner())
         stack.enter_context(proxy.running([lane]))
-        made = Rig(lane, runner)
+        made = Rig(proxy, lane, runner)
         stack.callback(lambda: runner.run(made.stop()))
         runner.run(made.start())
         yield made
