@@ -343,13 +343,16 @@ class ConnectionPool:
                 await self._resolve()
 
     def keep_only(self, addresses: Sequence[str]) -> None:
-        """Close idle connections to other addresses, and those in use when they are given back."""
+        """Close idle connections to other addresses, and those in use when they are given back; one of HTTP/2, which
+        never is, behind the last of its streams."""
         for upstream in list(self.open):
             if upstream.to not in addresses and upstream not in self._moved:
                 if upstream.borrower is None and self._take(upstream):
                     upstream.stream.close()
                 else:
                     self._moved.add(upstream)
+                    if isinstance(upstream.borrower, ServerLink):
+                        upstream.borrower.moved()
 
     async def _attempt(self, host: str, protocols: tuple[str, ...]) -> UpstreamConnection:
         upstream = UpstreamConnection(self, host)

@@ -143,6 +143,13 @@ class ServerLink(Link):
         elif not self.flows and (self.leaving or not self.client.is_newest(self)):
             self.close()
 
+    def moved(self) -> None:
+        """The endpoint's name leads elsewhere by now: its streams go on, the next one begins on another connection."""
+        self.leaving = True
+        self.client.retire(self)
+        if not self.flows and not self.backlog:
+            self.close()
+
     def close(self) -> None:
         """It has no streams, and gets none."""
         self.closed = True

@@ -176,10 +176,10 @@ class Origin:
 
 
 @asynccontextmanager
-async def origin(greeting: bytes = b"", host: str = "127.0.0.1") -> AsyncIterator[Origin]:
+async def origin(greeting: bytes = b"", host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Origin]:
     """greeting: what it says as soon as somebody connects."""
     played = Origin(greeting)
-    server = await asyncio.get_running_loop().create_server(played.accept, host, 0)
+    server = await asyncio.get_running_loop().create_server(played.accept, host, port)
     played.endpoint = Endpoint(host, server.sockets[0].getsockname()[1])
     try:
         yield played

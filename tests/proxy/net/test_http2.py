@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.contract.routes import Endpoint
+from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.pressure import IDLE_TICKS, give_way
 from proxy.wire.h2.frames import END_STREAM, PREFACE, data_frame, header_frames, make_head
 from proxy.wire.h2.hpack import literal, literals
@@ -157,3 +158,24 @@ async def test_an_application_that_is_not_there() -> None:
         assert caller.wire.can_write_eof()
         caller.wire.write_eof()
         await caller.is_told()
+
+
+@on_uvloop
+async def test_a_connection_to_a_name_that_moved_is_left() -> None:
+    """Its streams go on; the next one of the same client goes where the name leads now."""
+    async with net() as parts, origin(host="127.0.0.1") as before:
+        endpoint = Endpoint("users.test", before.endpoint.port)
+        parts.names["users.test"] = ("127.0.0.1",)
+        async with listener(parts.outbound(endpoint)) as listening, client(address(listening)) as caller:
+            caller.send(HELLO + ask())
+            line = await before.line()
+            await asked(line)
+            parts.names["users.test"] = ("127.0.0.2",)
+            parts.pass_ticks(int(61 / TICK_SECONDS))
+            await parts.pools.refresh()
+            async with origin(host="127.0.0.2", port=endpoint.port) as behind:
+                caller.send(header_frames(3, END_STREAM, b"\x82\x86\x84" + literal(b":authority", b"users")))
+                await asked(await behind.line())
+                line.send(ANSWER)
+                await caller.until(lambda: data_frame(1, END_STREAM, b"hello") in caller.got)
+                await line.is_told()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from proxy.exchange.h2.server import ServerLink
 from proxy.exchange.settings import ExchangeSettings
 from proxy.wire.h2.frames import DATA, PING
 from tests.proxy.exchange.conftest import MakeBook
@@ -188,3 +191,26 @@ def test_a_window_that_changes_while_we_dial(book: Playbook) -> None:
     server = Service(book.app)
     server.flush()
     assert server.end.settings[4] == 77
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_an_endpoint_whose_name_has_moved(book: Playbook, *, busy: bool) -> None:
+    """A long-lived client would go to the old address for ever: its connections are never given back."""
+    client = Caller(book, book.inbound())
+    sid = client.call()
+    before = Service(book.app)
+    if busy:
+        before.flush()
+    else:
+        before.answer(sid)
+    link = before.upstream.borrower
+    assert isinstance(link, ServerLink)
+    link.moved()
+    assert before.recorded.closing is not busy
+    later = client.call()
+    Service(book.app).answer(later)
+    assert client.answers[later].ended
+    if busy:
+        before.answer(sid)
+        assert before.recorded.closing
+    assert client.answers[sid].ended
