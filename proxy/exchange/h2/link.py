@@ -251,7 +251,7 @@ class Link(Inlet):
         back, client = flow.back, self.client
         if flow.state & LIMBO or (flow.sink.clogged and flow.sink is not client):
             flow.exchange.granted += step  # for the answer; nobody is there yet who could use it
-        elif not back.state & OVER:
+        elif not back.state & OVER and back.window + step <= MAX_WINDOW:  # or it is reset: no frame says so much
             told = step
             if flow.sink is client and back.window + step + client.granted > MAX_WINDOW:
                 told = tellable(flow.exchange, step)

@@ -47,12 +47,17 @@ class Request:
         return dict(self.fields).get(b":path", b"")
 
     @property
+    def authority(self) -> bytes:
+        fields = dict(self.fields)
+        return fields.get(b":authority", fields.get(b"host", b""))
+
+    @property
     def over(self) -> bool:
         """Nothing more will come of it."""
         return self.ended or self.reset is not None or self.connection.ended
 
     def __str__(self) -> str:
-        state = "whole" if self.ended else f"reset with {self.reset}" if self.reset is not None else "open"
+        state = f"reset with {self.reset}" if self.reset is not None else "whole" if self.ended else "open"
         return f"{self.path.decode('latin-1')} ({len(self.data)} bytes, {state})"
 
 
@@ -66,6 +71,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, origin: Origin) -> None:
         self.ended = False
         self.malformed = ""
+        self._closed = False
         self.requests: dict[int, Request] = {}
         self._origin = origin
         self._engine = H2Connection(H2Configuration(client_side=False, header_encoding=None))
@@ -136,12 +142,13 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         assert self._transport is not None
         data = self._engine.data_to_send()
-        if data and not self._transport.is_closing():
+        if data and not self._closed and not self._transport.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:
         """End our side; the proxy has to notice and end its own."""
         assert self._transport is not None
+        self._closed = True
         with contextlib.suppress(OSError):  # reset by the proxy, and the loop has not said so yet
             self._transport.write_eof()
 

@@ -57,6 +57,7 @@ static_resources:
           codec_type: HTTP2
           generate_request_id: false
           delayed_close_timeout: 0s
+          upgrade_configs: [{{upgrade_type: websocket}}]
           http2_protocol_options: {{override_stream_error_on_invalid_http_message: true, allow_connect: true}}
           route_config:
             virtual_hosts:
@@ -77,7 +78,7 @@ static_resources:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config:
-          http2_protocol_options: {{override_stream_error_on_invalid_http_message: true}}
+          http2_protocol_options: {{override_stream_error_on_invalid_http_message: true, allow_connect: true}}
     load_assignment:
       cluster_name: origin
       endpoints:

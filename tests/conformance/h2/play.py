@@ -120,6 +120,7 @@ class Lane(Ends):
             return False  # and now it has to close
         if not heard.over(LATER) or not (heard.over(NEIGHBOUR) or case.kind == "opening"):
             return False
-        if not heard.over(case.stream):
-            return not any(request.over for request in origin.asked)  # passed on without an end, or not at all
+        if not heard.over(case.stream):  # perhaps nobody waits for more
+            answers = len((heard.ended | set(heard.resets)) - {NEIGHBOUR, LATER})
+            return answers >= sum(request.ended for request in origin.asked)
         return all(request.over for request in origin.requests)

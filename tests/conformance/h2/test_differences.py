@@ -1,6 +1,6 @@
 """The same frames through Skycap, nghttpx and Envoy. What differs is reviewed, or it fails.
 
-The hard rule stands for itself: what another proxy refuses does not go on here.
+The hard rule stands for itself: what nghttpx refuses of a client does not go on here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_no_difference_is_new(differences: list[Difference]) -> None:
     assert [str(difference) for difference in differences if _is_new(difference)] == []
 
 
-def test_what_another_proxy_refuses_does_not_go_on(differences: list[Difference]) -> None:
+def test_what_nghttpx_refuses_of_a_client_does_not_go_on(differences: list[Difference]) -> None:
     assert [str(difference) for difference in differences if difference.breaks_the_rule] == []
 
 

@@ -13,7 +13,8 @@ CASES = load_corpus()
 GOOD = [case for case in CASES if case.word == "accept"]
 BAD = [case for case in CASES if case.word != "accept"]
 BY_THE_SERVER = {
-    "requests/data-behind-the-end", "requests/trailers-behind-the-end", "requests/window-overflows",
+    "requests/data-behind-a-reset", "requests/data-behind-the-end", "requests/trailers-behind-the-end",
+    "requests/window-overflows", "requests/window-overflows-before-settings", "requests/window-overflows-in-two-steps",
 }  # fmt: skip
 """The engine of our server does the same as we: a relay that looks at nothing passes its verdict on."""
 

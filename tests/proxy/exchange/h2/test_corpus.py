@@ -111,6 +111,7 @@ def _others_go_on(book: Playbook, client: Caller, server: Service, case: Case) -
         assert asked is not None
         assert asked.ended
         assert case.arrives in (None, asked.data)
+        assert asked.fields.get(b":authority", asked.fields.get(b"host")) == REQUEST[2]
         answered(client, server, case.stream)
     if case.stream != NEIGHBOUR:
         answered(client, server, NEIGHBOUR)
@@ -166,7 +167,7 @@ def test_what_a_server_answers(make_book: MakeBook, case: Case, connected: bool)
 
 
 def test_there_are_cases_of_every_kind() -> None:
-    assert len(CASES) >= 110
+    assert len(CASES) >= 160
     assert {case.word for case in CASES} == {"accept", "reset", "goaway", "refuse", "cut"}
     assert len({(case.kind, case.data) for case in CASES}) == len(CASES)
 
