@@ -1,10 +1,13 @@
-"""What a peer may do for nothing in ten seconds."""
+"""What a peer may have, and what it may do for nothing in ten seconds."""
 
 from __future__ import annotations
 
 from typing import Final
 
 PERIOD_TICKS: Final = 100
+
+MAX_STREAMS: Final = 1_024
+"""Open streams of one client: ten times what servers usually take, at 3 KB each."""
 
 RESETS: Final = 100
 """Streams that a client may take back in a period beyond those that were served: more are an attack, whether it says so

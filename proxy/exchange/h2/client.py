@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.exchange.h2.budget import RAPID_SECONDS, RESETS, Budget
+from proxy.exchange.h2.budget import MAX_STREAMS, RAPID_SECONDS, RESETS, Budget
 from proxy.exchange.h2.cut import Cut
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
@@ -19,6 +19,7 @@ from proxy.exchange.passage import Passage
 from proxy.exchange.ports import FAR, Pool, Stream, Upstream
 from proxy.exchange.side import Side
 from proxy.wire.h2.faults import (
+    CANCEL,
     ENHANCE_YOUR_CALM,
     NO_ERROR,
     PROTOCOL_ERROR,
@@ -39,9 +40,6 @@ from proxy.wire.h2.settings import (
     settings_frame,
 )
 from proxy.wire.h2.template import fields_of, without
-
-MAX_STREAMS: Final = 1_024
-"""Open streams of one client: ten times what servers usually take, at 3 KB each."""
 
 _OURS: Final = frozenset({b"skycap-"})
 
@@ -289,8 +287,12 @@ class ClientLink(Link):
     # -- the connection's end ------------------------------------------------------------------------------------------
 
     def client_eof(self) -> bool:
-        """The client sends no more. True: keep the way back open."""
+        """The client sends no more. True: keep the way back open, for what is asked in full. A gRPC client has gone."""
         self.ended = self._leaving = True
+        for flow in list(self.flows.values()):
+            if flow.exchange.head.grpc or not flow.state & (LAST | OVER):
+                flow.exchange.reset_by_client(CANCEL)
+        self.flush()
         return bool(self.flows)
 
     def client_lost(self) -> None:

@@ -9,6 +9,7 @@ from proxy.errors import Failure
 from proxy.exchange.h2.intake import CONNECTION_WINDOW
 from proxy.exchange.h2.link import Link
 from proxy.exchange.h2.mirror import tell_all
+from proxy.exchange.phase import WAITING
 from proxy.exchange.ports import FAR, Pool, Upstream
 from proxy.wire.h2.faults import NO_ERROR, ConnectionFault
 from proxy.wire.h2.frames import PREFACE, goaway_frame, window_frame
@@ -208,7 +209,9 @@ class ServerLink(Link):
     def leaves(self, last: int) -> None:
         self.leaving = True
         self.client.retire(self)
-        untouched = [flow.exchange for sid, flow in self.flows.items() if sid > last]
+        # One that is being answered was looked at, whatever is said of it.
+        above = [flow.exchange for sid, flow in self.flows.items() if sid > last]
+        untouched = [exchange for exchange in above if exchange.phase == WAITING]
         for exchange in [*untouched, *self._abandoned()]:
             exchange.refused()
         if not self.closed and not self.flows:

@@ -8,8 +8,9 @@ import pytest
 
 from proxy.contract.routes import Route, State
 from proxy.exchange.settings import ExchangeSettings
+from proxy.wire.h2.frames import DATA, END_HEADERS, END_STREAM, HEADERS
 from tests.proxy.exchange.conftest import MakeBook
-from tests.proxy.exchange.h2.play import GRPC, Caller, Service
+from tests.proxy.exchange.h2.play import GRPC, Caller, Service, frame
 from tests.proxy.exchange.playbook import SHADOW, TARGET, Playbook, ready, unready
 
 KEY = "agent-42"
@@ -241,6 +242,25 @@ def test_streams_that_a_leaving_upstream_has_not_seen(book: Playbook) -> None:
     assert first.recorded.closing
     third = client.ask()
     assert third in second.requests
+
+
+def test_an_upstream_that_leaves_and_denies_what_it_answers(book: Playbook) -> None:
+    """What its client has not taken yet is not thrown away, nor left behind for the next one to stumble over."""
+    client = Caller(book, book.inbound())
+    client.end.engine.update_settings({4: 5})
+    client.flush()
+    sid, other = client.ask(), client.ask()
+    server = Service(book.app)
+    server.flush()
+    server.upstream.send(frame(HEADERS, END_HEADERS, sid, b"\x88") + frame(DATA, 0, sid, b"an answer"))
+    server.leave(0)
+    server.upstream.send(frame(DATA, END_STREAM, sid, b"!"))
+    client.end.engine.increment_flow_control_window(1_000)
+    client.flush()
+    Service(book.app).answer(other, data=b"again")
+    assert client.answers[sid].data == b"an answer!"
+    assert client.answers[other].data == b"again"
+    assert server.recorded.closing
 
 
 def test_an_upstream_that_leaves_without_streams(book: Playbook) -> None:

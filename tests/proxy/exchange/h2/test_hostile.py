@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.exchange.h2.budget import RAPID_SECONDS, RESETS
-from proxy.exchange.h2.client import MAX_STREAMS
+from proxy.exchange.h2.budget import MAX_STREAMS, RAPID_SECONDS, RESETS
 from proxy.exchange.h2.intake import NUISANCES
 from proxy.wire.h2.frames import (
     ACK,

@@ -193,6 +193,24 @@ def test_a_window_that_changes_while_we_dial(book: Playbook) -> None:
     assert server.end.settings[4] == 77
 
 
+def test_calls_end_with_a_client_that_ends(book: Playbook) -> None:
+    """One that was killed ends its side and does no more: its server has to know at once, as without a sidecar."""
+    client = Caller(book, book.inbound())
+    call, upload, get = client.call(), client.ask(method=b"POST", data=b"x", ends=False), client.ask()
+    server = Service(book.app)
+    server.flush()
+    assert client.link.client_eof()
+    server.flush()
+    assert [server.end.messages[sid].reset for sid in (call, upload, get)] == [8, 8, None]
+    server.answer(get)
+    assert client.answers[get].ended
+    assert client.closed
+    last = Caller(book, book.inbound())
+    last.call()
+    assert not last.link.client_eof()
+    assert last.closed
+
+
 @pytest.mark.parametrize("busy", [True, False])
 def test_an_endpoint_whose_name_has_moved(book: Playbook, *, busy: bool) -> None:
     """A long-lived client would go to the old address for ever: its connections are never given back."""
