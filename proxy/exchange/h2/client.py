@@ -29,7 +29,7 @@ from proxy.wire.h2.faults import (
     StreamFault,
 )
 from proxy.wire.h2.frames import END_STREAM, MAX_WINDOW, PREFACE, goaway_frame, header_frames, window_frame
-from proxy.wire.h2.rules import check_trailers
+from proxy.wire.h2.rules import check_ends, check_trailers
 from proxy.wire.h2.settings import (
     DEFAULT_WINDOW,
     ENABLE_CONNECT_PROTOCOL,
@@ -175,7 +175,10 @@ class ClientLink(Link):
                 raise StreamFault(PROTOCOL_ERROR, "trailers that are not the end (section 8.1)")
             if 0 <= flow.expects != flow.bytes:
                 raise StreamFault(PROTOCOL_ERROR, "less content than was announced (section 8.1.1)")
-            check_trailers(fields_of(block, self.side.kinds.max_fields))
+            fields = fields_of(block, self.side.kinds.max_fields)
+            check_trailers(fields)
+            for _, value in fields:
+                check_ends(value)
         except StreamFault as fault:
             self.reset_by_us(sid, flow, fault.code)
             return

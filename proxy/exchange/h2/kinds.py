@@ -16,7 +16,15 @@ from proxy.wire.h2.faults import ENHANCE_YOUR_CALM, StreamFault
 from proxy.wire.h2.frames import MAX_BLOCK
 from proxy.wire.h2.hpack import text_of
 from proxy.wire.h2.huffman import suspect
-from proxy.wire.h2.rules import check_answer, check_path, check_request, check_trailers, check_value, length_of
+from proxy.wire.h2.rules import (
+    check_answer,
+    check_ends,
+    check_path,
+    check_request,
+    check_trailers,
+    check_value,
+    length_of,
+)
 from proxy.wire.h2.template import RECENT, Shapes, Template
 from proxy.wire.head import Limits
 
@@ -36,6 +44,8 @@ _ID: Final = re.compile(rb"[!-~]{1,200}+")
 """As in `proxy.wire.head`: what is not of this form is found by those who ask for all fields."""
 
 _PLAIN_PARENT: Final = re.compile(rb"\x37" + _PARENT.pattern)
+_SPACE: Final = 0b010100
+"""Of the Huffman code."""
 _PLAIN_ID: Final = re.compile(rb"[\x01-\x7e][!-@\[-~]++")
 """Encoded as they stand and in lower case, as nearly all are: then there is no more to check."""
 
@@ -62,6 +72,23 @@ def check_hole(encoded: bytes) -> None:
             check_value(text_of(encoded))
     elif 0 in encoded or 13 in encoded or 10 in encoded:  # or it is as long
         check_value(text_of(encoded))
+
+
+def check_asked(encoded: bytes) -> None:
+    """The same of a request, which has no white space around it either. Raises StreamFault, ConnectionFault."""
+    if encoded[0] & 128:
+        if not suspect(encoded, 1):  # a tab would be
+            if len(encoded) == 1:
+                return
+            last = encoded[-2] << 8 | encoded[-1]
+            bit = (last + 1) & ~last  # behind the padding, which is of ones: the code of a space ends with a zero
+            if encoded[1] >> 2 != _SPACE and last & 63 * bit != _SPACE * bit:
+                return
+    elif not (0 in encoded or 13 in encoded or 10 in encoded) and encoded[1] > 32 and encoded[-1] > 32:
+        return
+    value = text_of(encoded)
+    check_value(value)
+    check_ends(value)
 
 
 class RequestKind:
@@ -120,7 +147,7 @@ class RequestKind:
         for place, value in enumerate(encoded):
             role = roles[place]
             if role == OTHER or (untraced and role < BAGGAGE):
-                check_hole(value)
+                check_asked(value)
             elif role == TRACEPARENT:
                 if _PLAIN_PARENT.fullmatch(value):
                     parent = value[1:]
@@ -128,6 +155,7 @@ class RequestKind:
                 else:
                     parent = text_of(value)
                     check_value(parent)
+                    check_ends(parent)
             elif role == REQUEST_ID:
                 if _PLAIN_ID.fullmatch(value):
                     request_id = value[1:]
@@ -135,6 +163,7 @@ class RequestKind:
                 else:
                     request_id = text_of(value)
                     check_value(request_id)
+                    check_ends(request_id)
             elif role == BAGGAGE:
                 baggage = kinds.text(value)
             elif role == PATH:
@@ -240,11 +269,12 @@ class Kinds:
         return f"<Kinds requests={len(self._requests)} answers={len(self._answers)} shapes={len(self._shapes)}>"
 
     def text(self, encoded: bytes) -> bytes:
-        """A value that came out of a hole, and is short; remembered. Raises StreamFault, ConnectionFault."""
+        """A request's value that came out of a hole, and is short; remembered. Raises StreamFault, ConnectionFault."""
         found = self._texts.get(encoded)
         if found is None:
             found = text_of(encoded)
             check_value(found)
+            check_ends(found)
             if len(self._texts) >= MAX_KNOWN:
                 self._texts.clear()
             self._texts[encoded] = found

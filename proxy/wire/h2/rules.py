@@ -1,7 +1,8 @@
 """What a header block may say (RFC 9113 sections 8.1 to 8.3). Pure: names and values in, a StreamFault or nothing out.
 
-Values are held to what makes two readers disagree: NUL, CR and LF. Other control characters, and white space around a
-value, are left to the recipient, as with HTTP/1.
+Values are held to what makes two readers disagree: NUL, CR and LF. Other control characters are left to the recipient,
+as with HTTP/1. White space around a value ends the stream of a request, because there are servers that end the
+connection for it; in an answer it is left to the client, which could have met it without us.
 """
 
 from __future__ import annotations
@@ -32,12 +33,19 @@ _SCHEME: Final = re.compile(rb"[a-z][a-z0-9+.\-]*+", re.IGNORECASE)
 _TARGET: Final = re.compile(TARGET)
 _AUTHORITY: Final = re.compile(HOST, re.IGNORECASE)
 _STATUS: Final = re.compile(rb"[1-9][0-9][0-9]")
+_SPACES: Final = frozenset({b" ", b"\t"})
 
 
 def check_value(value: bytes) -> None:
     """Raises StreamFault."""
     if 0 in value or 13 in value or 10 in value:  # three looks by machine, where a pattern takes each byte in turn
         raise StreamFault(PROTOCOL_ERROR, "NUL, CR or LF in a value (section 8.2.1)")
+
+
+def check_ends(value: bytes) -> None:
+    """Of a request. Raises StreamFault."""
+    if value[:1] in _SPACES or value[-1:] in _SPACES:
+        raise StreamFault(PROTOCOL_ERROR, "white space around a value (section 8.2.1)")
 
 
 def check_fields(fields: Sequence[Field], pseudo: frozenset[bytes]) -> dict[bytes, bytes]:
@@ -62,6 +70,8 @@ def check_fields(fields: Sequence[Field], pseudo: frozenset[bytes]) -> dict[byte
 def check_request(fields: Sequence[Field]) -> dict[bytes, bytes]:
     """The pseudo-header fields of a request that may be passed on. Raises StreamFault."""
     pseudo = check_fields(fields, REQUEST)
+    for _, value in fields:
+        check_ends(value)
     method = pseudo.get(b":method", b"")
     if not _METHOD.fullmatch(method):
         raise StreamFault(PROTOCOL_ERROR, "no valid :method (section 8.3.1)")

@@ -21,10 +21,15 @@ def block(path: bytes = b"/", method: bytes = b"GET", **values: bytes) -> bytes:
     return literals([*fields, *[(name.replace("_", "-").encode(), value) for name, value in values.items()]])
 
 
+def string(value: bytes, *, coded: bool) -> bytes:
+    """A short string, as it stands or in the code of RFC 7541 appendix B."""
+    code = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(value) if coded else value
+    return b"%c%b" % ((128 if coded else 0) | len(code), code)
+
+
 def huffman(found: bytes, value: bytes) -> bytes:
-    """A block with a value written in the code of RFC 7541 appendix B."""
-    code = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode(value)
-    return found.replace(b"%c%b" % (len(value), value), b"%c%b" % (128 | len(code), code))
+    """A block with a value written in that code."""
+    return found.replace(string(value, coded=False), string(value, coded=True))
 
 
 def read(kinds: Kinds, found: bytes) -> StreamHead:
@@ -74,6 +79,29 @@ def test_what_no_value_has(kinds: Kinds, name: str, bad: bytes) -> None:
         read(kinds, block(**{**values, name: b"a" + bad + b"c"}))
     with pytest.raises(StreamFault):  # what was refused is not remembered
         read(kinds, block(**{**values, name: b"a" + bad + b"c"}))
+
+
+@pytest.mark.parametrize("name", ["traceparent", "x_request_id", "baggage", "grpc_timeout"])
+@pytest.mark.parametrize("asleep", [False, True])
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("behind", range(1, 9))
+def test_white_space_around_a_value(name: str, behind: int, *, asleep: bool, coded: bool) -> None:
+    """However many bits of padding there are: the letters have codes of five and of six."""
+    kinds = Kinds(frozenset({b"baggage"}), Limits(header_lines=100))
+    word = b"abcdefgh"[:behind]
+    known = {"traceparent": PARENT, "x_request_id": b"first", "baggage": b"routing-key=a"}
+    if asleep:
+        del known["baggage"]
+    found = block(**{**known, name: b"MARK"})
+
+    def ask(value: bytes) -> None:
+        kinds.request(found.replace(b"\x04MARK", string(value, coded=coded)), asleep=asleep)
+
+    for value in (word, b"%b %b" % (word, word), word + b"&", b"!" + word, b""):
+        ask(value)
+    for value in (b" " + word, word + b" ", b"\t" + word, word + b"\t", b" ", b"\t"):
+        with pytest.raises(StreamFault, match="white space"):
+            ask(value)
 
 
 @pytest.mark.parametrize("size", [10, 13])
