@@ -32,6 +32,13 @@ def shared(application: socket.socket, tmp_path_factory: pytest.TempPathFactory)
         yield running
 
 
+@pytest_asyncio.fixture(autouse=True)
+async def hung_up() -> AsyncIterator[None]:
+    """No test leaves a client to the next one, whether it failed or not."""
+    yield
+    await peers.hang_up()
+
+
 @pytest_asyncio.fixture
 async def origin(application: socket.socket) -> AsyncIterator[Origin]:
     async with peers.serving(application) as serving:

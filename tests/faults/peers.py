@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from weakref import WeakKeyDictionary
 
 from tests.faults.subject import DEADLINE_SECONDS
 
@@ -145,20 +146,21 @@ async def serving(listening: socket.socket) -> AsyncIterator[Origin]:
     assert not unhandled, unhandled  # a script that failed
 
 
-_clients: list[Peer] = []
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Peer]] = WeakKeyDictionary()
 
 
 async def connect(port: int) -> Peer:
     """A client. Whoever forgets to end it, because a test failed, has `hang_up` do it."""
     client = Peer(*await asyncio.open_connection("127.0.0.1", port))
-    _clients.append(client)
+    _clients.setdefault(asyncio.get_running_loop(), []).append(client)
     return client
 
 
 async def hang_up() -> None:
-    """End all clients; none is left when this returns."""
-    while _clients:
-        client = _clients.pop()
+    """End all clients of this test, which has a loop of its own; none is left when this returns."""
+    clients = _clients.get(asyncio.get_running_loop(), [])
+    while clients:
+        client = clients.pop()
         client.writer.transport.abort()
         with contextlib.suppress(OSError):
             await client.writer.wait_closed()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import peers, subject
-from tests.faults.conftest import SHORT
 from tests.faults.peers import Origin, Peer, connect, error_code, ok, request
 from tests.faults.subject import WORKLOAD, Subject, until
 
@@ -21,7 +20,8 @@ KEYED = b"baggage: routing-key=%b"
 
 @pytest.fixture(scope="module")
 def shared(application: socket.socket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
-    """With a shadow that is not ready, and one that does not take the dial."""
+    """With a shadow that is not ready, and one that does not take the dial. What ends does so because its client has:
+    a busy machine meets no limit."""
     folder = tmp_path_factory.mktemp("sidecar")
     with peers.silent_address() as silent:
         routes = folder / "routes.yaml"
@@ -31,7 +31,7 @@ def shared(application: socket.socket, tmp_path_factory: pytest.TempPathFactory)
             f"- {{workload: {WORKLOAD}, key: silent, endpoints: ['127.0.0.1:{silent}']}}\n"
         )
         port = application.getsockname()[1]
-        with subject.running(port, folder, *SHORT, "--hold-timeout", "1s", "--routes", str(routes)) as running:
+        with subject.running(port, folder, "--hold-timeout", "1s", "--routes", str(routes)) as running:
             yield running
 
 

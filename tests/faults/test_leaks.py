@@ -196,7 +196,9 @@ async def test_nothing_is_left_of_thousands_of_exchanges(application: socket.soc
         f"- {{workload: {WORKLOAD}, key: gone, endpoints: ['127.0.0.1:1']}}\n"
     )
     launcher = (sys.executable, "-m", "tests.faults.counted", str(file))
-    flags = (*SHORT, "--stream-timeout", "40s", "--routes", str(routes))  # no tunnel waits for a busy client in vain
+    # Nothing waits in vain for a busy machine, but for the answer that never comes.
+    patient = ("--stream-timeout", "40s", "--header-timeout", "40s", "--connect-timeout", "40s")
+    flags = (*SHORT, *patient, "--routes", str(routes))
     with subject.running(port, tmp_path, *flags, launcher=launcher) as sidecar:
         async with peers.serving(application) as origin:
             app = Application(origin)
