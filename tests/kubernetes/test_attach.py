@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,7 +96,10 @@ def test_a_sidecar_that_dies_harms_nobody(installed: Installation, bare: str, tm
     installed.kubectl("-n", "bare", "exec", bare, "-c", "skycap-attached-1", "--", "python3", "-c", find)
 
     def answers() -> bool:
-        return installed.request("users", "/users/ada", namespace="bare", seconds=2).status == 200
+        try:
+            return installed.request("users", "/users/ada", namespace="bare", seconds=2).status == 200
+        except subprocess.CalledProcessError:  # until it is noticed, connections are led to nobody
+            return False
 
     installed.until(answers, "the application answers")
     log = ("-n", "bare", "logs", bare, "-c", "skycap-attached-1")
