@@ -27,6 +27,7 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.base.token import read_token
 from proxy.contract.routes import Route, State
 from proxy.feed.holder import FeedState
 from proxy.feed.link import RegistryLink
@@ -42,11 +43,23 @@ What = tuple[str, int, str]
 GONE: What = ("gone", 0, "")
 
 
+class _Link(RegistryLink):
+    """Its token is read once. A thousand sidecars each read it in a thread of their own process; here a thousand reads
+    would wait for each other."""
+
+    def __init__(self, url: str, instance: str, token: Path) -> None:
+        super().__init__(url, instance, token_file=token)
+        self._known = {"authorization": f"Bearer {read_token(token)}"}
+
+    async def _authorization(self) -> dict[str, str]:
+        return self._known
+
+
 class Feed:
     def __init__(self, url: str, token: Path, workload: str, number: int) -> None:
         self.table = RouteTable(workload)
         self.state = FeedState(f"registry {url}", self.table)
-        self.link = RegistryLink(url, f"{workload.replace('/', '-')}-{number}", token_file=token)
+        self.link = _Link(url, f"{workload.replace('/', '-')}-{number}", token)
         self.feed = RegistryFeed(self.link, self.table, self.state)
         self.routes: list[Route] = []
         self.known: dict[str, What] = {}

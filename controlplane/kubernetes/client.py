@@ -35,6 +35,11 @@ ATTEMPTS = 5
 
 LONGEST_WAIT_SECONDS = 5.0
 
+TOKEN_SECONDS = 20.0
+"""A token is used for so long before it is asked for again, or until the API server refuses it. It is read in a thread,
+and a thousand requests at once would wait for a thousand reads, a renewal of the Lease behind them. Kubernetes renews a
+service account's token when a fifth of its life is left, and client-go reads it once a minute."""
+
 CONNECTIONS = 64
 """At once; a further request waits for one of them, and a watch has one for itself."""
 
@@ -73,6 +78,9 @@ class Kubernetes:
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self.requests = 0
         """Since the start, watches included."""
+        self._token = ""
+        self._token_ends = 0.0
+        self._reading = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Kubernetes {self._credentials.server}>"
@@ -159,7 +167,7 @@ class Kubernetes:
         self, place: str, protocol: str, query: Sequence[tuple[str, str]]
     ) -> aiohttp.ClientWebSocketResponse:
         """A WebSocket, for what is no request and answer: the ports of a pod, a program in it."""
-        token = await asyncio.to_thread(self._credentials.token)
+        token = await self._said()
         headers = {"user-agent": "skycap"} | ({"authorization": f"Bearer {token}"} if token else {})
         self.requests += 1
         try:
@@ -174,6 +182,17 @@ class Kubernetes:
             raise KubernetesError(error.status, "", f"the API server answers {error.status}: {error.message}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _silence(error) from None
+
+    async def _said(self) -> str:
+        """The token. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._token_ends:
+            return self._token
+        async with self._reading:
+            if loop.time() >= self._token_ends:  # nobody has asked for it meanwhile
+                self._token = await asyncio.to_thread(self._credentials.token)  # a file, or a program that is asked
+                self._token_ends = loop.time() + TOKEN_SECONDS
+            return self._token
 
     async def _json(
         self, method: str, place: str, query: Mapping[str, str], document: Object | None = None, media: str = ""
@@ -203,10 +222,9 @@ class Kubernetes:
         data = None if document is None else json.dumps(document)
         self.requests += 1
         try:
-            token = await asyncio.to_thread(self._credentials.token)  # a file, or a program that is asked
-            if token:
+            if token := await self._said():
                 headers["authorization"] = f"Bearer {token}"
-            return await self._session.request(
+            answer = await self._session.request(
                 method,
                 self._credentials.server + place,
                 params=query,
@@ -214,6 +232,9 @@ class Kubernetes:
                 headers=headers,
                 timeout=limits or aiohttp.ClientTimeout(total=ANSWER_SECONDS),
             )
+            if answer.status == 401:
+                self._token_ends = 0.0
+            return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _silence(error) from None
 

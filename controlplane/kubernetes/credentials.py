@@ -30,7 +30,8 @@ class Credentials:
     """
     server:  URL without a slash at its end.
     context: None where the server's certificate is not to be checked, or where there is no TLS.
-    token:   called for every request, from a thread: a token may be renewed at any time. "" where there is none.
+    token:   called again and again, from a thread: a token may be renewed at any time. One that it gives is good for
+             half a minute more. "" where there is none.
     """
 
     server: str
