@@ -3,7 +3,7 @@
 # usage: init.sh FOLDER BIN ROOT IMAGE...
 folder=$1 bin=$2 root=$3
 shift 3
-export PATH=$bin:$root/usr/bin:$root/usr/sbin:$PATH LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu
+export PATH=$bin:$root/usr/bin:$root/usr/sbin:$PATH:/usr/sbin:/sbin LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu
 hostname node1
 mount -t tmpfs tmpfs /run
 mkdir -p /run/node /run/lock "$folder/kubelet"

@@ -22,7 +22,7 @@ from ssl import CERT_NONE, create_default_context
 from typing import IO
 
 from tests.kubernetes.cluster.configuration import ADMIN_TOKEN, API, CLIENT, NODE, PODS, SERVICES, write
-from tests.kubernetes.cluster.programs import BIN, CACHE, HERE, NAMESPACES, ROOT
+from tests.kubernetes.cluster.programs import BIN, CACHE, HERE, NAMESPACES, ROOT, found
 
 FOLDER = CACHE / "run"
 """Of the one node that there is at a time."""
@@ -69,7 +69,9 @@ class Node:
         write(self.folder)
         key = self.folder / "pki/sa.key"
         subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
-        before = [subprocess.run(["sysctl", "-n", name], capture_output=True, text=True).stdout for name in _SYSCTLS]
+        before = [
+            subprocess.run([found("sysctl"), "-n", name], capture_output=True, text=True).stdout for name in _SYSCTLS
+        ]
         (self.folder / "sysctls").write_text("".join(before))
         command = ["bash", str(HERE / "init.sh"), str(self.folder), str(BIN), str(ROOT), *map(str, self._images)]
         with (self.folder / "log/init.log").open("wb") as log:
@@ -177,7 +179,7 @@ def down() -> None:
     sysctls = FOLDER / "sysctls"
     if sysctls.exists():
         for name, value in zip(_SYSCTLS, sysctls.read_text().split(), strict=True):
-            subprocess.run(["sysctl", "-qw", f"{name}={value}"], check=True)
+            subprocess.run([found("sysctl"), "-qw", f"{name}={value}"], check=True)
     end = time.monotonic() + 10
     while FOLDER.exists() and time.monotonic() < end:
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -235,7 +237,7 @@ def _connect(node: int, client: int) -> None:
     for network in (PODS, SERVICES):
         run("ip", "route", "add", network, "via", NODE, "dev", "eth0", at=client)
     run("ip", "route", "add", "default", "via", CLIENT, at=node)
-    run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1", at=node)
+    run(found("sysctl"), "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1", at=node)
 
 
 @contextmanager

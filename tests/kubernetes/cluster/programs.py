@@ -61,15 +61,27 @@ def why_not() -> str:
     go = shutil.which("go")
     if go is None:
         return "Go is not installed"
-    wanted = ("ip", "unshare", "nsenter", "setpriv", "curl", "openssl", "dpkg-deb", *(("cc",) if COMPILED else ()))
-    if missing := next((name for name in wanted if not _has(name)), ""):
+    wanted = (
+        "ip",
+        "unshare",
+        "nsenter",
+        "setpriv",
+        "sysctl",
+        "nft",
+        "curl",
+        "openssl",
+        "dpkg-deb",
+        *(("cc",) if COMPILED else ()),
+    )
+    if missing := next((name for name in wanted if not found(name)), ""):
         return f"{missing} is not installed"
     made = subprocess.run(["unshare", *NAMESPACES, "true"], capture_output=True, text=True)
     return "" if made.returncode == 0 else f"no namespaces can be made: {made.stderr.strip()}"
 
 
-def _has(name: str) -> bool:
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+def found(name: str) -> str:
+    """The path of a program, "" when it is not installed. Debian puts some where only root looks."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or ""
 
 
 def built() -> bool:
