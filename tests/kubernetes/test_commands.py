@@ -139,7 +139,7 @@ def test_doctor_finds_nothing(installed: Installation, admin: Person) -> None:
         "may do what it has to",
         "its certificate is trusted, and good until",
         "it answers the API server, tried with a pod in shop",
-        "shop: 5 workloads have sidecars",
+        f"shop: {len(SERVICES)} workloads have sidecars",
         "services: none of them selects a shadow",
         "shop/users: its sidecar is in sync",
     ):
