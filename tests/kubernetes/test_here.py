@@ -11,6 +11,11 @@ import pytest
 
 from tests.kubernetes.cluster.images import REPOSITORY
 
+pytestmark = pytest.mark.timeout(300)  # each starts pytest anew, some of them twice
+
+PLUGINS = ("pytest_timeout", "pytest_asyncio.plugin", "xdist.plugin")
+"""All that these want: others take seconds to be imported."""
+
 WITH_A_NODE = "tests/kubernetes/test_access.py"
 WITHOUT = "tests/kubernetes/test_image.py"
 
@@ -18,7 +23,9 @@ WITHOUT = "tests/kubernetes/test_image.py"
 def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, str]:
     """pytest's exit code and what it says; Go is not installed for it."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "SKYCAP_"))}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    ours["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    loaded = [word for plugin in PLUGINS for word in ("-p", plugin)]
+    command = [sys.executable, "-m", "pytest", *loaded, "-p", "no:cacheprovider", "-q", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=ours | {"PATH": "/nowhere"} | environ, capture_output=True, text=True
     )
