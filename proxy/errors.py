@@ -65,6 +65,11 @@ UPSTREAM_RESET = Failure(
     "upstream-reset", 502, "The connection was closed before an answer came",
     "Look into the logs of the service that was called: it closed or reset the connection.",
 )  # fmt: skip
+UPSTREAM_REFUSED = Failure(
+    "upstream-refused", 503, "The service did not take the request",
+    "Send it again: nothing has looked at it. The service that was called ends, or has too much to do.",
+)  # fmt: skip
+"""It says so itself (RFC 9113 section 8.7), and has said so each time that the request was sent again."""
 CLIENT_ENDED = Failure(
     "client-ended", 502, "The service closed the connection when its client had ended its side",
     "Whoever called did not wait for the answer, most often because of a time-out of its own.",
@@ -112,8 +117,8 @@ DRAINING = Failure("draining", 503, "The sidecar is shutting down", "Send the re
 
 FAILURES = (
     BAD_REQUEST, HEAD_TOO_LARGE, HEADER_TIMEOUT, CONTENT_TIMEOUT, UNSUPPORTED_TRANSFER_CODING, UNSUPPORTED_METHOD,
-    UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, CLIENT_ENDED, BAD_RESPONSE, APP_TIMEOUT, SHADOW_UNREACHABLE,
-    SHADOW_PENDING, SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING, UNEXPECTED_SERVER, FAULT,
+    UNSUPPORTED_VERSION, APP_UNREACHABLE, UPSTREAM_RESET, UPSTREAM_REFUSED, CLIENT_ENDED, BAD_RESPONSE, APP_TIMEOUT,
+    SHADOW_UNREACHABLE, SHADOW_PENDING, SANDBOX_ENDED, LOOP, OVERLOADED, DRAINING, UNEXPECTED_SERVER, FAULT,
 )  # fmt: skip
 """All of them; metrics and documentation are made from this list."""
 

@@ -27,7 +27,7 @@ REDIRECTS = 10
 
 _TIMES = frozenset({"app-timeout", "client-lost", "client-ended"})
 _CRASHES = frozenset({"upstream-reset", "cut", "bad-response"})
-_NOBODY = frozenset({"app-unreachable", "shadow-unreachable"})
+_NOBODY = frozenset({"app-unreachable", "shadow-unreachable", "upstream-refused"})
 
 _CHOKED = frozenset({400, 409, 422})
 """Statuses with which a service that does not like what it was told by another refuses its own caller. The other ones

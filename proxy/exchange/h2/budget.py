@@ -9,6 +9,17 @@ PERIOD_TICKS: Final = 100
 MAX_STREAMS: Final = 1_024
 """Open streams of one client: ten times what servers usually take, at 3 KB each."""
 
+MAX_KEPT: Final = 1 << 20
+"""Bytes of all requests of one client that are kept, in case they have to be sent again: beyond it nothing more is, as
+of one with more than `replay_bytes`."""
+
+MAX_TRIES: Final = 3
+"""Times that a stream is sent again that nobody has looked at. An application that is replaced leaves more than one
+connection at a time; one that has too much to do is not to be asked for ever."""
+
+FRAME_WEIGHT: Final = 64
+"""What a frame that is kept weighs besides its bytes, of which it may have one."""
+
 RESETS: Final = 100
 """Streams that a client may take back in a period beyond those that were served: more are an attack, whether it says so
 (CVE-2023-44487) or breaks a rule so that we do (CVE-2025-8671)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from proxy.errors import DRAINING, OVERLOADED
 from proxy.exchange.h2.budget import MAX_STREAMS, RAPID_SECONDS, RESETS, Budget
 from proxy.exchange.h2.cut import Cut
 from proxy.exchange.h2.flow import KEPT, LAST, OVER, Flow
@@ -137,6 +138,7 @@ class ClientLink(Link):
         self.last = sid
         if len(self.flows) >= MAX_STREAMS or self._leaving:
             self.annoyed()
+            self.side.counters.failures[DRAINING.code if self._leaving else OVERLOADED.code] += 1
             self.reset_stream(sid, REFUSED_STREAM)
             return
         cause = b""
@@ -284,7 +286,7 @@ class ClientLink(Link):
     def failed(self, fault: ConnectionFault) -> None:
         self.side.counters.failures["http2-" + _NAMES.get(fault.code, "error")] += 1
         self._give_up()
-        self._go_away(self.last, fault.code, fault.detail.encode())
+        self.write(goaway_frame(self.last, fault.code, fault.detail.encode()))
         self._close()
 
     # -- the connection's end ------------------------------------------------------------------------------------------
@@ -315,9 +317,6 @@ class ClientLink(Link):
         self._newest.clear()
         self.dirty.clear()
 
-    def _go_away(self, last: int, code: int, words: bytes = b"") -> None:
-        self.write(goaway_frame(last, code, words))
-
     def _close(self) -> None:
         """Close when the client has taken what was written for it, for which it has the time of an idle connection."""
         self.push()
@@ -337,7 +336,7 @@ class ClientLink(Link):
             return
         for flow in list(self.flows.values()):
             flow.exchange.drain()
-        self._go_away(self.last if last_call else MAX_WINDOW, NO_ERROR)
+        self.write(goaway_frame(self.last if last_call else MAX_WINDOW, NO_ERROR))
         self._leaving = self._leaving or last_call
         self.flush()
 
@@ -359,12 +358,12 @@ class ClientLink(Link):
         if self._cut_due and self._cut_due <= now:
             timeouts["header"] += 1
             self._give_up()
-            self._go_away(self.last, PROTOCOL_ERROR, b"a frame was not complete in time")
+            self.write(goaway_frame(self.last, PROTOCOL_ERROR, b"a frame was not complete in time"))
             self._close()
             return
         if self._idle_due and self._idle_due <= now:
             timeouts["idle"] += 1
-            self._go_away(self.last, NO_ERROR)
+            self.write(goaway_frame(self.last, NO_ERROR))
             self._close()
             return
         for flow in list(self.flows.values()):

@@ -209,11 +209,15 @@ class ServerLink(Link):
     def leaves(self, last: int) -> None:
         self.leaving = True
         self.client.retire(self)
+        why = "said GOAWAY before it had looked at the stream"
+        counts = not last or not self.limit
+        waited = self._abandoned()
         # One that is being answered was looked at, whatever is said of it.
         above = [flow.exchange for sid, flow in self.flows.items() if sid > last]
-        untouched = [exchange for exchange in above if exchange.phase == WAITING]
-        for exchange in [*untouched, *self._abandoned()]:
-            exchange.refused()
+        for exchange in [exchange for exchange in above if exchange.phase == WAITING]:
+            exchange.refused(why)
+        for exchange in waited:  # others were served meanwhile: that cannot go on for ever
+            exchange.refused(why, counts=counts)
         if not self.closed and not self.flows:
             self.close()
 

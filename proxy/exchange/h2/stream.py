@@ -213,6 +213,7 @@ class StreamExchange(StreamWay):
         client, passage, side = self.client, self.passage, self.client.side
         body = b"" if passage.head.method == b"HEAD" else reply.body
         if body and min(self.answer.window, client.window) < len(body):
+            side.counters.failures["answer-truncated"] += 1
             self.cut(REFUSED_STREAM)  # without its body it would be another answer
             return
         fields = list(reply.fields)
@@ -250,19 +251,25 @@ class StreamExchange(StreamWay):
 
     def reset_by_server(self, code: int) -> None:
         if code == REFUSED_STREAM and self.phase == WAITING:
-            self.refused()
+            self.refused("reset the stream with REFUSED_STREAM")
             return
-        answered = self.answer.state & OVER
+        side = self.client.side
+        how = "" if self.answer.state & OVER else "cut"
         if self.phase == WAITING:
-            side = self.client.side
             if code == NO_ERROR or not self.head.grpc:
                 self.leave_server()
                 self.fail(UPSTREAM_RESET, f"the upstream reset the stream before it answered (error code {code})")
                 return
-            side.counters.failures[UPSTREAM_RESET.code] += 1
+            how = UPSTREAM_RESET.code
+            side.counters.failures[how] += 1
+        else:
+            if how:
+                side.counters.failures["answer-truncated"] += 1
+            if code == REFUSED_STREAM:  # it has looked at it: no client may take it for one that can be repeated
+                code = INTERNAL_ERROR
         self.client.reset_stream(self.sid, code)
         self._close()
-        self._settled(self.passage.status, "" if answered else "cut")
+        self._settled(self.passage.status, how)
 
     def client_gone(self) -> None:
         self.client.side.waiters.discard(self)

@@ -1,7 +1,7 @@
 """A stream's way to an upstream: what `proxy.exchange.way` is for a request of HTTP/1.
 
 While it is ROUTING, what comes of it waits in its flow. What was sent is kept until the answer begins, up to
-`replay_bytes`, so that a stream that nobody has looked at (REFUSED_STREAM, GOAWAY) can be sent once more.
+`replay_bytes`, so that a stream that nobody has looked at (REFUSED_STREAM, GOAWAY) can be sent again.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from proxy.errors import (
     APP_TIMEOUT,
     CONTENT_TIMEOUT,
     UNSUPPORTED_METHOD,
+    UPSTREAM_REFUSED,
     UPSTREAM_RESET,
     Failure,
     Refused,
 )
 from proxy.exchange.forwarded import append_peer
+from proxy.exchange.h2.budget import FRAME_WEIGHT, MAX_KEPT, MAX_TRIES
 from proxy.exchange.h2.flow import EARLY, KEPT, LAST, LIMBO, OVER, Flow
 from proxy.exchange.h2.head import StreamHead
 from proxy.exchange.h2.kinds import RequestKind
@@ -30,7 +32,7 @@ from proxy.exchange.ports import Pool
 from proxy.exchange.ruled import chosen, whole_reply
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.exchange.way import IDEMPOTENT
-from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from proxy.wire.h2.faults import CANCEL, INTERNAL_ERROR
 from proxy.wire.h2.frames import DATA, END_STREAM, HEAD_BYTES, window_frame
 from proxy.wire.h2.template import without
 
@@ -38,14 +40,7 @@ if TYPE_CHECKING:
     from proxy.exchange.h2.client import ClientLink
     from proxy.exchange.h2.server import ServerLink
 
-MAX_KEPT: Final = 1 << 20
-"""Bytes of all requests of one client that are kept, in case they have to be sent again: beyond it nothing more is, as
-of one with more than `replay_bytes`."""
-
 NO_ROOM: Final = "it takes no more streams at a time on its connection, and none of those there ended in time"
-
-FRAME_WEIGHT: Final = 64
-"""What a frame that is kept weighs besides its bytes, of which it may have one."""
 
 
 class StreamWay(ABC):
@@ -59,8 +54,8 @@ class StreamWay(ABC):
     """
 
     __slots__ = (
-        "_asked", "_kept", "_kind", "_seen", "_since", "_weight", "answer", "client", "due", "granted", "head",
-        "passage", "phase", "request", "server", "sid", "withheld",
+        "_asked", "_kept", "_kind", "_seen", "_since", "_tries", "_weight", "answer", "client", "due", "granted",
+        "head", "passage", "phase", "request", "server", "sid", "withheld",
     )  # fmt: skip
 
     def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
@@ -76,7 +71,7 @@ class StreamWay(ABC):
         self._kind = kind
         self._kept: list[bytes] | None = []
         self._asked = self._weight = 0
-        self._seen = 0
+        self._seen = self._since = self._tries = 0
         self.request = request = Flow(self, client, 0, LIMBO | (LAST if end else 0))
         self.answer = answer = Flow(self, client, client.initial, EARLY)
         request.back, answer.back = answer, request
@@ -231,8 +226,10 @@ class StreamWay(ABC):
         if self._kept is not None and not bare:
             request.state |= KEPT
         if not self.head.grpc:
-            self._since = self.client.side.wheel.now
-            self._look_later(self._patience())
+            now = self.client.side.wheel.now
+            if not self._tries:
+                self._since = now
+            self._look_later(self._patience() + self._since - now)
         if bare:
             self.client.finish(sid, request)
         elif request.queue:
@@ -279,44 +276,57 @@ class StreamWay(ABC):
         else:
             self.fail(plan.failure, f"{plan.detail}: {reason}")
 
-    def try_again(self, *, untouched: bool) -> bool:
-        """Send it on a fresh connection. untouched: the upstream has said that it has not looked at it. Else only what
-        is idempotent may be sent again (RFC 9110 section 9.2.2)."""
-        passage, request, kept = self.passage, self.request, self._kept
-        if kept is None or passage.retried or passage.pool is None:
-            return False
-        if not untouched and self.phase == WAITING and passage.head.method not in IDEMPOTENT:
-            return False
-        self.client.side.counters.upstream_retries += 1
-        passage.retried = True
-        if self.phase == ROUTING:
-            self._acquire(passage.pool)
-            return True
-        self.leave_server()
-        self.phase = ROUTING
-        self.granted = self.answer.window - self.client.initial  # what it granted is not known to the next one
-        self.client.forget(self.sid, request)  # what waited is kept as well
-        request.state = LIMBO | (LAST if request.state & (LAST | OVER) else 0)
-        for frame in kept:
-            request.enqueue(frame)
-            if frame[3] == DATA:
-                self.client.queued += len(frame) - HEAD_BYTES
-        self.unkeep()
+    def _again(self) -> bool:
+        """Send it on a fresh connection. False: what was sent of it was not kept."""
+        passage, request, kept, client = self.passage, self.request, self._kept, self.client
+        if self.phase != ROUTING:
+            if kept is None:
+                return False
+            self.leave_server()
+            self.phase = ROUTING
+            self.granted = self.answer.window - client.initial  # what it granted is not known to the next one
+            client.forget(self.sid, request)  # what waited is kept as well
+            request.state = LIMBO | (LAST if request.state & (LAST | OVER) else 0)
+            for frame in kept:
+                request.enqueue(frame)
+                if frame[3] == DATA:
+                    client.queued += len(frame) - HEAD_BYTES
+            self.unkeep()
+            self._kept = []
+            self._asked = 0
+        client.side.counters.upstream_retries += 1
+        assert passage.pool is not None
         self._acquire(passage.pool)
         return True
 
-    def refused(self) -> None:
-        """The upstream has not looked at it: again, or the client may try it again itself (section 8.7)."""
-        if not self.try_again(untouched=True):
-            self.leave_server()
-            self.cut(REFUSED_STREAM)
+    def refused(self, why: str, *, counts: bool = True) -> None:
+        """The upstream has not looked at it: it can be sent again, whatever it is (section 8.7). why: a predicate.
+        counts: nor at any other, so that this must not go on for ever."""
+        self._tries += counts
+        if self._tries > MAX_TRIES:
+            detail = f"the upstream {why}, as it did {MAX_TRIES} times before"
+        elif self._again():
+            return
+        else:
+            detail = f"the upstream {why}, and what it was sent was too long to be kept and sent again"
+        self.leave_server()
+        self.fail(UPSTREAM_REFUSED, detail)
 
     def lost(self, how: str) -> None:
-        """The upstream's connection is gone. how: a participle."""
+        """The upstream's connection is gone. how: a participle. What it may have looked at is sent again once, and only
+        if that is idempotent (RFC 9110 section 9.2.2)."""
+        passage = self.passage
         if self.phase == ANSWERING:
             self.client.side.counters.failures["answer-truncated"] += 1
             self.cut(INTERNAL_ERROR)
-        elif not self.try_again(untouched=False):
+            return
+        if self.phase == ROUTING:
+            self._tries += 1
+            again = self._tries <= MAX_TRIES
+        else:
+            again = not passage.retried and passage.head.method in IDEMPOTENT
+            passage.retried = True
+        if not again or not self._again():
             self.leave_server()
             self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer began")
 

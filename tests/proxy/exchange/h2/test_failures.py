@@ -208,14 +208,6 @@ def test_trailers_that_came_before_there_was_a_connection_are_sent_again(book: P
     assert (request.data, request.trailers, request.ended) == (b"a", {b"c": b"d"}, True)
 
 
-def test_a_stream_that_is_refused_twice_is_the_clients_to_repeat(book: Playbook) -> None:
-    client = Caller(book, book.inbound())
-    sid = client.call()
-    for _ in range(2):
-        Service(book.app).reset(sid, 7)
-    assert client.answers[sid].reset == 7
-
-
 def test_what_was_not_kept_is_not_sent_again(make_book: MakeBook) -> None:
     book = make_book(settings=ExchangeSettings(replay_bytes=10))
     client = Caller(book, book.inbound())
@@ -224,7 +216,17 @@ def test_what_was_not_kept_is_not_sent_again(make_book: MakeBook) -> None:
     client.more(sid, b"y" * 20)
     client.more(sid, b"z")
     server.reset(sid, 7)
-    assert client.answers[sid].reset == 7
+    assert b"too long to be kept" in client.answers[sid].fields[b"grpc-message"]
+    assert book.counters.inbound.failures == {"upstream-refused": 1}
+
+
+def test_what_was_too_much_before_there_was_a_connection_is_not_sent_again(make_book: MakeBook) -> None:
+    book = make_book(settings=ExchangeSettings(replay_bytes=10))
+    client = Caller(book, book.inbound())
+    sid = client.ask(method=b"POST", data=b"x" * 20_000)
+    Service(book.app).reset(sid, 7)
+    answer = client.answers[sid]
+    assert (answer.fields[b":status"], answer.fields[b"skycap-error"]) == (b"503", b"upstream-refused")
 
 
 def test_streams_that_a_leaving_upstream_has_not_seen(book: Playbook) -> None:

@@ -248,6 +248,7 @@ def test_more_streams_than_may_be_open(book: Playbook) -> None:
         client.send(frame(HEADERS, END_HEADERS, 2 * number + 1, HEAD))
     assert client.got.endswith(frame(RST_STREAM, 0, 2 * MAX_STREAMS + 1, b"\0\0\0\x07"))
     assert len(client.link.flows) == MAX_STREAMS
+    assert book.counters.inbound.failures == {"overloaded": 1}
 
 
 def test_frames_for_streams_that_have_ended(book: Playbook) -> None:

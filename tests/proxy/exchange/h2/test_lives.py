@@ -79,6 +79,7 @@ def test_a_drain(book: Playbook) -> None:
     client.link.drain(last_call=True)
     client.send(frame(1, 5, 99, b"\x82\x86\x84"))
     assert client.got.endswith(frame(3, 0, 99, b"\0\0\0\x07"))
+    assert book.counters.inbound.failures == {"draining": 1}
     assert not client.closed
     server.answer(sid)
     server.answer(late)

@@ -66,6 +66,7 @@ def test_a_stub_for_which_its_client_has_no_room(make_book: MakeBook) -> None:
     sid = client.ask(key=KEY)
     assert client.answers[sid].reset == 7
     assert not client.answers[sid].fields
+    assert book.counters.inbound.failures == {"answer-truncated": 1}
     head = client.ask(key=KEY, method=b"HEAD")
     assert client.answers[head].fields[b"content-length"] == b"7"
 
