@@ -5,7 +5,8 @@ item only when its slot comes round, and then either finds the deadline passed, 
 deadline it has meanwhile. So ten thousand connections that postpone their idle deadline with every request cost the
 wheel one look each per turn, and no request creates, cancels or compares a timer.
 
-Deadlines are late by up to one tick, never early.
+Deadlines are late by up to one tick, never early. Time in which the process was stopped (no processor for it, a machine
+that slept) is nobody's: what its peers said meanwhile waits to be read, and they would be judged before they are heard.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from proxy.exchange.settings import TICK_SECONDS
 
 SLOTS: Final = 1024
 """A turn of the wheel is 102 s; a later deadline is looked at once a turn."""
+
+
+STALL_TICKS: Final = 5
+"""So much of a stop counts. A loop that has much to do takes less for a turn."""
 
 
 class TimerWheel:
@@ -86,9 +91,13 @@ class TimerWheel:
             self._handle.cancel()
 
     def _tick(self) -> None:
-        """Catch up with the clock: after a stall, several ticks at once."""
+        """Catch up with the clock: several ticks at once behind a long turn of the loop."""
         assert self._loop is not None
         elapsed = int((self._loop.time() - self._start) / TICK_SECONDS)
+        stopped = elapsed - self.now - STALL_TICKS
+        if stopped > 0:
+            self._start += stopped * TICK_SECONDS
+            elapsed -= stopped
         self._handle = self._loop.call_at(self._start + (elapsed + 1) * TICK_SECONDS, self._tick)
         while self.now < elapsed:
             self.advance()
