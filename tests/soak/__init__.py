@@ -19,6 +19,7 @@ not grow and is gone with the traffic.
     rude        clients that vanish, read slowly, or send nonsense
     trouble     who kills and who changes sandboxes
     samples     what the sidecars hold, looked at once in a while
+    losses      what is known of a call that was lost
     judge       the verdicts
     run         all together
 

@@ -41,7 +41,9 @@ async def signed(call: Any, key: Key) -> None:
 async def why(call: Any) -> Failed:
     """What a call that has failed says about it."""
     told = {**dict(await call.initial_metadata() or ()), **dict(await call.trailing_metadata() or ())}
-    return Failed(told.get("skycap-error") or f"{(await call.code()).name}: {await call.details()}")
+    said = f"{(await call.code()).name}: {await call.details()}"
+    code = told.get("skycap-error")
+    return Failed(code, said) if code else Failed(said)
 
 
 async def answer(call: Any, key: Key) -> bytes:

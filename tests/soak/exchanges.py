@@ -41,10 +41,10 @@ class Client:
         return f"http://127.0.0.1:{self.caller}{path}"
 
 
-def check(key: Key, answer: ClientResponse) -> None:
-    """That the right one has answered. Raises Failed or Wrong."""
+def check(key: Key, answer: ClientResponse, text: str = "") -> None:
+    """That the right one has answered. text: its content, where that was read. Raises Failed or Wrong."""
     if code := answer.headers.get("skycap-error"):
-        raise Failed(code)
+        raise Failed(code, f"status {answer.status} {text}".rstrip())
     if answer.status not in (200, 101):
         raise Wrong(f"status {answer.status}")
     key.check(answer.headers.get("x-name", ""), answer.headers.get("skycap-served-by", ""))
@@ -63,7 +63,7 @@ async def ask_anew(client: Client, key: Key) -> None:
 async def _ask(session: ClientSession, client: Client, key: Key) -> None:
     async with session.get(client.url("/who"), headers=key.headers) as answer:
         text = await answer.text()
-        check(key, answer)
+        check(key, answer, text)
         if text != answer.headers["x-name"]:
             raise Wrong(f"{answer.headers['x-name']} answered {text!r}")
 
@@ -90,7 +90,7 @@ async def upload(client: Client, key: Key) -> None:
         data=client.chance.choice((pieces(), data)), expect100=client.chance.random() < 0.2,
     ) as answer:  # fmt: skip
         text = await answer.text()
-        check(key, answer)
+        check(key, answer, text)
         if text != hashlib.sha256(data).hexdigest():
             raise Wrong(f"{size} bytes did not arrive as they were sent")
 
@@ -121,7 +121,7 @@ async def expect(peer: Peer, key: Key, wanted: bytes) -> None:
     head, got = await peer.message()
     fields = dict(line.lower().partition(": ")[::2] for line in head.decode("latin-1").split("\r\n")[1:-2])
     if code := fields.get("skycap-error"):
-        raise Failed(code)
+        raise Failed(code, f"{head.partition(b' ')[2][:3].decode()} {got.decode('utf-8', 'replace')}")
     if not head.startswith(b"HTTP/1.1 200 ") or got != wanted:
         raise Wrong(f"not the {len(wanted)} bytes that were asked for: {head!r}")
     key.check(fields.get("x-name", ""), fields.get("skycap-served-by", ""))

@@ -28,7 +28,11 @@ class Wrong(Exception):  # noqa: N818 (a finding)
 
 
 class Failed(Exception):  # noqa: N818 (a finding, unless it is excused)
-    """No answer of a server: the sidecar says why."""
+    """No answer of a server: the sidecar says why, in a code and, where it came along, in words."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code)
+        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Outages:
 class Tally:
     """What became of everything, by kind of traffic. problems: the first of those that are not excused."""
 
-    LISTED = 20
+    LISTED = 40
 
     def __init__(self) -> None:
         self.good: Counter[str] = Counter()
@@ -119,10 +123,18 @@ class Tally:
         idempotent must not be sent again (RFC 9110 section 9.2.2), so its client is told."""
         self.problems: list[str] = []
 
-    def note(self, kind: str, key: Key, error: BaseException) -> None:
+    @property
+    def listing(self) -> bool:
+        """More problems are listed."""
+        return len(self.problems) < self.LISTED
+
+    def note(self, kind: str, key: Key, error: BaseException, known: str = "") -> None:
+        """known: what is known of it besides."""
         if isinstance(error, Wrong):
             self.wrong += 1
         else:
             self.lost += 1
-        if len(self.problems) < self.LISTED:
-            self.problems.append(f"{kind}, key {key.name!r}: {error!r}")
+        if self.listing:
+            detail = getattr(error, "detail", "")
+            lines = [f"{kind}, key {key.name!r}: {error!r}", *([detail] if detail else []), *([known] if known else [])]
+            self.problems.append("\n          ".join(lines))

@@ -77,15 +77,18 @@ class Streams:
                 elif isinstance(event, StreamEnded):
                     self.ended.add(event.stream_id)
                 elif isinstance(event, StreamReset) and event.stream_id in streams:
-                    raise Failed(f"a stream was reset with {event.error_code}")
+                    raise Failed(f"stream {event.stream_id} was reset with {event.error_code}")
                 elif isinstance(event, ConnectionTerminated):
-                    raise Failed(f"the connection was ended with {event.error_code}")
+                    raise Failed(
+                        f"the connection was ended with {event.error_code}, its last stream {event.last_stream_id}",
+                        repr(event.additional_data),
+                    )
             await self.flush()
 
     def judge(self, stream: int, key: Key, data: bytes) -> None:
         fields = self.fields[stream]
         if code := fields.get("skycap-error"):
-            raise Failed(code)
+            raise Failed(code, f"grpc-status {fields.get('grpc-status')}: {fields.get('grpc-message')}")
         if fields.get("grpc-status") != "0":
             raise Failed(f"grpc-status {fields.get('grpc-status')}: {fields.get('grpc-message')}")
         key.check(fields.get("x-name", ""), fields.get("skycap-served-by", ""))

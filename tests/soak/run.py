@@ -17,6 +17,7 @@ from controlplane.client import Client
 from tests.soak import calls, exchanges, http2, judge, rude, stage, streams
 from tests.soak.expected import ENDED, KEYS, MOVING, SERVERS, Failed, Key, Outages, Tally, Wrong
 from tests.soak.judge import Verdict
+from tests.soak.losses import Losses
 from tests.soak.samples import Sample, Sampler
 from tests.soak.stage import Stage
 from tests.soak.trouble import Trouble, pause
@@ -73,6 +74,7 @@ class Soak:
         self.over = asyncio.Event()
         self.trouble = Trouble(on, self.outages, self.tally, self.over)
         self.sampler = Sampler(on.sidecars)
+        self.losses = Losses(on.sidecars)
         self._stage = on
         self._started = time.monotonic()
 
@@ -95,6 +97,7 @@ class Soak:
         on = self._stage
         async with contextlib.AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            pulse = tasks.create_task(self.losses.pulse())
             seed = 0
             for kind, (work, workers, gap) in KINDS.items():
                 for _ in range(workers):
@@ -108,9 +111,11 @@ class Soak:
             while (left := end - time.monotonic()) > 0 and not on.ended():
                 with contextlib.suppress(OSError, psutil.Error, AssertionError):  # one that has ended since
                     await self.sampler.keep()
+                    await self.losses.look()
                 say(self.progress())
                 await pause(self.over, min(left, max(SAMPLE_SECONDS, self.seconds / SAMPLES)))
             self.over.set()
+            pulse.cancel()
 
     async def _work(self, kind: str, work: Work, gap: float, seed: int) -> None:
         """Pieces of one kind of work, one after the other."""
@@ -118,19 +123,19 @@ class Soak:
         async with exchanges.sessions(on.caller.outbound, on.forward, on.callee.inbound, seed) as client:
             while not self.over.is_set():
                 key = chance.choice(KEYS)
-                before = self.outages.now()
+                before, began = self.outages.now(), time.monotonic()
                 try:
                     async with asyncio.timeout(WORK_SECONDS):
                         await work(client, key)
                 except (Wrong, TimeoutError) as error:
-                    self.tally.note(kind, key, error)
+                    await self._note(kind, key, error, began)
                 except (Failed, ClientError, OSError, asyncio.IncompleteReadError) as error:
-                    self._failed(kind, key, error, before)
+                    await self._failed(kind, key, error, before, began)
                 else:
                     self.tally.good[kind] += 1
                 await pause(self.over, gap)
 
-    def _failed(self, kind: str, key: Key, error: Exception, before: dict[str, int]) -> None:
+    async def _failed(self, kind: str, key: Key, error: Exception, before: dict[str, int], began: float) -> None:
         if key.name in MOVING and isinstance(error, Failed) and str(error) == ENDED:
             self.tally.refused[kind] += 1
         elif self.outages.since(before, SERVERS if kind == SEVERAL_KEYS else key.servers):
@@ -138,7 +143,13 @@ class Soak:
         elif kind == "upload" and isinstance(error, Failed) and str(error) == "upstream-reset":
             self.tally.unrepeated += 1
         else:
-            self.tally.note(kind, key, error)
+            await self._note(kind, key, error, began)
+
+    async def _note(self, kind: str, key: Key, error: Exception, began: float) -> None:
+        at = time.monotonic() - self._started
+        down = ", ".join(name for name, kills in self.outages.now().items() if kills < 0) or "nobody"
+        known = await self.losses.known(began) if self.tally.listing else ""
+        self.tally.note(kind, key, error, f"{at:.1f} s after the start; {down} is down; {known}")
 
     async def settle(self, start: dict[str, Sample]) -> dict[str, Sample]:
         """What is held when the traffic's time limits have come due, or when time is over."""

@@ -16,10 +16,11 @@ from tests.faults.subject import WORKLOAD, Subject
 from tests.soak.expected import APPLICATION, SERVERS, SHADOW_A, STABLE
 
 SHORT = (
-    "--idle-timeout", "3s", "--header-timeout", "2s", "--response-timeout", "5s", "--stream-timeout", "5s",
-    "--linger-timeout", "1s", "--connect-timeout", "3s", "--drain-timeout", "5s", "--log-level", "warning",
+    "--idle-timeout", "3s", "--header-timeout", "15s", "--response-timeout", "15s", "--stream-timeout", "15s",
+    "--linger-timeout", "1s", "--connect-timeout", "15s", "--drain-timeout", "5s", "--log-level", "warning",
 )  # fmt: skip
-"""Every time limit comes due often."""
+"""Idle connections end all the time. What limits an answer is long, for the application has no processor for seconds
+where others want it, and less than the time of a piece of work, so that it is the sidecar who says what is late."""
 
 READY_SECONDS = 20.0
 START_SECONDS = 90.0
