@@ -204,8 +204,9 @@ class Link(Inlet):
             if not flags & ACK:
                 self._pass_grants()  # what stands before it is added to windows of before
                 if not self.closed:
-                    self._settle(read_settings(payload))
-                    self.write(SETTINGS_ACK)
+                    values = read_settings(payload)
+                    self.write(SETTINGS_ACK)  # first: it may hold us to its old windows until it has read that
+                    self._settle(values)
             elif self.table is not None:
                 self.table.allowed = 0
         elif kind == GOAWAY:
