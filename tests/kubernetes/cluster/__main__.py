@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.kubernetes.cluster import node, programs
+from tests.kubernetes.cluster.containerfile import ContainerfileError
 from tests.kubernetes.cluster.images import build_base, build_pause, build_skycap
 
 
@@ -22,7 +23,10 @@ def main() -> None:
         sys.exit(f"no node can be started here: {why}")
     programs.build()
     build_base()
-    images = [build_pause(), build_skycap()]
+    try:
+        images = [build_pause(), build_skycap()]
+    except ContainerfileError as error:
+        sys.exit(str(error))
     if what == "build":
         return
     started = node.Node(images, tied=False)

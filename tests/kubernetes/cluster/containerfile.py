@@ -52,7 +52,7 @@ _SETTINGS = re.compile(r"(ENV|USER|ENTRYPOINT|CMD) (.+)")
 
 
 class ContainerfileError(Exception):
-    """An instruction that is not known here."""
+    """What the file says cannot be carried out here."""
 
 
 def instructions() -> list[str]:
@@ -106,7 +106,12 @@ def wheel() -> Path:
 
 
 def install(root: Path, packages: Path) -> None:
-    """The wheel into an image's folder: packages, and the programs that it names."""
+    """The wheel into an image's folder: packages, and the programs that it names. Raises ContainerfileError."""
+    ours = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    if not (CACHE / "base/usr/bin" / ours).exists():
+        raise ContainerfileError(
+            f"what {ours} compiles runs in no other Python, and Debian's is another: make .venv with it"
+        )
     with zipfile.ZipFile(wheel()) as archive:
         archive.extractall(packages)
     (named,) = packages.glob("skycap-*.dist-info/entry_points.txt")
