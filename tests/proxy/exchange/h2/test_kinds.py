@@ -104,6 +104,18 @@ def test_white_space_around_a_value(name: str, behind: int, *, asleep: bool, cod
             ask(value)
 
 
+@pytest.mark.parametrize("coded", [False, True])
+def test_values_of_answers(kinds: Kinds, *, coded: bool) -> None:
+    """White space around them is left to the client."""
+    found = literals([(b":status", b"200"), (b"date", b"MARK")])
+    first, _ = kinds.answer(found)
+    for value in (b"word", b" word ", b"", b"\xe4"):
+        assert kinds.answer(found.replace(b"\x04MARK", string(value, coded=coded)))[0] is first
+    for value in (b"a\0", b"a\r", b"\n"):
+        with pytest.raises(StreamFault, match="NUL, CR or LF"):
+            kinds.answer(found.replace(b"\x04MARK", string(value, coded=coded)))
+
+
 @pytest.mark.parametrize("size", [10, 13])
 def test_a_length_is_no_part_of_its_value(kinds: Kinds, size: int) -> None:
     values = {"baggage": b"routing-key=a", "traceparent": PARENT, "grpc_timeout": b"1S"}
