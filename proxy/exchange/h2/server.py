@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from proxy.exchange.h2.way import StreamWay
 
 UNLIMITED: Final = 1 << 31
-"""Streams, until the peer has said how many it takes (RFC 9113 section 6.5.2)."""
+"""Streams, of a peer that has not said how many it takes (RFC 9113 section 6.5.2)."""
+
+FIRST_STREAMS: Final = 100
+"""Those that are begun before it can have said so: it should take as many, and those above would be refused."""
 
 
 class ServerLink(Link):
@@ -40,7 +43,7 @@ class ServerLink(Link):
     limit:   how many streams the peer takes at a time.
     """
 
-    __slots__ = ("backlog", "due", "leaving", "limit", "pool", "slot", "upstream")
+    __slots__ = ("_settled", "backlog", "due", "leaving", "limit", "pool", "slot", "upstream")
 
     def __init__(self, client: ClientLink, pool: Pool) -> None:
         super().__init__(2 * client.side.kinds.max_fields)
@@ -49,7 +52,8 @@ class ServerLink(Link):
         self.upstream: Upstream | None = None
         self.leaving = False
         self.backlog: deque[StreamWay] = deque()
-        self.limit = UNLIMITED
+        self.limit = FIRST_STREAMS
+        self._settled = False
         self.due = 0
         self.slot = FAR
 
@@ -84,6 +88,8 @@ class ServerLink(Link):
         if self.client.clogged:
             self.stream.pause_reading()
         self.client.flush()
+        for exchange in self.backlog:
+            exchange.has_no_room()
 
     def dial_failed(self, reason: str) -> None:
         self.client.side.counters.upstream_dial_failures += 1
@@ -121,6 +127,8 @@ class ServerLink(Link):
     def assign(self, exchange: StreamWay) -> None:
         """A stream with a higher number than all before. It is sent as soon as there is a connection and room."""
         self.last = exchange.sid
+        if exchange.moved and not self._settled:
+            self.limit = 0  # it is not sent into the next refusal
         if self.stream is None or self.clogged or self.backlog or len(self.flows) >= self.limit:
             self.backlog.append(exchange)
         else:
@@ -195,6 +203,9 @@ class ServerLink(Link):
             flow.exchange.bad_answer("it breaks a rule of HTTP/2 on its stream")
 
     def told(self, values: dict[int, int]) -> None:
+        if not self._settled:
+            self._settled = True
+            self.limit = UNLIMITED
         self.limit = values.get(MAX_CONCURRENT_STREAMS, self.limit)
         if self.backlog:
             self.client.dirty.append(self)

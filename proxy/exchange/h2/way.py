@@ -51,11 +51,12 @@ class StreamWay(ABC):
     granted: what the client has granted to the answer while nobody was there to use it.
     withheld: what the upstream has granted to the request and the client was not told, because its window, which was
              the larger one at first, would overflow. Less than 0: what it was told beyond its window for all streams.
+    moved:   an upstream has not looked at it; it is sent to the next one when that has said how many it takes.
     """
 
     __slots__ = (
         "_asked", "_kept", "_kind", "_seen", "_since", "_tries", "_weight", "answer", "client", "due", "granted",
-        "head", "passage", "phase", "request", "server", "sid", "withheld",
+        "head", "moved", "passage", "phase", "request", "server", "sid", "withheld",
     )  # fmt: skip
 
     def __init__(self, client: ClientLink, sid: int, kind: RequestKind, head: StreamHead, end: int) -> None:
@@ -71,7 +72,7 @@ class StreamWay(ABC):
         self._kind = kind
         self._kept: list[bytes] | None = []
         self._asked = self._weight = 0
-        self._seen = self._since = self._tries = 0
+        self._seen, self._since, self._tries, self.moved = 0, -1, 0, False
         self.request = request = Flow(self, client, 0, LIMBO | (LAST if end else 0))
         self.answer = answer = Flow(self, client, client.initial, EARLY)
         request.back, answer.back = answer, request
@@ -189,9 +190,20 @@ class StreamWay(ABC):
         self.passage.pool = pool
         self.server = server = self.client.server_for(pool, self.sid)
         server.assign(self)
-        if self.phase == ROUTING and server.stream is not None and not self.head.grpc:
-            self._since = self.client.side.wheel.now
-            self._look_later(self.client.side.settings.response_ticks)  # there is no room for it
+        if self.phase == ROUTING and server.stream is not None:
+            self.has_no_room()
+
+    def has_no_room(self) -> None:
+        """There is a connection, and others have to end on it first."""
+        if not self.head.grpc:
+            self._look_later(self.client.side.settings.response_ticks - self._waited())
+
+    def _waited(self) -> int:
+        """Ticks for which it has waited. Whoever sends it away does not give it more time."""
+        now = self.client.side.wheel.now
+        if not self.moved or self._since < 0:
+            self._since = now
+        return now - self._since
 
     def _arm(self, ticks: int) -> None:
         self.due = self.client.side.wheel.now + ticks
@@ -226,10 +238,7 @@ class StreamWay(ABC):
         if self._kept is not None and not bare:
             request.state |= KEPT
         if not self.head.grpc:
-            now = self.client.side.wheel.now
-            if not self._tries:
-                self._since = now
-            self._look_later(self._patience() + self._since - now)
+            self._look_later(self._patience() - self._waited())
         if bare:
             self.client.finish(sid, request)
         elif request.queue:
@@ -303,6 +312,7 @@ class StreamWay(ABC):
         """The upstream has not looked at it: it can be sent again, whatever it is (section 8.7). why: a predicate.
         counts: nor at any other, so that this must not go on for ever."""
         self._tries += counts
+        self.moved = True
         if self._tries > MAX_TRIES:
             detail = f"the upstream {why}, as it did {MAX_TRIES} times before"
         elif self._again():
@@ -321,11 +331,10 @@ class StreamWay(ABC):
             self.cut(INTERNAL_ERROR)
             return
         if self.phase == ROUTING:
-            self._tries += 1
-            again = self._tries <= MAX_TRIES
-        else:
-            again = not passage.retried and passage.head.method in IDEMPOTENT
-            passage.retried = True
+            self.refused(f"was lost ({how}) before the stream was sent")
+            return
+        again = not passage.retried and passage.head.method in IDEMPOTENT
+        passage.retried = True
         if not again or not self._again():
             self.leave_server()
             self.fail(UPSTREAM_RESET, f"the connection was {how} before the answer began")

@@ -7,7 +7,7 @@ import pytest
 from proxy.contract.routes import Endpoint
 from proxy.exchange.settings import TICK_SECONDS
 from proxy.net.pressure import IDLE_TICKS, give_way
-from proxy.wire.h2.frames import END_STREAM, PREFACE, data_frame, header_frames, make_head
+from proxy.wire.h2.frames import END_STREAM, PREFACE, data_frame, goaway_frame, header_frames, make_head
 from proxy.wire.h2.hpack import literal, literals
 from proxy.wire.h2.settings import SETTINGS_ACK, settings_frame
 from tests.proxy.net.rig import Line, client, eventually, net, on_uvloop, origin
@@ -45,6 +45,29 @@ async def test_an_application_that_speaks_it(step: int) -> None:
             assert not list(connection.passages)
         await line.is_told()
         assert parts.counters.inbound.requests["baseline"][2] == 1
+
+
+@on_uvloop
+async def test_an_application_that_leaves_and_leaves_again() -> None:
+    """Each time before it has looked at the request: the third connection answers it."""
+    async with (
+        net() as parts,
+        origin() as app,
+        listener(parts.inbound(app.endpoint)) as listening,
+        client(address(listening)) as caller,
+    ):
+        caller.send(HELLO + ask())
+        for number in range(3):
+            line = await app.line(number)
+            line.send(settings_frame(()))
+            await asked(line)
+            if number < 2:
+                line.send(goaway_frame(0, 0))
+                await line.is_told()
+        line.send(ANSWER)
+        await caller.until(lambda: caller.got.endswith(data_frame(1, END_STREAM, b"hello")))
+        assert parts.counters.inbound.upstream_retries == 2
+        assert not parts.counters.inbound.failures
 
 
 @on_uvloop

@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from proxy.exchange.h2.budget import MAX_TRIES
+from proxy.exchange.h2.server import FIRST_STREAMS
 from proxy.wire.h2.frames import GOAWAY
+from proxy.wire.h2.settings import settings_frame
 from tests.proxy.exchange.conftest import MakeBook
 from tests.proxy.exchange.h2.play import Caller, Service, frame
 from tests.proxy.exchange.playbook import Playbook, ready
 
 KEY = "agent-42"
+CONCURRENT = 3
 Refuse = Callable[[Service, int], None]
 
 
@@ -100,3 +103,98 @@ def test_a_reset_behind_the_whole_answer_is_no_failure(book: Playbook) -> None:
     server.reset(sid, 0)
     assert client.answers[sid].data == b"ok"
     assert not book.counters.inbound.failures
+
+
+@pytest.mark.parametrize(("settings", "most"), [((), 150), (((CONCURRENT, 120),), 120), (((CONCURRENT, 3),), 100)])
+def test_as_many_as_should_be_taken_before_it_is_known(
+    book: Playbook, settings: tuple[tuple[int, int], ...], most: int
+) -> None:
+    client = Caller(book, book.inbound())
+    for _ in range(FIRST_STREAMS + 50):
+        client.ask()
+    app = book.app.accept()
+    (server,) = client.link._servers
+    assert len(server.flows) == FIRST_STREAMS
+    app.send(settings_frame(settings))
+    assert len(server.flows) == most
+    app.send(settings_frame(()))
+    assert len(server.flows) == most
+
+
+def test_what_was_refused_waits_for_what_the_next_one_takes(book: Playbook) -> None:
+    """One that takes a stream at a time refuses all that come before that is known; so would the next connection."""
+    client = Caller(book, book.inbound())
+    sids = [client.ask() for _ in range(2 * MAX_TRIES)]
+    server = Service(book.app, greets=False)
+    server.flush()
+    server.end.engine.initiate_connection()
+    for sid in sids[1:]:
+        refuse(server, sid)
+    server.answer(sids[0])
+    server = Service(book.app, greets=False)
+    assert not server.requests
+    server.end.engine.initiate_connection()
+    server.end.engine.update_settings({CONCURRENT: 1})
+    for sid in sids[1:]:
+        assert sid in server.requests
+        server.answer(sid)
+    assert all(client.answers[sid].data == b"ok" for sid in sids)
+    assert not book.counters.inbound.failures
+
+
+def test_an_upstream_that_never_says_what_it_takes(book: Playbook) -> None:
+    client = Caller(book, book.inbound())
+    sid, call = client.ask(), client.call()
+    server = Service(book.app)
+    refuse(server, sid)
+    refuse(server, call)
+    silent = Service(book.app, greets=False)
+    book.pass_ticks(book.settings.response_ticks + 1)
+    assert not silent.requests
+    assert client.answers[sid].fields[b"skycap-error"] == b"app-timeout"
+    assert call not in client.answers, "its time is its caller's"
+
+
+def test_what_only_waited_moves_on_as_often_as_others_are_served(book: Playbook) -> None:
+    """An upstream that takes one stream at a time, and one on a connection."""
+    client = Caller(book, book.inbound())
+    first = client.ask()
+    server = Service(book.app, settings={CONCURRENT: 1})
+    sids = [client.ask() for _ in range(2 * MAX_TRIES)]
+    server.answer(first)
+    for sid in sids:
+        assert sid in server.requests
+        leave(server, sid)
+        server.answer(sid)
+        assert client.answers[sid].data == b"ok"
+        if sid != sids[-1]:
+            server = Service(book.app, settings={CONCURRENT: 1})
+            server.flush()
+    assert not book.counters.inbound.failures
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_only_waited_does_not_move_on_for_ever(book: Playbook, lost: bool) -> None:
+    client = Caller(book, book.inbound())
+    gone = client.call()
+    server = Service(book.app, settings={CONCURRENT: 0})
+    sid = client.call()
+    client.cancel(gone)
+    for left in range(MAX_TRIES, -1, -1):
+        assert sid not in server.requests
+        if lost:
+            server.upstream.vanish()
+        else:
+            leave(server)
+        if left:
+            server = _none(book)
+    assert not book.app.dials
+    assert client.answers[sid].fields[b"skycap-error"] == b"upstream-refused"
+    assert book.counters.inbound.failures == {"upstream-refused": 1}
+
+
+def _none(book: Playbook) -> Service:
+    """A server that takes no streams at all, and says so before one can have been sent."""
+    server = Service(book.app, settings={CONCURRENT: 0})
+    server.flush()
+    return server
