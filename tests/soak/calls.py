@@ -46,6 +46,11 @@ async def why(call: Any) -> Failed:
     return Failed(code, said) if code else Failed(said)
 
 
+def unmasked(failed: Failed, key: Key) -> Failed:
+    """A call of several messages that failed before its answer: what refuses it for an ended sandbox is masked."""
+    return Failed(ENDED) if str(failed) == MASKED and key.name in MOVING else failed
+
+
 async def answer(call: Any, key: Key) -> bytes:
     """Of the right one. Raises Failed."""
     try:
@@ -86,7 +91,10 @@ async def upload(client: Client, key: Key) -> None:
     sent = [piece(number, size) for number in range(MESSAGES)]
     async with channel(client.caller) as on:
         call = on.stream_unary("/soak.Soak/Upload")(sent, metadata=metadata(key))
-        got = await answer(call, key)
+        try:
+            got = await answer(call, key)
+        except Failed as failed:
+            raise unmasked(failed, key) from None
     if got != hashlib.sha256(b"".join(sent)).digest():
         raise Wrong("the messages did not arrive as they were sent")
 
@@ -113,7 +121,7 @@ async def echo(client: Client, key: Key) -> None:
                 answered.release()
         except grpc.aio.AioRpcError:
             failed = await why(call)
-            raise (Failed(ENDED) if str(failed) == MASKED and key.name in MOVING and not got else failed) from None
+            raise (failed if got else unmasked(failed, key)) from None
         finally:
             over = True
             answered.release()

@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from tests.faults.subject import Subject
-from tests.soak.expected import Failed, Key, Tally
+from tests.soak.calls import MASKED, unmasked
+from tests.soak.expected import ENDED, MOVING, STABLE, Failed, Key, Tally
 from tests.soak.losses import LATE_SECONDS, Losses, counted
 
 PAGE = """# TYPE skycap_failures counter
@@ -96,3 +97,11 @@ def test_a_problem_says_what_is_known() -> None:
     assert len(tally.problems) == Tally.LISTED
     assert not tally.listing
     assert tally.lost == 2 * Tally.LISTED + 1
+
+
+def test_only_a_sandbox_that_ends_is_masked() -> None:
+    masked = Failed(MASKED)
+    assert str(unmasked(masked, Key(MOVING[0], ()))) == ENDED
+    assert unmasked(masked, Key(STABLE, ())) is masked
+    other = Failed("app-timeout")
+    assert unmasked(other, Key(MOVING[0], ())) is other

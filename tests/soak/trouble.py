@@ -95,7 +95,7 @@ class Trouble:
                     self.done["sandboxes changed"] += 1
                     await pause(self._over, 0.2)
                 kills, before = self._registry_kills, self._outages.now()
-                await self._persist(lambda: client.delete(name, 10))
+                await self._delete(client, name)
                 await self._in_force(session, key, ENDED, kills, before)
                 self.done["sandboxes changed"] += 1
 
@@ -113,6 +113,15 @@ class Trouble:
             if time.monotonic() > deadline:
                 self._tally.note("sandbox", Key(name, ()), Wrong(f"not ready in revision {revision}: {status}"))
                 return
+
+    async def _delete(self, client: Client, name: str) -> None:
+        """A registry that was killed may have done it, and not have said so: then there is nothing of that name."""
+        kills = self._registry_kills
+        try:
+            await self._persist(lambda: client.delete(name, 10))
+        except RegistryError as error:
+            if error.status != 404 or self._registry_kills == kills:
+                raise
 
     async def _persist(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """What the registry answers, as soon as there is one. Raises RegistryError when it refuses."""
