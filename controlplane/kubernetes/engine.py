@@ -106,6 +106,10 @@ class Cluster:
             raise ConfigurationError([f"the webhook's certificate: {error}"]) from None
         self._context = context_of(pair)
         await hook.namespaces.synced.wait()
+        try:
+            await certificates.trust(pair)  # who waits until we are ready may create pods then
+        except KubernetesError as error:  # it is tried again
+            log.warning("the webhook's certificate: %s", error)
         await self._serve(hook.application(), listen, "--webhook-listen", self._context)
         self._tasks.keep(lambda: self._certify(certificates), "certificate")
 
