@@ -67,8 +67,9 @@ def parts(both: bytes, request_id: bytes) -> Parts:
     """
     assert len(both) == _LENGTHS["both"]  # HTTP/2 writes the lengths of values ahead
     trace, span = both[:32], both[33:]
+    # %u and not %d: what mypyc makes of that never lets go of a number from 2**62 on.
     return (
-        both, trace, span, b"%d" % int(trace[16:], 16), b"%d" % int(span, 16), trace[:16], trace[:8], trace[8:],
+        both, trace, span, b"%u" % int(trace[16:], 16), b"%u" % int(span, 16), trace[:16], trace[:8], trace[8:],
         b2a_base64(trace, newline=False), request_id,
     )  # fmt: skip
 
