@@ -74,8 +74,22 @@ class Trouble:
             await self._stage.servers[name].kill()
             await pause(self._over, 0.3)
             await self._stage.servers[name].start()
+            await self._seen(name)
             self._outages.back(name)
             self.done["servers killed"] += 1
+
+    async def _seen(self, name: str) -> None:
+        """That nobody takes the server for failed any more: the registry finds out at its own pace that it is back."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._over.is_set():
+            routes = (await self._stage.callee.page("/routes"))["routes"]
+            failed = [route["key"] for route in routes if route["state"] == "failed"]
+            if not failed:
+                return
+            if time.monotonic() > deadline:
+                self._tally.note("outage", Key(name, ()), Wrong(f"it is back, and the shadows of {failed} are not"))
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def change_sandbox(self, name: str) -> None:
         """One sandbox's lives: created, moved, deleted, and again."""
