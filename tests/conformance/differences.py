@@ -107,6 +107,11 @@ class Review:
     versions: dict[str, str]
     differences: dict[tuple[str, str], Reviewed]
 
+    def knows(self, peer: str, case: str, kind: str) -> bool:
+        """Somebody has looked at this difference, and it is still the same one."""
+        known = self.differences.get((peer, case))
+        return known is not None and known.kind == kind
+
 
 def load_reviewed(path: Path = REVIEWED) -> Review:
     """The list as it stands in the file. Raises ValueError for one that contradicts itself."""

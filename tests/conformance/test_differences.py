@@ -45,8 +45,7 @@ def differences(peer: str, ours: dict[Case, Outcome]) -> list[Difference]:
 
 
 def _is_new(difference: Difference) -> bool:
-    known = REVIEW.differences.get((difference.peer, difference.case.id))
-    return known is None or known.kind != difference.kind
+    return not REVIEW.knows(difference.peer, difference.case.id, difference.kind)
 
 
 def _version(name: str) -> str:

@@ -40,8 +40,7 @@ def differences(peer: str, ours: dict[Case, str]) -> list[Difference]:
 
 
 def _is_new(difference: Difference) -> bool:
-    known = REVIEW.differences.get((difference.peer, difference.case.id))
-    return known is None or known.kind != difference.kind
+    return not REVIEW.knows(difference.peer, difference.case.id, difference.kind)
 
 
 def test_no_difference_is_new(differences: list[Difference]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from controlplane.kubernetes.launcher import KubernetesLauncher
 from proxy.base.backoff import Backoff
 from proxy.base.tasks import Tasks
 from tests.controlplane.eventually import eventually
+from tests.controlplane.kubernetes.kubeconfig import written
 
 WATCHED = ("pods", "deployments", "services", "statefulsets", "daemonsets")
 """Of these there may be some that a control plane of named namespaces must not see."""
@@ -61,14 +61,7 @@ async def kubernetes(lists: Lists, tmp_path: Path) -> AsyncIterator[Kubernetes]:
     app = web.Application()
     app.router.add_get("/api/v1/namespaces/{namespace}/pods", lists.answer)
     async with TestServer(app) as server:
-        config = {
-            "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        client = Kubernetes(find({"KUBECONFIG": str(tmp_path / "kubeconfig")}))
+        client = Kubernetes(find(written(tmp_path, str(server.make_url("")))))
         yield client
         await client.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from controlplane.kubernetes.credentials import find
 from controlplane.kubernetes.launcher import KubernetesLauncher
 from controlplane.launch.port import LaunchError, LaunchRequest
 from controlplane.model.sandbox import Fork
+from tests.controlplane.kubernetes.kubeconfig import written
 
 REQUEST = LaunchRequest("agent-42", "key", 1, Fork.model_validate({"workload": "shop/users", "image": "a:1"}))
 
@@ -31,14 +31,7 @@ async def test_a_watch_that_is_late_is_no_deletion(tmp_path: Path, monkeypatch: 
     app = web.Application()
     app.router.add_get("/apis/apps/v1/namespaces/shop/deployments/users-agent-42-1", asked)
     async with TestServer(app) as server:
-        config = {
-            "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        kubernetes = Kubernetes(find({"KUBECONFIG": str(tmp_path / "kubeconfig")}))
+        kubernetes = Kubernetes(find(written(tmp_path, str(server.make_url("")))))
         made = KubernetesLauncher(kubernetes, str)
         try:
             with pytest.raises(LaunchError, match="somebody has deleted its Deployment"):

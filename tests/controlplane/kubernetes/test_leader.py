@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 from aiohttp import web
@@ -15,6 +14,7 @@ from controlplane.kubernetes.engine import Cluster
 from controlplane.kubernetes.settings import ClusterSettings
 from proxy.base.tasks import Tasks
 from tests.controlplane.eventually import eventually
+from tests.controlplane.kubernetes.kubeconfig import written
 
 PODS = "/api/v1/namespaces/skycap-system/pods"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/skycap-system/leases/skycap"
@@ -22,15 +22,8 @@ LEASE = "/apis/coordination.k8s.io/v1/namespaces/skycap-system/leases/skycap"
 
 def new(server: BaseTestServer, folder: Path) -> Cluster:
     """A replica that is called so."""
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    (folder / "kubeconfig").write_text(json.dumps(config))
     settings = ClusterSettings("skycap-system", "new", Installation("skycap", "http://a:1"), None)
-    return Cluster(settings, {"KUBECONFIG": str(folder / "kubeconfig")})
+    return Cluster(settings, written(folder, str(server.make_url(""))))
 
 
 async def test_a_lease_is_renewed_however_many_requests_wait(tmp_path: Path) -> None:

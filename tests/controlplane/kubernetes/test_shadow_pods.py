@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from controlplane.kubernetes.client import Kubernetes, Object
 from controlplane.kubernetes.credentials import find
 from controlplane.kubernetes.shadow_pods import ShadowPods
+from tests.controlplane.kubernetes.kubeconfig import written
 
 ONE, TWO = ("shop", "agent-1", "users", "1"), ("shop", "agent-2", "users", "1")
 
@@ -22,14 +22,7 @@ def pod(name: str, sandbox: str, revision: str = "1") -> Object:
 
 @pytest.fixture
 async def shadows(tmp_path: Path) -> AsyncIterator[ShadowPods]:
-    config = {
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    }
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    client = Kubernetes(find({"KUBECONFIG": str(tmp_path / "kubeconfig")}))
+    client = Kubernetes(find(written(tmp_path, "http://127.0.0.1:1")))
     yield ShadowPods(client)
     await client.close()
 

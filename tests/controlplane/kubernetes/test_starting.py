@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from controlplane.launch.port import LaunchError, LaunchRequest, Running
 from controlplane.model.sandbox import Fork
 from proxy.base.tasks import Tasks
 from tests.controlplane.eventually import eventually
+from tests.controlplane.kubernetes.kubeconfig import written
 
 SHADOW = "/apis/apps/v1/namespaces/shop/deployments/users-agent-42-1"
 
@@ -76,14 +76,7 @@ async def launcher(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Kubernetes
         app.router.add_get(version + "/namespaces/{namespace}/{plural}", cluster.looked)
         app.router.add_route("*", version + "/namespaces/{namespace}/{plural}/{name}", cluster.changed)
     async with TestServer(app) as server:
-        config = {
-            "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("")).rstrip("/")}}],
-            "users": [{"name": "u", "user": {"token": "t"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        (tmp_path / "kubeconfig").write_text(json.dumps(config))
-        kubernetes = Kubernetes(find({"KUBECONFIG": str(tmp_path / "kubeconfig")}))
+        kubernetes = Kubernetes(find(written(tmp_path, str(server.make_url("")))))
         tasks = Tasks("test")
         made = KubernetesLauncher(kubernetes, str, namespaces=("shop", "bank"))
         made.begin(tasks)
